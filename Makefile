@@ -1,0 +1,106 @@
+# Needs Python 3.11 or newer and make; fetches the rest into .tools/ and .venv/.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --warn-undefined-variables
+.DELETE_ON_ERROR:
+
+UV := .tools/uv/bin/uv
+BIN := .venv/bin
+MANIFESTS := pyproject.toml uv.lock $(wildcard proto/pyproject.toml plugins/pyproject.toml connectors/*/pyproject.toml server/pyproject.toml)
+TYPED := $(wildcard plugins/src connectors/*/src server/src tests bench scripts)
+GEN_PROTO := $(UV) run --quiet --locked --script scripts/gen_proto.py
+
+# Options, each shown with the target that reads it.
+SERVE ?=
+DATA ?=
+ARGS ?=
+JOBS ?= auto
+SEEDS ?=
+
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH)
+# An active environment of somebody else's must not be mistaken for ours.
+unexport VIRTUAL_ENV
+
+.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate bench-quick lock clean sync
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 stays up, DATA=DIR reads CSV files
+	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: .venv/.dev ## all tests; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+test-quick: .venv/.dev ## tests/unit only, in one process (no mongod)
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: .venv/.dev proto-check proto-breaking ## ruff, mypy, pyright, import contracts, buf, shellcheck; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/pyright
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/shellcheck .ci/run
+
+fmt: .venv/.dev ## format Python and proto sources, and apply ruff's safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+proto: $(UV) ## write proto/gen again from the .proto files
+	$(GEN_PROTO)
+
+proto-check: $(UV) ## fail if proto/gen does not match the .proto files
+	$(GEN_PROTO) --check
+
+# The baseline is the API of the last release, as an image under version control: what was never released may still
+# change, a clone without history or tags can check, and giving up compatibility shows in a diff.
+proto-breaking: .venv/.dev ## fail if the API breaks callers of the last release
+	@if [[ -e proto/baseline.binpb ]]; then \
+		echo "$(BIN)/buf breaking --against proto/baseline.binpb"; \
+		$(BIN)/buf breaking --against proto/baseline.binpb; \
+	else \
+		echo "buf breaking: skipped, proto/baseline.binpb does not exist (make proto-baseline writes it)"; \
+	fi
+
+proto-baseline: .venv/.dev ## part of a release: make the present API the one that must not break
+	$(BIN)/buf build --exclude-source-info --output proto/baseline.binpb
+
+simulate: .venv/.dev ## whole histories from seeds; SEEDS=N runs N of them, SEEDS=A..B a range
+	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
+
+bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
+	$(BIN)/python -m bench --quick $(ARGS)
+
+lock: $(UV) ## resolve again after a change of dependencies; UPGRADE=1 takes the newest
+	$(UV) lock $(if $(filter-out undefined,$(origin UPGRADE)),--upgrade)
+	$(UV) lock --script scripts/gen_proto.py $(if $(filter-out undefined,$(origin UPGRADE)),--upgrade)
+
+clean: ## remove environments, tools, caches and build output
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+sync: .venv/.dev
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=...") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .tools/uv || { echo "no venv module: install python3-venv, or the like of your system" >&2; exit 1; }
+	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+# Two stages, so that the demo does not wait for linters. --inexact: the first must not take away what the second added.
+.venv/.run: $(MANIFESTS) | $(UV)
+	$(UV) sync --quiet --frozen --no-dev --inexact --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+.venv/.dev: $(MANIFESTS) | $(UV)
+	$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@ .venv/.run
