@@ -43,7 +43,7 @@ test-quick: .venv/.dev ## tests/unit only, in one process (no mongod)
 lint: .venv/.dev proto-check proto-breaking ## ruff, mypy, pyright, import contracts, buf, shellcheck; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright
 	$(BIN)/buf lint

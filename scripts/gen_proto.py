@@ -5,23 +5,25 @@
 #     "mypy-protobuf==5.1.0",
 # ]
 # ///
-"""Write the Python stubs of proto/schoolgate/**/*.proto into proto/gen; with --check, compare instead of writing.
+"""Write the Python stubs of proto/**/*.proto into proto/gen; with --check, compare instead of writing.
 
-Runs in an environment of its own, locked in gen_proto.py.lock: ``uv run --locked --script scripts/gen_proto.py``.
-grpcio-tools stays at 1.74.0 because its gencode imports on protobuf 6.31 up to 7.x, and that of newer releases only on
-the newest runtime. That release has no wheels for Python 3.14, hence the upper bound; uv fetches a Python that fits.
+Runs in an environment of its own, locked in gen_proto.py.lock:
+
+    uv run --locked --script scripts/gen_proto.py
+
+grpcio-tools stays at 1.74.0 because its gencode imports on protobuf 6.31 up to 7.x, and that of newer
+releases only on the newest runtime. It has no wheels for Python 3.14, hence the upper bound on Python; uv
+fetches one that fits.
 """
 
 import argparse
 import filecmp
-import importlib.resources
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-
-from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "proto"
@@ -35,15 +37,14 @@ Each `x.proto` is the module `x_pb2`; a file with a service also has `x_pb2_grpc
 
 
 def generate(out: Path) -> None:
-    """Compile every source into ``out``, a folder that holds nothing else. Exits when protoc refuses a source."""
+    """Compile every source into ``out``, an empty folder; exit when protoc refuses a source."""
     protos = sorted((SOURCES / "schoolgate").rglob("*.proto"))
     if not protos:
         sys.exit(f"no .proto files under {SOURCES / 'schoolgate'}")
     scripts = Path(sysconfig.get_path("scripts"))
-    arguments = [
-        "protoc",
+    command = [
+        *(sys.executable, "-m", "grpc_tools.protoc"),
         f"--proto_path={SOURCES}",
-        f"--proto_path={importlib.resources.files('grpc_tools') / '_proto'}",
         f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
         f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
         f"--python_out={out}",
@@ -52,7 +53,7 @@ def generate(out: Path) -> None:
         f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{out}",
         *(str(path.relative_to(SOURCES)) for path in protos),
     ]
-    if protoc.main(arguments) != 0:
+    if subprocess.run(command, check=False).returncode != 0:
         sys.exit("protoc failed")
     drop_empty_service_stubs(out)
     for folder in sorted({path.parent for path in out.rglob("*.py")} | {out / "schoolgate"}):
@@ -62,7 +63,7 @@ def generate(out: Path) -> None:
 
 
 def drop_empty_service_stubs(out: Path) -> None:
-    """Remove the ``*_pb2_grpc`` modules of files without a service: importing one would need grpcio for nothing."""
+    """Remove the ``*_pb2_grpc`` modules of files without a service: they would ask for grpcio for nothing."""
     for module in out.rglob("*_pb2_grpc.py"):
         if "Servicer" not in module.read_text(encoding="utf-8"):
             module.unlink()
@@ -88,9 +89,9 @@ def differences(fresh: Path, committed: Path) -> list[str]:
 
 
 def main() -> None:
-    """Generate into a scratch folder first, so that a source that does not compile leaves the stubs as they are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 if the committed stubs differ; write nothing")
+    """Generate into a scratch folder first, so that a source that does not compile leaves the stubs alone."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 if the committed stubs differ")
     check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
@@ -98,7 +99,7 @@ def main() -> None:
         if check:
             found = differences(fresh, TARGET)
             if found:
-                sys.exit("\n".join(["the stubs in proto/gen do not match the .proto files: run `make proto`", *found]))
+                sys.exit("\n".join(["proto/gen does not match the .proto files: run `make proto`", *found]))
             return
         shutil.rmtree(TARGET, ignore_errors=True)
         shutil.copytree(fresh, TARGET)
