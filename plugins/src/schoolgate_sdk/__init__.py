@@ -1,0 +1,83 @@
+"""What a connector author imports.
+
+A connector is a distribution that names a module under the entry point group ``schoolgate.connectors``;
+the module implements one hook, :func:`schoolgate_sdk.hooks.schoolgate_connector`, which returns a frozen
+:class:`Connector`. Everything that the server knows about a MIS comes through that description.
+
+This package imports nothing of the server, does no I/O and logs through the standard library.
+"""
+
+from schoolgate_sdk.connector import (
+    Connector,
+    Dataset,
+    FieldSpec,
+    KindSpec,
+    SchoolConnection,
+    Session,
+)
+from schoolgate_sdk.errors import (
+    AuthExpired,
+    AuthInvalid,
+    ConnectorError,
+    EntityDenied,
+    Incomplete,
+    RateLimited,
+    SchemaChanged,
+    Transient,
+    Unsupported,
+)
+from schoolgate_sdk.hooks import HOOK_NAMESPACE, hookimpl
+from schoolgate_sdk.keys import KeyPart, SourceKey, decode_key, encode_key, source_key
+from schoolgate_sdk.kinds import KINDS, KindInfo, kind_info
+from schoolgate_sdk.parsing import Parsed, Parser, Ref, Row, RowRejected
+from schoolgate_sdk.reading import (
+    CountRows,
+    EndOfSnapshot,
+    EntityGrantState,
+    Grants,
+    Page,
+    ReadBack,
+    ReadRows,
+    Scope,
+)
+
+__all__ = [
+    "HOOK_NAMESPACE",
+    "KINDS",
+    "AuthExpired",
+    "AuthInvalid",
+    "Connector",
+    "ConnectorError",
+    "CountRows",
+    "Dataset",
+    "EndOfSnapshot",
+    "EntityDenied",
+    "EntityGrantState",
+    "FieldSpec",
+    "Grants",
+    "Incomplete",
+    "KeyPart",
+    "KindInfo",
+    "KindSpec",
+    "Page",
+    "Parsed",
+    "Parser",
+    "RateLimited",
+    "ReadBack",
+    "ReadRows",
+    "Ref",
+    "Row",
+    "RowRejected",
+    "SchemaChanged",
+    "SchoolConnection",
+    "Scope",
+    "Session",
+    "SourceKey",
+    "Transient",
+    "Unsupported",
+    "decode_key",
+    "encode_key",
+    "hookimpl",
+    "kind_info",
+    "source_key",
+]

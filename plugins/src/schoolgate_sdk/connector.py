@@ -1,0 +1,113 @@
+"""The frozen description by which a connector presents itself to the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk.parsing import Parser
+from schoolgate_sdk.reading import ReadRows
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+Session: TypeAlias = ReadRows
+"""What :attr:`Connector.open` yields: a reader, with whatever further protocols of ``reading`` it implements."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """A named text value that a connector needs from the school's registration."""
+
+    name: str
+    description: str
+    required: bool = False
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """One kind that a dataset yields, and the number space in which its ids are minted.
+
+    ``windowed_by`` names the date field by which the dataset's window bounds this kind.
+    """
+
+    kind: Kind.ValueType
+    namespace: str
+    windowed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Something that the MIS lets us read as a whole.
+
+    ``entities`` are the MIS entities that must be granted; ``parser_version`` changes with every change of
+    what the parser yields. ``windowed`` says that a read is bounded by the scope's dates.
+    """
+
+    name: str
+    kinds: tuple[KindSpec, ...]
+    entities: tuple[str, ...]
+    parser: Parser
+    parser_version: int
+    windowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolConnection:
+    """What a connector gets to open a session: validated settings, secrets, the clock.
+
+    ``credentials`` stay out of ``repr``. ``settings`` have their defaults filled in.
+    """
+
+    school_id: str
+    settings: Mapping[str, str]
+    now: Callable[[], datetime]
+    credentials: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A connector as the server sees it.
+
+    ``open`` returns an async context manager for one session with one school's MIS. ``datasets`` stand in
+    the order in which they are to be read: what is referred to comes before what refers. ``simulate``, where
+    present, runs the connector's MIS simulator with command line arguments and returns an exit status.
+
+    Raises:
+        ValueError: a name is malformed or repeated, or one kind is yielded by two datasets.
+    """
+
+    name: str
+    display_name: str
+    version: str
+    settings: tuple[FieldSpec, ...]
+    credentials: tuple[FieldSpec, ...]
+    datasets: tuple[Dataset, ...]
+    open: Callable[[SchoolConnection], AbstractAsyncContextManager[Session]]
+    capabilities: frozenset[str] = frozenset()
+    simulate: Callable[[Sequence[str]], int] | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"connector name {self.name!r} must match {_NAME.pattern}")
+        names = [dataset.name for dataset in self.datasets]
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"dataset name {name!r} must match {_NAME.pattern}")
+        kinds = [spec.kind for dataset in self.datasets for spec in dataset.kinds]
+        for what, values in (("dataset", names), ("kind", kinds)):
+            repeated = {str(value) for value in values if values.count(value) > 1}
+            if repeated:
+                raise ValueError(f"{what} given more than once: {', '.join(sorted(repeated))}")
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the dataset called ``name``; raises ``KeyError`` where there is none."""
+        for dataset in self.datasets:
+            if dataset.name == name:
+                return dataset
+        raise KeyError(name)

@@ -1,0 +1,67 @@
+"""Source keys: how a MIS identifies an entity.
+
+A key is a namespace and a tuple of parts. Keys are compared part by part, with their types, and never as
+joined text: ("a", "bc") is not ("ab", "c") and 1 is not "1" (guarantee G05).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import orjson
+
+KeyPart: TypeAlias = int | str
+"""One component of a key: an integer within 64 bits, or a text."""
+
+_INT64 = 1 << 63
+
+
+class SourceKey(NamedTuple):
+    """A MIS's own key of one entity.
+
+    ``namespace`` is the number space, by convention "<connector>/<space>" ("bromcom/student"); ``parts``
+    holds at least one component. Build keys with :func:`source_key`, which checks them.
+    """
+
+    namespace: str
+    parts: tuple[KeyPart, ...]
+
+
+def source_key(namespace: str, *parts: KeyPart) -> SourceKey:
+    """Return a checked key.
+
+    Raises:
+        ValueError: the namespace or ``parts`` is empty, a text part is empty, or an integer exceeds 64 bits.
+        TypeError: a part is neither ``int`` nor ``str`` (``bool`` counts as neither).
+    """
+    if not namespace or not parts:
+        raise ValueError("a source key needs a namespace and at least one part")
+    for part in parts:
+        kind = type(part)
+        if kind is str:
+            if not part:
+                raise ValueError("a text part of a source key is empty")
+        elif kind is int:
+            if not -_INT64 <= part < _INT64:  # type: ignore[operator]  # narrowed by `kind is int`
+                raise ValueError("an integer part of a source key exceeds 64 bits")
+        else:
+            raise TypeError(f"a part of a source key must be int or str, not {kind.__name__}")
+    return SourceKey(namespace, parts)
+
+
+def encode_key(key: SourceKey) -> str:
+    """Return the key as text, one text per key: a JSON array of the namespace and the parts."""
+    return orjson.dumps((key.namespace, *key.parts)).decode()
+
+
+def decode_key(text: str) -> SourceKey:
+    """Return the key that :func:`encode_key` made ``text`` from.
+
+    Raises:
+        ValueError: ``text`` is no encoded key.
+    """
+    match orjson.loads(text):
+        case [str(namespace), *parts] if parts:
+            return source_key(namespace, *parts)
+        case _:
+            raise ValueError("not an encoded source key")

@@ -1,0 +1,81 @@
+"""Parsers: pure functions from one source row to canonical messages.
+
+A parser does no I/O, keeps no state and reads no clock, so that the server can run it again over retained
+rows, compare two versions of it, and explain what it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk.keys import SourceKey
+
+Row: TypeAlias = Mapping[str, Any]
+"""What the MIS sent for one entity, as decoded JSON (str, int, float, bool, None, lists and dicts)."""
+
+
+class Ref(NamedTuple):
+    """A reference of a message to another record, by the MIS's key of that record.
+
+    The server resolves ``key`` to a record id and stores it in the message's ``field``.
+    """
+
+    field: str
+    kind: Kind.ValueType
+    key: SourceKey
+
+
+class Parsed(NamedTuple):
+    """One canonical message that a row yields.
+
+    ``message`` leaves the fields named in ``refs`` unset, and every coded field's canonical meaning too: the
+    server fills both. ``other_keys`` are further keys of the same entity in other number spaces, such as a
+    person number beside a pupil number.
+    """
+
+    kind: Kind.ValueType
+    key: SourceKey
+    message: Message
+    refs: tuple[Ref, ...] = ()
+    other_keys: tuple[SourceKey, ...] = ()
+
+
+class RowRejected(ValueError):  # noqa: N818 - it says what happened to the row
+    """A parser's verdict that a row cannot be taken over; recorded as a decision, never fatal.
+
+    Args:
+        reason: why, as the decision will say.
+        field: the source field at fault.
+        detail: one sentence without values.
+        key: the row's key, where it has one.
+    """
+
+    def __init__(
+        self,
+        reason: diagnostics.DecisionReason.ValueType,
+        field: str,
+        detail: str,
+        key: SourceKey | None = None,
+    ) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.reason = reason
+        self.field = field
+        self.detail = detail
+        self.key = key
+
+
+class Parser(Protocol):
+    """``parser(row, settings)`` yields the canonical messages of one row, in a fixed order.
+
+    ``settings`` are the school's connector settings (defaults filled in). Raises :class:`RowRejected` where
+    the row cannot be taken over; any other exception is recorded as ``PARSER_ERROR`` against the connector.
+    """
+
+    def __call__(self, row: Row, settings: Mapping[str, str], /) -> Iterable[Parsed]:
+        """Parse one row."""
+        ...

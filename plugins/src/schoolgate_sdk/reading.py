@@ -1,0 +1,149 @@
+"""Reading from a MIS: what a connector's session can offer, as small protocols.
+
+:class:`ReadRows` is required; the server finds the others by ``isinstance``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol, runtime_checkable
+
+from schoolgate_sdk.keys import SourceKey
+from schoolgate_sdk.parsing import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one read of a dataset asks for.
+
+    ``date_from`` and ``date_to`` (half-open) bound the dated rows of windowed datasets; they are ``None``
+    for datasets without a window.
+    """
+
+    dataset: str
+    academic_year: str
+    date_from: date | None = None
+    date_to: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfSnapshot:
+    """What the connector knows about the completeness of a read, given with its last page.
+
+    ``terminator_proven`` may be true only if the MIS showed that nothing follows: a short page alone proves
+    nothing. ``expected_rows`` is the MIS's own count, where it has one. ``contradiction`` says in a sentence
+    what speaks against completeness (a short page in the middle, a page that changed when read again).
+    """
+
+    terminator_proven: bool
+    expected_rows: int | None = None
+    contradiction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some source rows of a snapshot, in the order in which the MIS gave them.
+
+    ``cursor`` resumes the read after this page: ``read(scope, cursor)``. ``end`` is set on the last page,
+    which may have no rows.
+    """
+
+    rows: Sequence[Row] = ()
+    cursor: str = ""
+    end: EndOfSnapshot | None = None
+
+
+class EntityGrantState(enum.Enum):
+    """What the MIS answers when asked whether an entity may be read."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+    UNKNOWN_ENTITY = "unknown_entity"
+
+
+@runtime_checkable
+class ReadRows(Protocol):
+    """Reads whole datasets."""
+
+    def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        """Yield the pages of a snapshot, from the beginning or after ``cursor``.
+
+        Retries of what is safe to retry happen inside. Raises a :class:`~schoolgate_sdk.errors.ConnectorError`.
+        A read that ends without a page whose ``end`` is set counts as incomplete.
+        """
+        ...
+
+
+@runtime_checkable
+class CountRows(Protocol):
+    """Says how many rows the MIS has."""
+
+    async def count(self, scope: Scope) -> int | None:
+        """Return the MIS's own number of rows under ``scope``, or ``None`` where it has none for it."""
+        ...
+
+
+@runtime_checkable
+class Grants(Protocol):
+    """Says which entities the school lets us read."""
+
+    async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
+        """Return the state of each of ``entities``; raises when the MIS cannot be reached or refuses us."""
+        ...
+
+
+@runtime_checkable
+class ReadBack(Protocol):
+    """Reads single entities by their keys."""
+
+    async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
+        """Return the rows that the MIS has for ``keys`` of ``scope.dataset``; missing ones are left out.
+
+        The server asks with at most 200 keys at once, before it takes an absence for real.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One write to the MIS under one idempotency key; ``values`` holds the operation's typed fields."""
+
+    operation: str
+    idempotency_key: str
+    values: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReceipt:
+    """What the MIS answered to a write: its own ids of what came to be, where it told them."""
+
+    mis_ids: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class WriteRows(Protocol):
+    """Writes to the MIS."""
+
+    async def write(self, request: WriteRequest) -> WriteReceipt:
+        """Send ``request`` once; never retries. An unknown outcome raises ``Transient``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeHint:
+    """A MIS's notice that something of ``dataset`` changed; empty ``keys`` mean the dataset as a whole."""
+
+    dataset: str
+    keys: tuple[SourceKey, ...] = ()
+
+
+@runtime_checkable
+class ReceiveEvents(Protocol):
+    """Turns a MIS's notifications into hints."""
+
+    def decode_event(self, headers: Mapping[str, str], body: bytes) -> Sequence[ChangeHint]:
+        """Verify and decode one notification; raises ``SchemaChanged`` where it is not one."""
+        ...
