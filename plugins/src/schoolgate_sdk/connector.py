@@ -67,7 +67,7 @@ class SchoolConnection:
     school_id: str
     settings: Mapping[str, str]
     now: Callable[[], datetime]
-    credentials: Mapping[str, str] = field(repr=False, default_factory=dict)
+    credentials: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,11 @@ class Connector:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"dataset name {name!r} must match {_NAME.pattern}")
-        kinds = [spec.kind for dataset in self.datasets for spec in dataset.kinds]
+        kinds = [Kind.Name(spec.kind) for dataset in self.datasets for spec in dataset.kinds]
         for what, values in (("dataset", names), ("kind", kinds)):
-            repeated = {str(value) for value in values if values.count(value) > 1}
+            repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
-                raise ValueError(f"{what} given more than once: {', '.join(sorted(repeated))}")
+                raise ValueError(f"{what} given more than once: {', '.join(repeated)}")
 
     def dataset(self, name: str) -> Dataset:
         """Return the dataset called ``name``; raises ``KeyError`` where there is none."""

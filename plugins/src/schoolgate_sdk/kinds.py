@@ -7,7 +7,15 @@ from types import MappingProxyType
 
 from google.protobuf.message import Message
 
-from schoolgate.v1 import assessment_pb2, attendance_pb2, behaviour_pb2, groups_pb2, people_pb2, roll_pb2, timetable_pb2
+from schoolgate.v1 import (
+    assessment_pb2,
+    attendance_pb2,
+    behaviour_pb2,
+    groups_pb2,
+    people_pb2,
+    roll_pb2,
+    timetable_pb2,
+)
 from schoolgate.v1 import kind_pb2 as k
 
 
@@ -16,8 +24,8 @@ class KindInfo:
     """What is fixed about one kind.
 
     ``name`` is the member of ``Record.body`` and the name used in data profiles; ``prefix`` begins every id.
-    ``coded`` maps a code field to the field of its canonical meaning. ``starts`` and ``ends`` name the
-    fields of a half-open span; ``on`` names the field of a single day.
+    ``coded`` maps a code field to the field of its canonical meaning. ``on`` names the field that holds the
+    day of a one-day kind.
     """
 
     kind: k.Kind.ValueType
@@ -25,9 +33,12 @@ class KindInfo:
     prefix: str
     message: type[Message]
     coded: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    starts: str | None = None
-    ends: str | None = None
     on: str | None = None
+
+    @property
+    def is_span(self) -> bool:
+        """Whether the message is dated by ``valid_from`` and ``valid_to``."""
+        return "valid_from" in self.message.DESCRIPTOR.fields_by_name
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -39,11 +50,14 @@ def _coded(**pairs: str) -> MappingProxyType[str, str]:
     return MappingProxyType(pairs)
 
 
-_SPAN = {"starts": "valid_from", "ends": "valid_to"}
-
 _TABLE = (
     KindInfo(k.KIND_SCHOOL, "school", "sch", roll_pb2.SchoolDetails),
-    KindInfo(k.KIND_ACADEMIC_YEAR, "academic_year", "acy", roll_pb2.AcademicYear, **_SPAN),
+    KindInfo(
+        k.KIND_ACADEMIC_YEAR,
+        "academic_year",
+        "acy",
+        roll_pb2.AcademicYear,
+    ),
     KindInfo(
         k.KIND_STUDENT,
         "student",
@@ -59,30 +73,49 @@ _TABLE = (
         "sco",
         people_pb2.StudentContact,
         _coded(relationship_code="relationship"),
-        **_SPAN,
     ),
     KindInfo(k.KIND_SUBJECT, "subject", "sub", groups_pb2.Subject),
-    KindInfo(k.KIND_GROUP, "group", "grp", groups_pb2.Group, _coded(type_code="type"), **_SPAN),
-    KindInfo(k.KIND_GROUP_MEMBERSHIP, "group_membership", "mem", groups_pb2.GroupMembership, **_SPAN),
+    KindInfo(
+        k.KIND_GROUP,
+        "group",
+        "grp",
+        groups_pb2.Group,
+        _coded(type_code="type"),
+    ),
+    KindInfo(
+        k.KIND_GROUP_MEMBERSHIP,
+        "group_membership",
+        "mem",
+        groups_pb2.GroupMembership,
+    ),
     KindInfo(
         k.KIND_STAFF_ASSIGNMENT,
         "staff_assignment",
         "asg",
         groups_pb2.StaffAssignment,
         _coded(role_code="role"),
-        **_SPAN,
     ),
-    KindInfo(k.KIND_ENROLMENT, "enrolment", "enr", roll_pb2.Enrolment, _coded(status_code="status"), **_SPAN),
+    KindInfo(
+        k.KIND_ENROLMENT,
+        "enrolment",
+        "enr",
+        roll_pb2.Enrolment,
+        _coded(status_code="status"),
+    ),
     KindInfo(k.KIND_ROOM, "room", "rom", timetable_pb2.Room),
     KindInfo(k.KIND_PERIOD, "period", "per", timetable_pb2.Period, _coded(type_code="type")),
-    KindInfo(k.KIND_TIMETABLE_ENTRY, "timetable_entry", "tte", timetable_pb2.TimetableEntry, **_SPAN),
+    KindInfo(
+        k.KIND_TIMETABLE_ENTRY,
+        "timetable_entry",
+        "tte",
+        timetable_pb2.TimetableEntry,
+    ),
     KindInfo(
         k.KIND_ATTENDANCE_CODE,
         "attendance_code",
         "acd",
         attendance_pb2.AttendanceCode,
         _coded(code="meaning"),
-        **_SPAN,
     ),
     KindInfo(
         k.KIND_ATTENDANCE_MARK,
@@ -92,8 +125,12 @@ _TABLE = (
         _coded(code="meaning"),
         on="date",
     ),
-    KindInfo(k.KIND_ASSESSMENT_RESULT, "assessment_result", "asr", assessment_pb2.AssessmentResult, on="entered_on"),
-    KindInfo(k.KIND_BEHAVIOUR_EVENT, "behaviour_event", "beh", behaviour_pb2.BehaviourEvent, on="occurred_at"),
+    KindInfo(
+        k.KIND_ASSESSMENT_RESULT, "assessment_result", "asr", assessment_pb2.AssessmentResult, on="entered_on"
+    ),
+    KindInfo(
+        k.KIND_BEHAVIOUR_EVENT, "behaviour_event", "beh", behaviour_pb2.BehaviourEvent, on="occurred_at"
+    ),
     KindInfo(k.KIND_ADMISSION, "admission", "adm", roll_pb2.Admission),
     KindInfo(k.KIND_LOCAL_CODE, "local_code", "lcd", roll_pb2.LocalCode),
 )

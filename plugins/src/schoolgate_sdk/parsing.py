@@ -45,7 +45,7 @@ class Parsed(NamedTuple):
     other_keys: tuple[SourceKey, ...] = ()
 
 
-class RowRejected(ValueError):  # noqa: N818 - it says what happened to the row
+class RowRejected(ValueError):
     """A parser's verdict that a row cannot be taken over; recorded as a decision, never fatal.
 
     Args:

@@ -71,7 +71,8 @@ class ReadRows(Protocol):
     def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         """Yield the pages of a snapshot, from the beginning or after ``cursor``.
 
-        Retries of what is safe to retry happen inside. Raises a :class:`~schoolgate_sdk.errors.ConnectorError`.
+        Retries of what is safe to retry happen inside. Raises a
+        :class:`~schoolgate_sdk.errors.ConnectorError`.
         A read that ends without a page whose ``end`` is set counts as incomplete.
         """
         ...
@@ -113,7 +114,7 @@ class WriteRequest:
 
     operation: str
     idempotency_key: str
-    values: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    values: Mapping[str, str | int | bool | None] = field(default_factory=dict[str, str | int | bool | None])
 
 
 @dataclass(frozen=True, slots=True)

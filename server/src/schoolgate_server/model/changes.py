@@ -1,0 +1,57 @@
+"""What a commit moves: one change per record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate.v1.record_pb2 import TombstoneReason
+
+
+class Change(NamedTuple):
+    """The next version of one record.
+
+    ``expected_version`` is the version that it replaces, 0 for a record that never was; the commit fails
+    where the store holds another one. ``keys`` are encoded source keys, the first one seen first. ``wire``
+    is ``message`` in deterministic serialisation, ``digest`` the hash over both. ``valid_from`` and
+    ``valid_to`` are ISO dates, half-open; a one-day kind has its day in ``valid_from``. A tombstone keeps
+    the last body.
+    """
+
+    record_id: str
+    dataset: str
+    kind: Kind.ValueType
+    keys: tuple[str, ...]
+    message: Message
+    wire: bytes
+    digest: bytes
+    expected_version: int
+    valid_from: str | None = None
+    valid_to: str | None = None
+    tombstone: TombstoneReason.ValueType | None = None
+    merged_into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Changes that become visible together, and the run totals that are true once they have.
+
+    ``totals`` maps dataset to counter name to value, for the whole run so far.
+    """
+
+    run_id: str
+    changes: Sequence[Change]
+    totals: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+
+
+class RecordState(NamedTuple):
+    """What the diff needs to know of a stored record."""
+
+    record_id: str
+    digest: bytes
+    version: int
+    live: bool
