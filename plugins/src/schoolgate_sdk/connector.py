@@ -16,7 +16,7 @@ from schoolgate_sdk.reading import ReadRows
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Session: TypeAlias = ReadRows
-"""What :attr:`Connector.open` yields: a reader, with whatever further protocols of ``reading`` it implements."""
+"""What :attr:`Connector.open` yields: a reader that may implement further protocols of ``reading``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class Connector:
     datasets: tuple[Dataset, ...]
     open: Callable[[SchoolConnection], AbstractAsyncContextManager[Session]]
     capabilities: frozenset[str] = frozenset()
+    code_meanings: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     simulate: Callable[[Sequence[str]], int] | None = None
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""The schoolgate service: reads schools' MISs, keeps versioned canonical copies, answers over gRPC."""

@@ -1,0 +1,107 @@
+"""Failures as callers see them: who can act, and what to do."""
+
+from __future__ import annotations
+
+import traceback
+from types import MappingProxyType
+from typing import NamedTuple
+
+from schoolgate.v1 import failure_pb2 as f
+from schoolgate_sdk import ConnectorError, RateLimited
+
+
+class Advice(NamedTuple):
+    """Who can act on a type of failure, and how."""
+
+    audience: f.Audience.ValueType
+    remediation: str
+
+
+ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
+    {
+        f.FAILURE_TYPE_TRANSIENT: Advice(
+            f.AUDIENCE_NOBODY, "Wait for the next run; if it persists, check that the MIS is up."
+        ),
+        f.FAILURE_TYPE_RATE_LIMITED: Advice(
+            f.AUDIENCE_NOBODY, "Wait until the time given; the MIS asked for a pause."
+        ),
+        f.FAILURE_TYPE_AUTH_EXPIRED: Advice(
+            f.AUDIENCE_OPERATOR, "Renew the credentials with SchoolService.SetCredentials."
+        ),
+        f.FAILURE_TYPE_AUTH_INVALID: Advice(
+            f.AUDIENCE_OPERATOR, "Correct the credentials with SchoolService.SetCredentials."
+        ),
+        f.FAILURE_TYPE_PERMISSION: Advice(
+            f.AUDIENCE_SCHOOL, "Ask the school to grant the entity named here to the application in its MIS."
+        ),
+        f.FAILURE_TYPE_SCHEMA: Advice(
+            f.AUDIENCE_CONNECTOR_AUTHOR,
+            "Compare the MIS's answer with what the connector expects; it may need a new version.",
+        ),
+        f.FAILURE_TYPE_INCOMPLETE: Advice(
+            f.AUDIENCE_OPERATOR,
+            "Nothing was deleted. Run again; if it persists, compare the row counts with the MIS.",
+        ),
+        f.FAILURE_TYPE_HELD: Advice(
+            f.AUDIENCE_OPERATOR,
+            "Nothing was deleted. Compare with the MIS; the next run decides anew.",
+        ),
+        f.FAILURE_TYPE_UNSUPPORTED: Advice(
+            f.AUDIENCE_OPERATOR, "Leave the dataset out, or change the connector's settings."
+        ),
+        f.FAILURE_TYPE_INTERNAL: Advice(
+            f.AUDIENCE_CONNECTOR_AUTHOR, "Report the defect with the place named here."
+        ),
+    }
+)
+"""One row per type of failure."""
+
+
+def failure(
+    failure_type: f.FailureType.ValueType,
+    message: str,
+    *,
+    entity: str | None = None,
+    connector: str | None = None,
+    audience: f.Audience.ValueType | None = None,
+) -> f.Failure:
+    """Return the failure with the advice that belongs to its type."""
+    advice = ADVICE[failure_type]
+    return f.Failure(
+        type=failure_type,
+        message=message,
+        audience=advice.audience if audience is None else audience,
+        remediation=advice.remediation,
+        entity=entity,
+        connector=connector,
+    )
+
+
+def from_connector(error: ConnectorError, connector: str) -> f.Failure:
+    """Return the failure for an error that a connector raised on purpose."""
+    result = failure(error.failure_type, error.message, entity=error.entity, connector=connector)
+    if isinstance(error, RateLimited) and error.until is not None:
+        result.retry_at.FromDatetime(error.until)
+    return result
+
+
+def place_of(error: BaseException) -> str:
+    """Return the type of ``error`` and the module and line that raised it, and nothing of its text.
+
+    The text of a stranger's exception may quote a response, and with it pupils' data or secrets (G16).
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    name = type(error).__name__
+    if not frames:
+        return name
+    last = frames[-1]
+    return f"{name} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno} in {last.name}"
+
+
+def from_defect(error: BaseException, connector: str | None) -> f.Failure:
+    """Return the failure for an exception that nobody raised on purpose."""
+    audience = f.AUDIENCE_CONNECTOR_AUTHOR if connector else f.AUDIENCE_OPERATOR
+    what = f"connector {connector!r} failed" if connector else "schoolgate failed"
+    return failure(
+        f.FAILURE_TYPE_INTERNAL, f"{what}: {place_of(error)}", connector=connector, audience=audience
+    )
