@@ -38,7 +38,7 @@ ENV PATH=/opt/schoolgate/bin:$PATH \
 USER 10001:10001
 WORKDIR /var/lib/schoolgate
 VOLUME /var/lib/schoolgate
-EXPOSE 50051
+EXPOSE 50551
 # Asks the gRPC health service, so "healthy" means that schools can be served, not that a process exists.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["schoolgate", "health"]
 ENTRYPOINT ["schoolgate"]

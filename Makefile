@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate bench-quick lock clean sync
+.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate bench-quick secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ simulate: .venv/.dev ## whole histories from seeds; SEEDS=N runs N of them, SEED
 
 bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
 	$(BIN)/python -m bench --quick $(ARGS)
+
+secrets: .venv/.run ## write the secret files that compose.yaml mounts, where they are missing
+	$(BIN)/python scripts/compose_secrets.py
 
 lock: $(UV) ## resolve again after a change of dependencies; UPGRADE=1 takes the newest
 	$(UV) lock $(if $(filter-out undefined,$(origin UPGRADE)),--upgrade)
