@@ -22,7 +22,7 @@ ARGS ?=
 JOBS ?= auto
 SEEDS ?=
 
-export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH):$(CURDIR)/.tools/uv/bin
 # Pyright runs on the Node of the lock, and does not ask whether a newer pyright exists.
 export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

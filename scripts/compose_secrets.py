@@ -1,7 +1,7 @@
 """Write the secret files that compose.yaml mounts: passwords, the vault's key and a self-signed certificate.
 
-Existing files are kept, so that running it again never locks anybody out of their data. The folder is private
-to its owner; the files in it are readable, because inside a container another user reads them through the mount.
+Existing files are kept, so that running it again never locks anybody out of their data. The folder is
+private to its owner; the files in it are readable, because inside a container another user reads them.
 """
 
 import base64
