@@ -1,0 +1,49 @@
+"""How the demo tells what it does: numbered steps of a sentence each, and their results indented below."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from schoolgate_server.cli.console import clean, seconds
+
+INDENT = 3
+"""Columns by which results stand below their step."""
+
+
+class Narrator:
+    """Writes the demo's steps to a console."""
+
+    def __init__(self, printer: Console) -> None:
+        self.printer = printer
+        self._number = 0
+
+    def step(self, sentence: str) -> None:
+        """Begin a step."""
+        self._number += 1
+        self.printer.print()
+        self.printer.print(Padding(Text(f"{self._number}. {sentence}", style="bold"), (0, 0)))
+
+    def line(self, text: str, style: str = "") -> None:
+        """Write one result of the present step."""
+        self.show(Text(clean(text), style=style))
+
+    def show(self, result: RenderableType) -> None:
+        """Write a table, or whatever else can be shown, as a result of the present step."""
+        self.printer.print(Padding(result, (0, 0, 0, INDENT)))
+
+    @contextmanager
+    def waiting(self, what: str) -> Generator[None]:
+        """Show that something goes on, and at its end how long it took."""
+        began = time.perf_counter()
+        if self.printer.is_terminal:
+            with self.printer.status(f"{what} …", spinner="dots"):
+                yield
+        else:
+            yield
+        self.line(f"{what}: {seconds(time.perf_counter() - began)}", style="dim")

@@ -1,0 +1,119 @@
+"""The demo's processes: started together, watched while they begin, and stopped whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from schoolgate_server.cli.failures import CommandFailed
+
+_STOP_SECONDS = 20.0
+"""How long a process may take to stop by itself: a server ends its runs and its MongoDB first."""
+_POLL_SECONDS = 0.05
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process of the demo: its name for people, and the file that takes its output."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    stdout: Path
+
+    def check(self) -> None:
+        """Raise CommandFailed, with the end of its output, if the process has ended."""
+        status = self.process.poll()
+        if status is None:
+            return
+        raise CommandFailed(f"{self.name} ended with status {status}:\n{self._tail()}", f"see {self.log}")
+
+    def _tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Return once ``ready()`` is true; raises CommandFailed when the process ends or time is up."""
+        deadline = time.perf_counter() + seconds
+        while not ready():
+            self.check()
+            if time.perf_counter() > deadline:
+                raise CommandFailed(
+                    f"{self.name} was not ready within {seconds:.0f} s:\n{self._tail()}", f"see {self.log}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def child(
+    name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Generator[Child]:
+    """Run `schoolgate ARGUMENTS` in ``folder`` while the context lasts; then stop it and what it started.
+
+    The process leads a session of its own, so that a Ctrl-C at the terminal reaches the demo alone, which
+    then stops the processes in their order. Settings of the shell do not reach it.
+    """
+    log, stdout = folder / f"{name}.log", folder / f"{name}.out"
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SCHOOLGATE_")}
+    with log.open("wb") as errors, stdout.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "schoolgate_server.cli", *arguments],
+            cwd=folder,
+            env={**inherited, **environment, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        yield Child(name, process, log, stdout)
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass  # the group is killed below
+    finally:
+        # Also when a second Ctrl-C cuts the waiting short: the process, and whatever it left in its session.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that is free at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def orderly_end() -> Generator[None]:
+    """While the context lasts, SIGTERM and SIGHUP end the demo the way Ctrl-C does: with its processes."""
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

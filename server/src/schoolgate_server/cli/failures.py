@@ -1,0 +1,158 @@
+"""What went wrong with a call, told so that the reader knows what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from rich.text import Text
+
+from schoolgate.v1.failure_pb2 import Audience, Failure, FailureType
+from schoolgate_server.cli import console
+
+DOMAIN = "schoolgate"
+"""The domain of every ErrorInfo that the service sends."""
+
+NEXT_STEPS: Mapping[str, str] = {
+    "TOKEN_INVALID": "give a token with --token-file or SCHOOLGATE_TOKEN; `schoolgate token new` makes one",
+    "ROLE_MISSING": "use a token of a caller with the role {role}",
+    "SCHOOL_FORBIDDEN": "use a token of a caller for this school; `schoolgate school list` shows yours",
+    "REQUEST_INVALID": "correct what is named above",
+    "FILTER_INVALID": "correct --where; the fields are those of the kind's message (docs/operations.md)",
+    "PAGE_SIZE_INVALID": "ask for at most {maximum}",
+    "PAGE_TOKEN_INVALID": "start again without a page token",
+    "SCHOOL_NOT_FOUND": "`schoolgate school list` shows what is registered, `school add` registers",
+    "RECORD_NOT_FOUND": "`schoolgate query` finds records and shows their ids",
+    "RUN_NOT_FOUND": "`schoolgate runs` lists the runs of a school",
+    "SCHOOL_ALREADY_EXISTS": "`schoolgate school show` shows the one that exists",
+    "REQUEST_ID_REUSED": "repeat the command; each call makes a request id of its own",
+    "CONNECTOR_UNKNOWN": "`schoolgate connectors` shows what this server has loaded",
+    "DATASET_UNKNOWN": "`schoolgate connectors {connector}` lists its datasets",
+    "CREDENTIALS_MISSING": "`schoolgate school set-credentials` stores them",
+    "RUN_IN_PROGRESS": "`schoolgate run SCHOOL {run_id} --watch` follows the run at work",
+    "ETAG_MISMATCH": "read the school again and repeat the change",
+    "METHOD_NOT_SERVED": "this release of the server does not do that yet",
+    "STORE_UNAVAILABLE": "check MongoDB and SCHOOLGATE_MONGODB_URI of the server, then try again",
+    "VAULT_UNAVAILABLE": "check the vault key of the server (docs/operations.md)",
+    "SHUTTING_DOWN": "try again when the server is back",
+    "INTERNAL": "look for the correlation id {correlation_id} in the server's log, and report the defect",
+}
+"""ErrorInfo.reason to what to do about it. Braces name members of ErrorInfo.metadata."""
+
+
+class CallFailed(Exception):
+    """A call that the server refused or that did not reach it.
+
+    ``reason`` is ErrorInfo.reason, or the name of the gRPC status where the server sent none. ``violations``
+    are pairs of a request field and what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        next_step: str = "",
+        violations: Sequence[tuple[str, str]] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.next_step = next_step
+        self.violations = tuple(violations)
+        self.metadata = dict(metadata or {})
+
+
+class CommandFailed(Exception):
+    """A command that cannot go on for a reason of its own; ``next_step`` says what to do."""
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+
+class _Lenient(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return f"<{key}>"
+
+
+def _details(call: grpc.Call) -> list[Message]:
+    found: list[Message] = []
+    for name, value in call.trailing_metadata() or ():
+        if name != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        for packed in Status.FromString(value).details:
+            for kind in (ErrorInfo, BadRequest, RetryInfo):
+                message = kind()
+                if packed.Unpack(message):
+                    found.append(message)
+    return found
+
+
+def _unreached(code: grpc.StatusCode, server: str, text: str) -> CallFailed:
+    if code is grpc.StatusCode.UNAVAILABLE and "handshake" in text.lower():
+        step = "the server speaks TLS with another certificate authority, or none: see --ca"
+        return CallFailed("UNAVAILABLE", f"no TLS connection to {server}", step)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        step = "start one with `schoolgate serve`, or name another with --server or SCHOOLGATE_SERVER"
+        return CallFailed("UNAVAILABLE", f"no schoolgate server answers at {server}", step)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return CallFailed(
+            "DEADLINE_EXCEEDED", f"{server} did not answer in time", "try again, or see its log"
+        )
+    return CallFailed(code.name, text)
+
+
+def from_rpc(error: grpc.RpcError, server: str) -> CallFailed:
+    """Return what ``error`` means; it may come from the service or from the way there."""
+    call = cast("grpc.Call", error)  # what a stub raises is both
+    reason, metadata, violations, retry = "", dict[str, str](), list[tuple[str, str]](), ""
+    for detail in _details(call):
+        match detail:
+            case ErrorInfo() if detail.domain == DOMAIN:
+                reason, metadata = detail.reason, dict(detail.metadata)
+            case BadRequest():
+                violations = [(v.field, v.description) for v in detail.field_violations]
+            case RetryInfo():
+                wait = detail.retry_delay.ToTimedelta()
+                retry = f" (in {console.seconds(wait)})"
+            case _:
+                continue
+    if not reason:
+        return _unreached(call.code(), server, call.details() or "")
+    step = NEXT_STEPS.get(reason, "").format_map(_Lenient(metadata)) + retry
+    return CallFailed(reason, call.details() or "", step.strip(), violations, metadata)
+
+
+def show(failure: CallFailed | CommandFailed) -> None:
+    """Write a failed call or command to standard error."""
+    printer = console.err()
+    head = Text("error: ", style="bold red")
+    if isinstance(failure, CallFailed):
+        head.append(f"{failure.reason}: ", style="bold")
+    head.append(console.clean(failure.message), style="not bold default")
+    printer.print(head)
+    if isinstance(failure, CallFailed):
+        for name, description in failure.violations:
+            printer.print(f"  {console.clean(name)}: {console.clean(description)}")
+    if failure.next_step:
+        printer.print(
+            Text("next:  ", style="bold").append(console.clean(failure.next_step), style="not bold")
+        )
+
+
+def describe(failure: Failure) -> str:
+    """Return a run's or a connection's failure in one line: type, sentence, what to do, for whom."""
+    kind = FailureType.Name(failure.type).removeprefix("FAILURE_TYPE_")
+    parts = [f"{kind}: {failure.message}"]
+    if failure.remediation:
+        parts.append(f"next: {failure.remediation}")
+    if failure.audience not in (Audience.AUDIENCE_UNSPECIFIED, Audience.AUDIENCE_NOBODY):
+        who = Audience.Name(failure.audience).removeprefix("AUDIENCE_").lower().replace("_", " ")
+        parts.append(f"({who})")
+    return console.clean(" ".join(parts))
