@@ -1,0 +1,235 @@
+"""The one way into ``records``: a commit, visible as a whole or not at all.
+
+Steps, each of which a crash may follow (DESIGN §5): announce in ``heads`` what is coming; copy what will be
+superseded into ``history``; write ``records``; publish in ``heads``. Readers keep to the published seq, so
+they see nothing of a commit before its last step and all of it afterwards.
+"""
+
+from __future__ import annotations
+
+from asyncio import Lock
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from pymongo.operations import ReplaceOne
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from schoolgate_server.model.changes import Change, Commit
+from schoolgate_server.store.documents import check_size, document_of, superseded
+from schoolgate_server.store.errors import CommitConflict, StoreError, StoreUnavailable
+from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write
+from schoolgate_server.store.leases import Clock, Lease, Leases, lost
+from schoolgate_server.store.recovery import Recovery
+
+Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
+"""Waits for some seconds."""
+
+CHUNK = 5_000
+"""Documents per bulk: large enough to be fast, small enough to end well within the time limit."""
+
+ATTEMPTS = 4
+"""How often a commit is tried while MongoDB is unavailable (a failover, for instance) and the lease lasts."""
+
+
+class Commits:
+    """Commits of all schools; those of one school take turns."""
+
+    def __init__(
+        self,
+        heads: Collection,
+        records: Collection,
+        history: Collection,
+        leases: Leases,
+        clock: Clock,
+        sleep: Sleep,
+    ) -> None:
+        self._heads = heads
+        self._records = records
+        self._history = history
+        self._leases = leases
+        self._clock = clock
+        self._sleep = sleep
+        self._recovery = Recovery(heads, records, history, leases)
+        self._turns: defaultdict[str, Lock] = defaultdict(Lock)
+
+    async def commit(self, lease: Lease, commit: Commit) -> int:
+        """Make all changes visible at once, with the run totals, and return the seq at which they are.
+
+        Without changes nothing is written and the present seq returned. Where MongoDB is unavailable
+        meanwhile, what was begun is completed or undone, and tried again.
+
+        Raises:
+            LeaseLost: another owner has the school, or the lease has expired.
+            CommitConflict: a record is not at its expected version; nothing of the commit stayed.
+            RecordTooLarge: a record does not fit into a document; nothing was written.
+            StoreUnavailable: MongoDB did not come back. ``recover`` completes or undoes the commit later.
+            ValueError: two changes concern one record.
+        """
+        _check(commit.changes)
+        async with self._turns[lease.school_id]:
+            if not commit.changes:
+                return (await self._leases.head(lease.school_id)).published
+            attempt = _Attempt(lease, commit)
+            retrying = AsyncRetrying(
+                sleep=self._sleep,
+                retry=retry_if_exception_type(StoreUnavailable),
+                stop=stop_after_attempt(ATTEMPTS),
+                wait=wait_exponential(multiplier=0.25, max=5),
+                reraise=True,
+            )
+            return await retrying(self._once, attempt)
+
+    async def recover(self, lease: Lease) -> None:
+        """Complete or undo what a crash left between announcement and publication; see :class:`Recovery`.
+
+        Raises:
+            LeaseLost: another owner has the school, or the lease has expired.
+        """
+        async with self._turns[lease.school_id]:
+            await self._recovery.recover(lease)
+
+    async def _once(self, attempt: _Attempt) -> int:
+        pending = await self._announce(attempt)
+        if pending is None:
+            return attempt.seq
+        try:
+            await self._supersede(attempt, pending)
+            await self._write(attempt, pending)
+        except CommitConflict:
+            await self._recovery.roll_back(attempt.lease, attempt.seq)
+            raise
+        await self._recovery.publish(attempt.lease, pending)
+        return attempt.seq
+
+    async def _announce(self, attempt: _Attempt) -> Document | None:
+        """Write the pending commit into the head; ``None`` where an earlier attempt had succeeded."""
+        lease, commit = attempt.lease, attempt.commit
+        await self._recovery.recover(lease)
+        with self._leases.holding(lease):
+            head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
+            if head is None:
+                raise lost(lease)
+            if attempt.seq and head["published"] >= attempt.seq:
+                return None
+            attempt.seq = head["published"] + 1
+            pending: Document = {
+                "seq": attempt.seq,
+                "count": len(commit.changes),
+                "at": _commit_time(self._clock(), head["published_at"]),
+                "run": _run_document(commit),
+            }
+            announced = await self._heads.update_one(
+                {
+                    "_id": lease.school_id,
+                    "lease.epoch": lease.epoch,
+                    "pending": None,
+                    "published": head["published"],
+                },
+                {"$set": {"pending": pending}},
+            )
+        if not announced:
+            raise lost(lease)
+        return pending
+
+    async def _supersede(self, attempt: _Attempt, pending: Document) -> None:
+        """Copy the versions that will be replaced into ``history``; the copies' ids make that repeatable."""
+        school_id = attempt.lease.school_id
+        for chunk in _chunks([change for change in attempt.commit.changes if change.expected_version]):
+            expected = {change.record_id: change.expected_version for change in chunk}
+            with self._leases.holding(attempt.lease):
+                current = await self._records.find({"school": school_id, "_id": {"$in": list(expected)}})
+                at_version = [
+                    document for document in current if document["version"] == expected[document["_id"]]
+                ]
+                if len(at_version) != len(expected):
+                    raise _conflict(school_id, len(expected) - len(at_version))
+                copies = [superseded(document, seq=pending["seq"], at=pending["at"]) for document in current]
+                await self._history.bulk(
+                    [
+                        ReplaceOne({"_id": copy["_id"], "school": school_id}, copy, upsert=True)
+                        for copy in copies
+                    ]
+                )
+
+    async def _write(self, attempt: _Attempt, pending: Document) -> None:
+        """Insert what is new, replace what is not, each only at its expected version."""
+        lease, school_id = attempt.lease, attempt.lease.school_id
+        for chunk in _chunks(attempt.commit.changes):
+            created: list[Document] = []
+            replaced: list[Write] = []
+            for change in chunk:
+                document = document_of(
+                    change,
+                    school_id=school_id,
+                    seq=pending["seq"],
+                    at=pending["at"],
+                    run_id=attempt.commit.run_id,
+                )
+                if change.expected_version:
+                    at_version = {
+                        "_id": change.record_id,
+                        "school": school_id,
+                        "version": change.expected_version,
+                    }
+                    replaced.append(ReplaceOne(at_version, document))
+                else:
+                    created.append(document)
+            if created:
+                await self._insert(lease, created)
+            if replaced:
+                with self._leases.holding(lease):
+                    matched = await self._records.bulk(replaced)
+                if matched != len(replaced):
+                    raise _conflict(school_id, len(replaced) - matched)
+
+    async def _insert(self, lease: Lease, created: list[Document]) -> None:
+        try:
+            with self._leases.holding(lease):
+                await self._records.insert_many(created)
+        except BulkFailed as failed:
+            if failed.others:
+                raise StoreError(
+                    f"MongoDB refused {failed.others} records of school {lease.school_id}"
+                ) from None
+            raise _conflict(lease.school_id, failed.duplicates) from None
+
+
+class _Attempt:
+    """A commit on its way; ``seq`` is the last one that was announced for it, 0 before."""
+
+    __slots__ = ("commit", "lease", "seq")
+
+    def __init__(self, lease: Lease, commit: Commit) -> None:
+        self.lease = lease
+        self.commit = commit
+        self.seq = 0
+
+
+def _check(changes: Sequence[Change]) -> None:
+    for change in changes:
+        check_size(change)
+    if len({change.record_id for change in changes}) != len(changes):
+        raise ValueError("a commit may change a record once")
+
+
+def _commit_time(now: datetime, before: datetime | None) -> datetime:
+    """Return a time that MongoDB keeps exactly (milliseconds) and that never runs backwards in a school."""
+    exact = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return exact if before is None else max(exact, before)
+
+
+def _run_document(commit: Commit) -> Document:
+    # Dataset names come from connectors, so they are values and not field names.
+    totals = [{"dataset": dataset, "counters": dict(counters)} for dataset, counters in commit.totals.items()]
+    return {"id": commit.run_id, "totals": totals}
+
+
+def _chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    for start in range(0, len(changes), CHUNK):
+        yield changes[start : start + CHUNK]
+
+
+def _conflict(school_id: str, count: int) -> CommitConflict:
+    return CommitConflict(f"{count} records of school {school_id} are not at the version expected")

@@ -1,0 +1,29 @@
+"""What can go wrong in the store, by what the caller does next."""
+
+
+class StoreError(Exception):
+    """Base of the store's own errors; texts name ids, never contents."""
+
+
+class LeaseLost(StoreError):
+    """Another owner has the school, or may have it by now. Stop at once; nothing more can be committed."""
+
+
+class CommitConflict(StoreError):
+    """A record is not at the version that the commit expected. Nothing of the commit stayed; diff again."""
+
+
+class RecordTooLarge(StoreError):
+    """A record cannot be stored because its document would exceed MongoDB's 16 MB. Nothing was written."""
+
+
+class StoreUnavailable(StoreError):
+    """MongoDB could not be reached, has no primary, or did not answer in time. Retry later."""
+
+
+class RawPageMissing(StoreError):
+    """Retained source rows are no longer there. Read them from the MIS again."""
+
+
+class StoreMisconfigured(StoreError):
+    """The deployment cannot keep the store's promises; the text says what to change."""

@@ -1,0 +1,228 @@
+"""One thin face over PyMongo's async API, Motor and Motor-shaped test handles.
+
+It sets concerns, decoding and time limits in one place, and turns the drivers' ways of saying "not reachable"
+into :class:`~schoolgate_server.store.errors.StoreUnavailable`. The drivers differ in details only (``close``
+is a coroutine in one of them), so nothing above needs to know which one it got.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias
+
+import pymongo
+from bson.codec_options import CodecOptions
+from pymongo import IndexModel, ReadPreference, ReturnDocument
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, PyMongoError
+from pymongo.operations import DeleteOne, InsertOne, ReplaceOne, UpdateOne
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from schoolgate_server.store.errors import StoreMisconfigured, StoreUnavailable
+
+Document: TypeAlias = dict[str, Any]
+Query: TypeAlias = Mapping[str, Any]
+Write: TypeAlias = InsertOne[Document] | ReplaceOne[Document] | UpdateOne | DeleteOne
+
+OPERATION_LIMIT = 30.0
+"""Seconds that one store operation may take; MongoDB itself stops at the same limit (``maxTimeMS``)."""
+
+MAJORITY = WriteConcern(w="majority")
+READ_MAJORITY = ReadConcern("majority")
+CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
+
+
+class Handle(Protocol):
+    """A client of MongoDB: ``AsyncMongoClient``, ``AsyncIOMotorClient``, or something of Motor's shape."""
+
+    def get_database(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- three drivers, three types
+        """Return a database."""
+
+    def close(self) -> Any:  # noqa: ANN401 -- a coroutine in PyMongo, None in Motor
+        """Close all connections."""
+
+
+class BulkFailed(Exception):
+    """Some writes of a bulk were refused; ``duplicates`` counts those refused for a key that exists."""
+
+    def __init__(self, duplicates: int, others: int) -> None:
+        super().__init__(f"{duplicates} duplicate keys, {others} other refusals")
+        self.duplicates = duplicates
+        self.others = others
+
+
+@contextmanager
+def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
+    """Run driver calls under a time limit and translate unavailability.
+
+    Limits nest: the shorter one counts. ``BulkWriteError`` quotes whole documents in its text, so it is
+    replaced, without its cause, by :class:`BulkFailed`.
+    """
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    except BulkWriteError as error:
+        if error.timeout or not error.details.get("writeErrors"):
+            raise StoreUnavailable("MongoDB did not confirm a write in time") from None
+        codes = [failure.get("code") for failure in error.details["writeErrors"]]
+        duplicates = codes.count(11000)
+        raise BulkFailed(duplicates, len(codes) - duplicates) from None
+    except ConnectionFailure as error:
+        raise StoreUnavailable(f"MongoDB cannot be reached: {type(error).__name__}") from error
+    except PyMongoError as error:
+        if error.timeout or error.has_error_label("RetryableWriteError"):
+            raise StoreUnavailable(f"MongoDB did not answer in time: {type(error).__name__}") from error
+        raise
+
+
+class Collection:
+    """One collection with explicit concerns; every method is one operation under the time limit."""
+
+    def __init__(self, driver: Any) -> None:  # noqa: ANN401 -- three drivers, three types
+        self.driver = driver
+
+    async def find_one(
+        self, query: Query, projection: Query | None = None, sort: Sequence[tuple[str, int]] | None = None
+    ) -> Document | None:
+        with limited():
+            found: Document | None = await self.driver.find_one(query, projection, sort=sort)
+        return found
+
+    async def find(
+        self,
+        query: Query,
+        projection: Query | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] | None = None,
+        limit: int = 0,
+    ) -> list[Document]:
+        """Return all matching documents, ``limit`` at most unless it is 0."""
+        with limited():
+            cursor = self.driver.find(query, projection, sort=sort, limit=limit, batch_size=limit or 10_000)
+            found: list[Document] = await cursor.to_list(None)
+        return found
+
+    async def batches(
+        self, query: Query, projection: Query | None = None, *, size: int = 10_000
+    ) -> AsyncIterator[list[Document]]:
+        """Yield matching documents in lists of at most ``size``; each list has a time limit of its own."""
+        cursor = self.driver.find(query, projection, batch_size=size)
+        try:
+            while True:
+                with limited():
+                    batch: list[Document] = await cursor.to_list(size)
+                if not batch:
+                    return
+                yield batch
+        finally:
+            await _settled(cursor.close())
+
+    async def count(self, query: Query) -> int:
+        with limited():
+            counted: int = await self.driver.count_documents(query)
+        return counted
+
+    async def insert_one(self, document: Document) -> bool:
+        """Insert; return false where its ``_id`` or another unique key exists already."""
+        try:
+            with limited():
+                await self.driver.insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def insert_many(self, documents: Sequence[Document]) -> None:
+        """Insert all in any order. Raises :class:`BulkFailed` after having inserted what could be."""
+        with limited():
+            await self.driver.insert_many(documents, ordered=False)
+
+    async def bulk(self, writes: Sequence[Write]) -> int:
+        """Do all writes in any order; return how many existing documents they matched."""
+        with limited():
+            result = await self.driver.bulk_write(writes, ordered=False)
+        matched: int = result.matched_count
+        return matched
+
+    async def update_one(self, query: Query, update: Query, *, upsert: bool = False) -> bool:
+        """Update one document; return whether one matched."""
+        with limited():
+            result = await self.driver.update_one(query, update, upsert=upsert)
+        return bool(result.matched_count)
+
+    async def replace_one(self, query: Query, document: Document, *, upsert: bool = False) -> bool:
+        """Replace one document; return whether one matched."""
+        with limited():
+            result = await self.driver.replace_one(query, document, upsert=upsert)
+        return bool(result.matched_count)
+
+    async def find_one_and_update(self, query: Query, update: Query) -> Document | None:
+        """Update one document and return it as it is afterwards; ``None`` where none matched."""
+        with limited():
+            found: Document | None = await self.driver.find_one_and_update(
+                query, update, return_document=ReturnDocument.AFTER
+            )
+        return found
+
+    async def delete_many(self, query: Query) -> int:
+        with limited():
+            result = await self.driver.delete_many(query)
+        deleted: int = result.deleted_count
+        return deleted
+
+    async def create_indexes(self, models: Sequence[IndexModel]) -> None:
+        # Building an index over a large collection takes as long as it takes.
+        with limited(3600):
+            await self.driver.create_indexes(models)
+
+
+class Database:
+    """One database of a handle, with majority concerns and aware datetimes."""
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        self.handle = handle
+        self.name = name
+        self.driver: Any = handle.get_database(
+            name,
+            codec_options=CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=MAJORITY,
+            read_concern=READ_MAJORITY,
+        )
+
+    def collection(self, name: str) -> Collection:
+        return Collection(self.driver[name])
+
+    async def command(self, command: str) -> Document:
+        """Run a command without arguments and return its answer."""
+        with limited():
+            answer: Document = await self.driver.command(command)
+        return answer
+
+    async def check(self) -> None:
+        """Assert that the deployment confirms writes by majority and can be read that way.
+
+        Raises:
+            StoreMisconfigured: it is a standalone, or a handle dropped the concerns that it was given.
+        """
+        hello = await self.command("hello")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            raise StoreMisconfigured(
+                "this MongoDB is a standalone server; schoolgate needs a replica set (one member is enough) "
+                "or a sharded cluster: start mongod with --replSet and run rs.initiate() once"
+            )
+        concerns = self.driver.write_concern.document, self.driver.read_concern.document
+        if concerns != (MAJORITY.document, READ_MAJORITY.document):
+            raise StoreMisconfigured(
+                "this MongoDB handle does not keep the majority concerns that it is given"
+            )
+
+    async def close(self) -> None:
+        await _settled(self.handle.close())
+
+
+async def _settled(outcome: object) -> None:
+    """Await ``outcome`` where the driver made it awaitable."""
+    if inspect.isawaitable(outcome):
+        await outcome

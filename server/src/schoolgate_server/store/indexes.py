@@ -1,0 +1,49 @@
+"""Every index, with the question that it answers."""
+
+from __future__ import annotations
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+STATES = "states"
+"""Name of the index that alone answers ``states()``."""
+
+
+def _index(name: str, *fields: str, unique: bool = False, only: str | None = None) -> IndexModel:
+    """Return an index over ``fields`` ("-": descending), of documents that have the field ``only``."""
+    keys = [(field.lstrip("-"), DESCENDING if field.startswith("-") else ASCENDING) for field in fields]
+    if only is None:
+        return IndexModel(keys, name=name, unique=unique)
+    return IndexModel(keys, name=name, unique=unique, partialFilterExpression={only: {"$exists": True}})
+
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "records": [
+        _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live"),
+        _index("pages", "school", "kind", "_id"),
+        # "This day's marks" must not read a year of them.
+        _index("days", "school", "kind", "from", "_id", only="from"),
+        _index("keys", "school", "kind", "keys"),
+        _index("commits", "school", "seq"),
+    ],
+    "history": [
+        # As of the latest seq: nothing is newer, so this one ends at once. As of an older seq: the next one.
+        _index("superseded", "school", "kind", "until", "id"),
+        _index("versions", "school", "id", "version"),
+    ],
+    "runs": [
+        _index("newest", "school", "-created_at", "-_id"),
+        _index("requests", "school", "request_id", unique=True, only="request_id"),
+        _index("unfinished", "unfinished", only="unfinished"),
+        _index("sealed", "school", "sealed", "-created_at"),
+    ],
+    "decisions": [
+        _index("newest", "school", "-first_seen_at", "-_id"),
+        _index("datasets", "school", "dataset", "-first_seen_at", "-_id"),
+    ],
+    "schools": [_index("requests", "requests.id")],
+    "holds": [_index("newest", "school", "-created_at", "-_id")],
+    "identities": [_index("school", "school")],
+    "raw_pages": [_index("school", "school", "dataset", "digest", "n")],
+    # MongoDB's own advice for key vaults: two creators of one name must not end with two keys.
+    "__keyVault": [_index("names", "keyAltNames", unique=True, only="keyAltNames")],
+}

@@ -1,0 +1,153 @@
+"""One owner per school at a time, and the published position of each school."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from schoolgate_server.store.errors import LeaseLost
+from schoolgate_server.store.handles import OPERATION_LIMIT, Collection, Document, limited
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns the present time, timezone-aware, in UTC."""
+
+GRACE = timedelta(seconds=5)
+"""How long after its expiry a lease still keeps others out.
+
+A holder gives every operation a limit that ends with its lease, and MongoDB enforces the limit; this covers
+what was on its way at that moment, and clocks that differ.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one school's records until ``expires_at``; ``epoch`` differs for every holder.
+
+    ``ttl`` is how long each renewal lasts.
+    """
+
+    school_id: str
+    owner: str
+    epoch: int
+    expires_at: datetime
+    ttl: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a school stands: its published seq, and the totals of the run that published last.
+
+    ``totals`` maps dataset to counter name to value. ``published_at`` is ``None`` before the first commit.
+    """
+
+    published: int = 0
+    published_at: datetime | None = None
+    run_id: str = ""
+    totals: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+
+
+class Leases:
+    """Leases in the ``heads`` collection; every change of one is a compare-and-set on its epoch."""
+
+    def __init__(self, heads: Collection, clock: Clock) -> None:
+        self._heads = heads
+        self._clock = clock
+
+    async def acquire(self, school_id: str, owner: str, ttl: timedelta) -> Lease | None:
+        """Take the school for ``ttl``; ``None`` while somebody holds it, the same ``owner`` included.
+
+        A holder that died is waited for: its lease must have expired, and a grace after it have passed.
+        """
+        head = await self._heads.find_one({"_id": school_id})
+        if head is None:
+            await self._heads.insert_one(_new_head(school_id))
+            head = _new_head(school_id)
+        now = self._clock()
+        held = head["lease"]
+        if held is not None and now < held["expires_at"] + GRACE:
+            return None
+        lease = Lease(school_id, owner, head["epoch"] + 1, now + ttl, ttl)
+        # Unchanged means not taken by another one (epoch) and not renewed (expiry) since it was read.
+        unchanged: Document = {"lease": None} if held is None else {"lease.expires_at": held["expires_at"]}
+        taken = await self._heads.update_one(
+            {"_id": school_id, "epoch": head["epoch"], **unchanged},
+            {"$set": {"epoch": lease.epoch, "lease": _document(lease)}},
+        )
+        return lease if taken else None
+
+    async def renew(self, lease: Lease) -> Lease:
+        """Return the lease, valid for its ``ttl`` from now.
+
+        Raises:
+            LeaseLost: it has expired or is another one's.
+        """
+        renewed = replace(lease, expires_at=self._clock() + lease.ttl)
+        with self.holding(lease):
+            kept = await self._heads.update_one(
+                {"_id": lease.school_id, "lease.epoch": lease.epoch},
+                {"$set": {"lease.expires_at": renewed.expires_at}},
+            )
+        if not kept:
+            raise lost(lease)
+        return renewed
+
+    async def release(self, lease: Lease) -> None:
+        """Set the school free at once, so that the next owner need not wait. No-op where it is lost."""
+        await self._heads.update_one(
+            {"_id": lease.school_id, "lease.epoch": lease.epoch}, {"$set": {"lease": None}}
+        )
+
+    async def head(self, school_id: str) -> Head:
+        """Return the school's published position; that of a school without any commit is 0."""
+        found = await self._heads.find_one({"_id": school_id})
+        return Head() if found is None else head_of(found)
+
+    @contextmanager
+    def holding(self, lease: Lease) -> Generator[None]:
+        """Limit the operations inside to the time that the lease has left.
+
+        Raises:
+            LeaseLost: it has none left.
+        """
+        left = (lease.expires_at - self._clock()).total_seconds()
+        if left <= 0:
+            raise LeaseLost(f"the lease on school {lease.school_id} has expired")
+        with limited(min(OPERATION_LIMIT, left)):
+            yield
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """Return the error of a holder whose lease is no longer the school's."""
+    return LeaseLost(f"the lease on school {lease.school_id} has gone to another owner")
+
+
+def head_of(document: Document) -> Head:
+    """Return the public part of a document of ``heads``."""
+    run: Document = document["run"] or {"id": "", "totals": []}
+    totals: list[dict[str, Any]] = run["totals"]
+    return Head(
+        document["published"],
+        document["published_at"],
+        run["id"],
+        {entry["dataset"]: entry["counters"] for entry in totals},
+    )
+
+
+def _document(lease: Lease) -> Document:
+    return {"owner": lease.owner, "epoch": lease.epoch, "expires_at": lease.expires_at}
+
+
+def _new_head(school_id: str) -> Document:
+    return {
+        "_id": school_id,
+        "lease": None,
+        "epoch": 0,
+        "published": 0,
+        "published_at": None,
+        "pending": None,
+        "rolled_back": 0,
+        "run": None,
+    }

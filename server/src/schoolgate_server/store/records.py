@@ -1,0 +1,156 @@
+"""Reading records: their present states for the diff, and answers as of a seq for everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate.v1.record_pb2 import Record
+from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.model.changes import RecordState
+from schoolgate_server.model.questions import Question
+from schoolgate_server.store.documents import READ_FIELDS, record_of
+from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.reading import AsOf, filter_of
+
+STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
+"""Projection that the ``states`` index covers."""
+
+
+class Records:
+    """The ``records`` and ``history`` collections, read-only."""
+
+    def __init__(self, heads: Collection, records: Collection, history: Collection) -> None:
+        self._heads = heads
+        self._records = records
+        self._history = history
+
+    async def states(
+        self, school_id: str, dataset: str, date_from: str | None = None, date_to: str | None = None
+    ) -> AsyncIterator[list[RecordState]]:
+        """Yield what the diff needs of every record of ``dataset``, tombstoned ones included, in lists.
+
+        ``date_from`` and ``date_to`` (ISO dates, half-open) bound the day of windowed datasets. For the
+        holder of the school's lease after recovery: it reads what is there, published or not.
+        """
+        query: Document = {"school": school_id, "dataset": dataset}
+        window = {
+            operator: day for operator, day in (("$gte", date_from), ("$lt", date_to)) if day is not None
+        }
+        if window:
+            query["from"] = window
+        async for batch in self._records.batches(query, STATE_FIELDS):
+            yield [
+                RecordState(document["_id"], document["hash"], document["version"], document["live"])
+                for document in batch
+            ]
+
+    async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
+        """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
+        instant = await self._published(school_id) if seq is None else seq
+        found = await self._records.find_one(
+            {"school": school_id, "_id": record_id, "seq": {"$lte": instant}}, READ_FIELDS
+        )
+        if found is None:
+            found = await self._history.find_one(
+                {"school": school_id, "id": record_id, "seq": {"$lte": instant}, "until": {"$gt": instant}},
+                READ_FIELDS,
+            )
+        return None if found is None else record_of(found, school_id)
+
+    async def find_by_key(
+        self, school_id: str, kind: Kind.ValueType, key: str, seq: int | None = None
+    ) -> Record | None:
+        """Return the record that an encoded source key names as of ``seq``; ``None`` means the published one.
+
+        After a merge two records have the key: a live one goes before a tombstoned one, newer before older.
+        """
+        instant = await self._published(school_id) if seq is None else seq
+        matching: Document = {"school": school_id, "kind": KINDS[kind].name, "keys": key}
+        found = await AsOf(self._records, self._history, matching, instant).page("", 100, READ_FIELDS)
+        if not found:
+            return None
+        best = max(found, key=lambda document: ("tombstone" not in document, document["seq"]))
+        return record_of(best, school_id)
+
+    async def query(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        question: Question,
+        seq: int,
+        after_id: str,
+        limit: int,
+    ) -> list[Record]:
+        """Return up to ``limit`` records as of ``seq`` in order of their id, those after ``after_id``.
+
+        Fewer than ``limit`` mean that there are no more.
+        """
+        matching = filter_of(school_id, kind, question)
+        page = await AsOf(self._records, self._history, matching, seq).page(after_id, limit, READ_FIELDS)
+        return [record_of(document, school_id) for document in page]
+
+    async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int:
+        """Return how many records ``query`` would return as of ``seq``, exactly."""
+        as_of = AsOf(self._records, self._history, filter_of(school_id, kind, question), seq)
+        before = await self._position(school_id)
+        if before is not None and before["pending"] is None:
+            counted = await as_of.count()
+            if await self._position(school_id) == before:
+                return counted
+        return await as_of.count_by_page()
+
+    async def versions(
+        self, school_id: str, record_id: str, before_version: int | None, limit: int
+    ) -> list[tuple[Record, datetime | None]]:
+        """Return published versions, newest first, those before ``before_version``.
+
+        Each comes with the time when the next one took its place, the current one with ``None``.
+        """
+        published = await self._published(school_id)
+        query: Document = {"school": school_id, "seq": {"$lte": published}}
+        if before_version is not None:
+            query["version"] = {"$lt": before_version}
+        current = await self._records.find_one({**query, "_id": record_id}, READ_FIELDS)
+        past = await self._history.find(
+            {**query, "id": record_id}, READ_FIELDS, sort=[("version", -1)], limit=limit
+        )
+        versions = {document["version"]: document for document in past}
+        if current is not None:
+            # A copy of the current version may stand in the history already; that one has an end to come.
+            versions[current["version"]] = current
+        return [
+            (record_of(document, school_id), _end(document, published))
+            for _, document in sorted(versions.items(), reverse=True)[:limit]
+        ]
+
+    async def many(self, school_id: str, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids in their latest state, published or not, in order of their id.
+
+        For the holder of the school's lease after recovery, as :meth:`states`.
+        """
+        found: list[Record] = []
+        for start in range(0, len(record_ids), 5_000):
+            some = list(record_ids[start : start + 5_000])
+            query: Document = {"school": school_id, "_id": {"$in": some}}
+            documents = await self._records.find(query, READ_FIELDS, sort=[("_id", 1)])
+            found += [record_of(document, school_id) for document in documents]
+        return found
+
+    async def _published(self, school_id: str) -> int:
+        head = await self._heads.find_one({"_id": school_id}, {"published": 1})
+        return 0 if head is None else head["published"]
+
+    async def _position(self, school_id: str) -> Document | None:
+        """Return what every commit changes, and every roll-back of one."""
+        return await self._heads.find_one(
+            {"_id": school_id}, {"published": 1, "pending": 1, "rolled_back": 1}
+        )
+
+
+def _end(document: Document, published: int) -> datetime | None:
+    if "until" not in document or document["until"] > published:
+        return None
+    ended: datetime = document["until_at"]
+    return ended

@@ -1,0 +1,100 @@
+"""What a crash in the middle of a commit leaves, and the way out of it."""
+
+from __future__ import annotations
+
+from pymongo.operations import DeleteOne, ReplaceOne
+
+from schoolgate_server.store.documents import restored
+from schoolgate_server.store.errors import StoreError
+from schoolgate_server.store.handles import Collection, Document, Write
+from schoolgate_server.store.leases import Lease, Leases, lost
+
+CHUNK = 5_000
+
+
+class Recovery:
+    """Rolls an interrupted commit forward where all its records were written, else back."""
+
+    def __init__(self, heads: Collection, records: Collection, history: Collection, leases: Leases) -> None:
+        self._heads = heads
+        self._records = records
+        self._history = history
+        self._leases = leases
+
+    async def recover(self, lease: Lease) -> None:
+        """Leave the school without a pending commit.
+
+        Raises:
+            LeaseLost: another owner has the school, or the lease has expired.
+        """
+        with self._leases.holding(lease):
+            head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
+            if head is None:
+                raise lost(lease)
+            pending = head["pending"]
+            if pending is None:
+                return
+            written = await self._records.count({"school": lease.school_id, "seq": pending["seq"]})
+        if written == pending["count"]:
+            await self.publish(lease, pending)
+        else:
+            await self.roll_back(lease, pending["seq"])
+
+    async def publish(self, lease: Lease, pending: Document) -> None:
+        """Make ``pending`` the published seq, in one write."""
+        with self._leases.holding(lease):
+            published = await self._heads.update_one(
+                {"_id": lease.school_id, "lease.epoch": lease.epoch, "pending.seq": pending["seq"]},
+                {
+                    "$set": {
+                        "published": pending["seq"],
+                        "published_at": pending["at"],
+                        "run": pending["run"],
+                        "pending": None,
+                    }
+                },
+            )
+        if not published:
+            raise lost(lease)
+
+    async def roll_back(self, lease: Lease, seq: int) -> None:
+        """Put every record that commit ``seq`` wrote back to what it was, and forget the commit.
+
+        The copies in ``history`` stay: a reader that looked at ``records`` before may still need them, and
+        readers keep one version per record.
+        """
+        while True:
+            with self._leases.holding(lease):
+                begun = await self._records.find(
+                    {"school": lease.school_id, "seq": seq}, {"version": 1}, limit=CHUNK
+                )
+                if not begun:
+                    break
+                await self._records.bulk(await self._undo(lease.school_id, seq, begun))
+        with self._leases.holding(lease):
+            forgotten = await self._heads.update_one(
+                {"_id": lease.school_id, "lease.epoch": lease.epoch, "pending.seq": seq},
+                {"$set": {"pending": None}, "$inc": {"rolled_back": 1}},
+            )
+        if not forgotten:
+            raise lost(lease)
+
+    async def _undo(self, school_id: str, seq: int, begun: list[Document]) -> list[Write]:
+        before = {
+            document["_id"]: f"{document['_id']}:{document['version'] - 1}"
+            for document in begun
+            if document["version"] > 1
+        }
+        kept = await self._history.find({"school": school_id, "_id": {"$in": list(before.values())}})
+        if len(kept) != len(before):
+            raise StoreError(f"history of school {school_id} lacks versions that commit {seq} superseded")
+        writes: list[Write] = [
+            ReplaceOne({"_id": document["id"], "school": school_id, "seq": seq}, restored(document))
+            for document in kept
+        ]
+        writes += [
+            DeleteOne({"_id": document["_id"], "school": school_id, "seq": seq})
+            for document in begun
+            if document["_id"] not in before
+        ]
+        return writes

@@ -1,0 +1,164 @@
+"""Runs: the public message, and what the engine needs to resume one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from google.protobuf.json_format import MessageToDict
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1.sync_service_pb2 import (
+    DATASET_STATE_SUCCEEDED,
+    RUN_STATE_QUEUED,
+    RUN_STATE_RUNNING,
+    DatasetRun,
+    Run,
+)
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.runs import RunEntry, Segment
+from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.paging import before_of
+from schoolgate_server.store.requests import reused
+
+_UNFINISHED = (RUN_STATE_QUEUED, RUN_STATE_RUNNING)
+
+
+class Runs:
+    """The ``runs`` collection."""
+
+    def __init__(self, runs: Collection) -> None:
+        self._runs = runs
+
+    async def insert(self, entry: RunEntry) -> RunEntry:
+        """Store a new run and return it; a repeated request gets the run that the first one began.
+
+        Raises:
+            ServiceError: REQUEST_ID_REUSED, where that request was a different one.
+        """
+        if await self._runs.insert_one(_document(entry)):
+            return entry
+        query: Document = {"school": entry.run.school_id, "_id": entry.run.run_id}
+        if entry.request_id:
+            query = {"school": entry.run.school_id, "request_id": entry.request_id}
+        found = await self._runs.find_one(query)
+        if found is None or found["request_digest"] != entry.request_digest:
+            raise reused()
+        return _entry(found)
+
+    async def get(self, school_id: str, run_id: str) -> RunEntry:
+        """Return one run.
+
+        Raises:
+            ServiceError: RUN_NOT_FOUND.
+        """
+        found = await self._runs.find_one({"_id": run_id, "school": school_id})
+        if found is None:
+            raise _not_found(school_id, run_id)
+        return _entry(found)
+
+    async def save(self, entry: RunEntry) -> None:
+        """Store the state of a run again; a request to cancel it that came meanwhile is kept.
+
+        Raises:
+            ServiceError: RUN_NOT_FOUND.
+        """
+        school_id, run_id = entry.run.school_id, entry.run.run_id
+        document = _document(entry)
+        update: Document = {"$set": document}
+        if "unfinished" not in document:
+            update["$unset"] = {"unfinished": ""}
+        if not await self._runs.update_one({"_id": run_id, "school": school_id}, update):
+            raise _not_found(school_id, run_id)
+
+    async def request_cancel(self, school_id: str, run_id: str) -> RunEntry:
+        """Take note that a run is to stop, for whichever server works on it, and return it.
+
+        Raises:
+            ServiceError: RUN_NOT_FOUND.
+        """
+        await self._runs.update_one(
+            {"_id": run_id, "school": school_id, "unfinished": True}, {"$set": {"cancel": True}}
+        )
+        return await self.get(school_id, run_id)
+
+    async def unfinished(self, school_id: str | None = None) -> Sequence[RunEntry]:
+        """Return the queued and running runs of one school, or of all schools, oldest first."""
+        query: Document = {"unfinished": True}
+        if school_id is not None:
+            query["school"] = school_id
+        found = await self._runs.find(query, sort=[("created_at", 1), ("_id", 1)])
+        return [_entry(document) for document in found]
+
+    async def last_sealed(self, school_id: str, dataset: str) -> tuple[DatasetRun, list[Segment]] | None:
+        """Return how ``dataset`` was last read to a proven end (held or not), and the segments read then."""
+        found = await self._runs.find(
+            {"school": school_id, "sealed": dataset}, sort=[("created_at", -1)], limit=1
+        )
+        if not found:
+            return None
+        entry = _entry(found[0])
+        part = next(part for part in entry.run.datasets if part.dataset == dataset)
+        return part, entry.manifest.get(dataset, [])
+
+    async def list(self, school_id: str, before: str | None, limit: int) -> list[RunEntry]:
+        """Return up to ``limit`` runs, newest first, those before the run with id ``before``.
+
+        Raises:
+            ServiceError: RUN_NOT_FOUND, for ``before``.
+        """
+        query: Document = {"school": school_id}
+        if before is not None:
+            earlier = await before_of(self._runs, school_id, before, "created_at")
+            if earlier is None:
+                raise _not_found(school_id, before)
+            query.update(earlier)
+        found = await self._runs.find(query, sort=[("created_at", -1), ("_id", -1)], limit=limit)
+        return [_entry(document) for document in found]
+
+
+def _document(entry: RunEntry) -> Document:
+    run = entry.run
+    document: Document = {
+        "_id": run.run_id,
+        "school": run.school_id,
+        "created_at": _time(run),
+        "request_digest": entry.request_digest,
+        "sealed": [part.dataset for part in run.datasets if part.state == DATASET_STATE_SUCCEEDED],
+        # Dataset names come from connectors, so they are values and not field names.
+        "manifest": [
+            {"dataset": dataset, "segments": [segment._asdict() for segment in segments]}
+            for dataset, segments in entry.manifest.items()
+        ],
+        "body": MessageToDict(run, preserving_proto_field_name=True),
+        "wire": run.SerializeToString(),
+    }
+    if entry.request_id:
+        document["request_id"] = entry.request_id
+    if run.state in _UNFINISHED:
+        document["unfinished"] = True
+    return document
+
+
+def _entry(document: Document) -> RunEntry:
+    manifest = {
+        part["dataset"]: [
+            Segment(segment["digest"], segment["cursor"], segment["rows"]) for segment in part["segments"]
+        ]
+        for part in document["manifest"]
+    }
+    run = Run.FromString(document["wire"])
+    run.cancel_requested = run.cancel_requested or document.get("cancel", False)
+    return RunEntry(run, document.get("request_id", ""), document["request_digest"], manifest)
+
+
+def _time(run: Run) -> datetime:
+    return run.created_at.ToDatetime(tzinfo=UTC)
+
+
+def _not_found(school_id: str, run_id: str) -> ServiceError:
+    return ServiceError(
+        reasons.ERROR_REASON_RUN_NOT_FOUND,
+        f"school {school_id!r} has no run {run_id!r}",
+        metadata={"school_id": school_id, "run_id": run_id},
+    )

@@ -1,0 +1,60 @@
+"""The store as one object: a part per kind of thing that is kept."""
+
+from __future__ import annotations
+
+import asyncio
+
+from schoolgate_server.store.commits import Commits, Sleep
+from schoolgate_server.store.decisions import Decisions
+from schoolgate_server.store.handles import Database, Handle
+from schoolgate_server.store.holds import Holds
+from schoolgate_server.store.identities import Identities
+from schoolgate_server.store.indexes import INDEXES
+from schoolgate_server.store.leases import Clock, Leases
+from schoolgate_server.store.raw_pages import RawPages
+from schoolgate_server.store.records import Records
+from schoolgate_server.store.runs import Runs
+from schoolgate_server.store.schools import Schools
+
+
+class Store:
+    """Everything that schoolgate keeps, in one MongoDB database.
+
+    Every method of every part may raise :class:`~schoolgate_server.store.errors.StoreUnavailable`.
+    """
+
+    def __init__(self, database: Database, clock: Clock, sleep: Sleep) -> None:
+        heads, records, history = (database.collection(name) for name in ("heads", "records", "history"))
+        self.database = database
+        self.leases = Leases(heads, clock)
+        self.records = Records(heads, records, history)
+        self.commits = Commits(heads, records, history, self.leases, clock, sleep)
+        self.schools = Schools(database.collection("schools"), clock)
+        self.runs = Runs(database.collection("runs"))
+        self.decisions = Decisions(database.collection("decisions"))
+        self.raw_pages = RawPages(database.collection("raw_pages"))
+        self.identities = Identities(database.collection("identities"))
+        self.holds = Holds(database.collection("holds"))
+
+    @classmethod
+    def open(cls, handle: Handle, database_name: str, clock: Clock, *, sleep: Sleep = asyncio.sleep) -> Store:
+        """Return the store in ``database_name``; does no I/O. ``sleep`` waits between tries of a commit."""
+        return cls(Database(handle, database_name), clock, sleep)
+
+    async def prepare(self) -> None:
+        """Check that the deployment can keep the store's promises, and make the indexes that are missing.
+
+        Raises:
+            StoreMisconfigured: it cannot, for a reason that the text names.
+        """
+        await self.database.check()
+        for name, models in INDEXES.items():
+            await self.database.collection(name).create_indexes(models)
+
+    async def ping(self) -> None:
+        """Return if MongoDB answers."""
+        await self.database.command("ping")
+
+    async def close(self) -> None:
+        """Close the handle."""
+        await self.database.close()
