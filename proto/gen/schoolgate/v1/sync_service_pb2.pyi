@@ -297,6 +297,7 @@ class Run(_message.Message):
     RESUMPTIONS_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    CONNECTOR_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Opaque ("run_…")."""
     school_id: _builtins.str
@@ -313,6 +314,8 @@ class Run(_message.Message):
     """How often a server picked the run up again after one died."""
     cancel_requested: _builtins.bool
     """Cancellation was asked for."""
+    connector: _builtins.str
+    """Name of the connector that reads the school's MIS."""
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetRun]:
         """Its datasets in the order in which they are read."""
@@ -349,10 +352,11 @@ class Run(_message.Message):
         resumptions: _builtins.int = ...,
         failure: _failure_pb2.Failure | None = ...,
         cancel_requested: _builtins.bool = ...,
+        connector: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "created_at", b"created_at", "datasets", b"datasets", "failure", b"failure", "finished_at", b"finished_at", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "failure", b"failure", "finished_at", b"finished_at", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015

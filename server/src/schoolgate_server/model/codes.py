@@ -85,10 +85,12 @@ def meaning_number(field: str, meaning: str) -> int:
     if info is None or code_field not in info.coded:
         raise ValueError(f"{field!r} is no coded field")
     enum = info.message.DESCRIPTOR.fields_by_name[info.coded[code_field]].enum_type
-    values = enum.values_by_name if enum is not None else {}
-    if meaning not in values:
-        raise ValueError(f"{meaning!r} is no meaning of {field}; there are {', '.join(sorted(values))}")
-    return int(values[meaning].number)
+    if enum is None:
+        raise ValueError(f"{field!r} has no canonical meaning")
+    if meaning not in enum.values_by_name:
+        known = ", ".join(sorted(enum.values_by_name))
+        raise ValueError(f"{meaning!r} is no meaning of {field}; there are {known}")
+    return enum.values_by_name[meaning].number
 
 
 def resolve_meanings(

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk import kind_info
+from schoolgate_sdk import KINDS, kind_info
 
 _ROOT = uuid.UUID("6f0f6c4e-3a52-5b0e-9d0c-0c8a4d2a7a11")
 """Namespace of all schools; changing it would change every id."""
@@ -32,3 +32,18 @@ class Minter:
         raw[6] = raw[6] & 0x0F | 0x50
         raw[8] = raw[8] & 0x3F | 0x80
         return f"{info.prefix}_{raw.hex()}"
+
+
+_KIND_BY_PREFIX = {info.prefix: kind for kind, info in KINDS.items()}
+
+
+def kind_of(record_id: str) -> Kind.ValueType:
+    """Return the kind that a record id names by its prefix.
+
+    Raises:
+        ValueError: it is no record id.
+    """
+    kind = _KIND_BY_PREFIX.get(record_id.partition("_")[0])
+    if kind is None:
+        raise ValueError(f"{record_id!r} is no record id")
+    return kind

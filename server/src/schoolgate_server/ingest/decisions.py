@@ -1,0 +1,78 @@
+"""Decisions: why a source row, or a part of it, was not taken over as it came (G09)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from schoolgate.v1.diagnostics_service_pb2 import Decision, DecisionReason
+from schoolgate.v1.record_pb2 import KeyPart
+from schoolgate_sdk import Row, SourceKey, encode_key
+
+
+class Finding(NamedTuple):
+    """Something to decide about a row; where the row has no ``key``, ``row`` tells it from others."""
+
+    reason: DecisionReason.ValueType
+    field: str
+    detail: str
+    key: SourceKey | None = None
+    row: bytes = b""
+
+
+def row_fingerprint(row: Row) -> bytes:
+    """Return what tells a row without a key from others: a digest, since the row itself is personal data."""
+    payload = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    return hashlib.blake2b(payload, digest_size=16).digest()
+
+
+class DecisionLog:
+    """The decisions of one dataset in one run; a decision that was taken in an earlier run is not new."""
+
+    def __init__(self, school_id: str, dataset: str, run_id: str, known: Iterable[str]) -> None:
+        self._school_id = school_id
+        self._dataset = dataset
+        self._run_id = run_id
+        self._known = set(known)
+        self._new: list[Decision] = []
+
+    def record(self, finding: Finding, now: datetime) -> None:
+        """Take note of ``finding``."""
+        decision_id = self._identify(finding)
+        if decision_id in self._known:
+            return
+        self._known.add(decision_id)
+        decision = Decision(
+            decision_id=decision_id,
+            school_id=self._school_id,
+            dataset=self._dataset,
+            reason=finding.reason,
+            field=finding.field,
+            detail=finding.detail,
+            first_run_id=self._run_id,
+        )
+        decision.first_seen_at.FromDatetime(now)
+        if finding.key is not None:
+            decision.source_key.namespace = finding.key.namespace
+            decision.source_key.parts.extend(
+                KeyPart(integer=part) if isinstance(part, int) else KeyPart(text=part)
+                for part in finding.key.parts
+            )
+        self._new.append(decision)
+
+    def take_new(self) -> list[Decision]:
+        """Return the decisions recorded since the last call."""
+        new, self._new = self._new, []
+        return new
+
+    def _identify(self, finding: Finding) -> str:
+        sha = hashlib.blake2b(digest_size=16)
+        which = finding.row if finding.key is None else encode_key(finding.key).encode()
+        for part in (self._school_id, self._dataset, DecisionReason.Name(finding.reason), finding.field):
+            sha.update(part.encode() + b"\0")
+        sha.update(which)
+        return f"dec_{sha.hexdigest()}"

@@ -1,0 +1,223 @@
+"""Projects source rows to records: runs the connector's parser, shapes the messages, resolves the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk import (
+    Dataset,
+    KindInfo,
+    KindSpec,
+    Parsed,
+    Row,
+    RowRejected,
+    Scope,
+    SourceKey,
+    encode_key,
+    kind_info,
+    source_key,
+)
+from schoolgate_server.ingest.decisions import Finding, row_fingerprint
+from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.dates import validity
+from schoolgate_server.model.failures import place_of
+from schoolgate_server.model.hashing import content_digest
+
+
+class Projected(NamedTuple):
+    """One record as a row describes it: encoded ``keys``, serialised message, and the digest of both."""
+
+    record_id: str
+    kind: Kind.ValueType
+    key: SourceKey
+    keys: tuple[str, ...]
+    message: Message
+    wire: bytes
+    digest: bytes
+    valid_from: str | None
+    valid_to: str | None
+
+
+@dataclass(slots=True)
+class Projection:
+    """What one row yields.
+
+    ``findings`` says what was not taken over as it came. ``rejected`` means that the row yields nothing, and
+    then ``protects`` holds the record ids that it may have been; without any the row is unidentified.
+    """
+
+    records: list[Projected] = field(default_factory=list[Projected])
+    findings: list[Finding] = field(default_factory=list[Finding])
+    rejected: bool = False
+    protects: tuple[str, ...] = ()
+
+
+class _KindPlan(NamedTuple):
+    info: KindInfo
+    spec: KindSpec
+
+
+class Projector:
+    """Projects the rows of one dataset of one school under one scope."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        scope: Scope,
+        settings: Mapping[str, str],
+        shaper: Shaper,
+        identities: Identities,
+    ) -> None:
+        self._parser = dataset.parser
+        self._settings = settings
+        self._shaper = shaper
+        self._identities = identities
+        self._plans = {spec.kind: _KindPlan(kind_info(spec.kind), spec) for spec in dataset.kinds}
+        self._window = (
+            (scope.date_from.isoformat(), scope.date_to.isoformat())
+            if dataset.windowed and scope.date_from is not None and scope.date_to is not None
+            else None
+        )
+
+    def project(self, row: Row) -> Projection:
+        """Return what ``row`` yields. A row that cannot be taken over is a finding, never an exception."""
+        try:
+            parsed = list(self._parser(row, self._settings))
+            if not parsed:
+                raise _Refused("the parser yielded nothing for the row")
+            result = Projection()
+            for item in parsed:
+                self._project_one(item, result)
+        except RowRejected as rejection:
+            return self._rejected(row, rejection)
+        except _Refused as refusal:
+            return self._defective(row, str(refusal))
+        except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
+            return self._defective(row, f"the parser failed: {place_of(error)}")
+        return result
+
+    def _project_one(self, item: Parsed, result: Projection) -> None:
+        kind, key, message = item.kind, item.key, item.message
+        plan = self._plans.get(kind)
+        if plan is None or type(message) is not plan.info.message or key.namespace != plan.spec.namespace:
+            raise _Refused(
+                "the parser yielded a kind, message or namespace that its dataset does not declare"
+            )
+        encoded = _encode(key)
+        record_id = self._identities.own(kind, encoded)
+        self._resolve(item, result.findings)
+        for code_field in self._shaper.shape(kind, message):
+            result.findings.append(_unmapped(plan.info.name, code_field, getattr(message, code_field)))
+        keys = (encoded, *self._learn(item, record_id, result.findings))
+        if not self._in_window(plan, message):
+            result.findings.append(_out_of_scope(plan, key))
+            return
+        valid_from, valid_to = validity(plan.info, message)
+        wire = message.SerializeToString(deterministic=True)
+        result.records.append(
+            Projected(
+                record_id,
+                kind,
+                key,
+                keys,
+                message,
+                wire,
+                content_digest(wire, keys),
+                valid_from,
+                valid_to,
+            )
+        )
+
+    def _resolve(self, item: Parsed, findings: list[Finding]) -> None:
+        """Fill in the record ids that the message refers to."""
+        for ref in item.refs:
+            target = self._identities.resolve(ref.kind, ref.key)
+            if target is not None:
+                setattr(item.message, ref.field, target)
+                continue
+            item.message.ClearField(ref.field)
+            detail = f"no {kind_info(ref.kind).name} is known under the key of {ref.key.namespace}"
+            findings.append(
+                Finding(diagnostics.DECISION_REASON_REFERENCE_UNRESOLVED, ref.field, detail, item.key)
+            )
+
+    def _learn(self, item: Parsed, record_id: str, findings: list[Finding]) -> Iterator[str]:
+        """Yield the record's further keys, encoded; one that another record has already is left out."""
+        for other in item.other_keys:
+            encoded = _encode(other)
+            if self._identities.learn(item.kind, encoded, record_id):
+                yield encoded
+                continue
+            detail = "another record has this further key already"
+            findings.append(
+                Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, other.namespace, detail, item.key)
+            )
+
+    def _in_window(self, plan: _KindPlan, message: Message) -> bool:
+        if self._window is None or plan.spec.windowed_by is None:
+            return True
+        day: str = getattr(message, plan.spec.windowed_by)
+        return self._window[0] <= day < self._window[1]
+
+    def _rejected(self, row: Row, rejection: RowRejected) -> Projection:
+        finding = Finding(
+            rejection.reason,
+            rejection.field,
+            rejection.detail,
+            rejection.key,
+            row_fingerprint(row) if rejection.key is None else b"",
+        )
+        return Projection(findings=[finding], rejected=True, protects=self._protects(rejection.key))
+
+    def _protects(self, key: SourceKey | None) -> tuple[str, ...]:
+        """Return the records that a rejected row with ``key`` may have been."""
+        if key is None:
+            return ()
+        return tuple(
+            self._identities.own(kind, encode_key(key))
+            for kind, plan in self._plans.items()
+            if plan.spec.namespace == key.namespace
+        )
+
+    def _defective(self, row: Row, detail: str) -> Projection:
+        finding = Finding(diagnostics.DECISION_REASON_PARSER_ERROR, "", detail, row=row_fingerprint(row))
+        return Projection(findings=[finding], rejected=True)
+
+
+class _Refused(Exception):
+    """The parser broke its contract."""
+
+
+def _encode(key: SourceKey) -> str:
+    """Return the encoded key, checked: the parts of a stranger's key may be anything."""
+    try:
+        return encode_key(source_key(key.namespace, *key.parts))
+    except (TypeError, ValueError) as error:
+        raise _Refused(f"the parser yielded a malformed key: {error}") from error
+
+
+def _out_of_scope(plan: _KindPlan, key: SourceKey) -> Finding:
+    return Finding(
+        diagnostics.DECISION_REASON_OUT_OF_SCOPE,
+        plan.spec.windowed_by or "",
+        "the row lies outside the dates that were asked for",
+        key,
+    )
+
+
+def _unmapped(kind_name: str, code_field: str, code: str) -> Finding:
+    """Return the finding for a code without meaning: one per code, not one per row."""
+    shown = repr(code) if len(code) <= 8 else "a longer text"
+    return Finding(
+        diagnostics.DECISION_REASON_CODE_UNMAPPED,
+        f"{kind_name}.{code_field}",
+        f"the code {shown} has no canonical meaning",
+        row=code.encode(),
+    )

@@ -1,0 +1,1 @@
+"""Decides what changed and what left. Pure: values in, values out; no I/O, no clock, no randomness."""

@@ -1,0 +1,195 @@
+"""Decides about the records that a complete snapshot lacks: hold, check back with the MIS, tombstone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import failure_pb2 as failures
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
+from schoolgate.v1.record_pb2 import Record
+from schoolgate.v1.record_pb2 import SourceKey as WireKey
+from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, encode_key, kind_info
+from schoolgate_server.ingest.pipeline import DatasetIngest
+from schoolgate_server.ingest.projection import Projector
+from schoolgate_server.model.changes import Change
+from schoolgate_server.model.dates import validity
+from schoolgate_server.model.failures import failure
+from schoolgate_server.model.hashing import content_digest
+from schoolgate_server.model.ids import kind_of
+from schoolgate_server.reconcile.absence import (
+    change_set_digest,
+    incompleteness,
+    suspicions,
+    tombstone_reason,
+)
+from schoolgate_server.reconcile.diff import SnapshotDiff
+from schoolgate_server.sync.context import RunContext
+
+READ_BACK_KEYS = 200
+"""Keys per request when a connector is asked for single entities; its protocol promises no more."""
+
+
+class AbsenceOutcome(NamedTuple):
+    """How a sealed dataset ends."""
+
+    state: pb.DatasetState.ValueType
+    failure: failures.Failure | None = None
+    held: int = 0
+
+
+class Absences:
+    """The absences of one sealed snapshot."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        dataset: Dataset,
+        scope: Scope,
+        projector: Projector,
+        diff: SnapshotDiff,
+    ) -> None:
+        self._context = context
+        self._dataset = dataset
+        self._scope = scope
+        self._projector = projector
+        self._diff = diff
+        self._store = context.ingest.store
+
+    async def decide(self, ingest: DatasetIngest, evidence: pb.Evidence) -> AbsenceOutcome:
+        """Tombstone what has provably left; hold or keep the rest. ``evidence`` takes what is found out."""
+        absent = self._diff.absent()
+        explanation, held = self._doubtful(absent, evidence)
+        certain = [record_id for record_id in absent if record_id not in held]
+        records = await self._last_states(certain)
+        evidence.contradicted_absences = await self._still_there(records)
+        doubt = incompleteness(evidence)
+        if doubt is not None:
+            return AbsenceOutcome(
+                pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt)
+            )
+        await ingest.tombstone(self._tombstones(records))
+        await self._keep_hold(explanation, held)
+        if held:
+            return AbsenceOutcome(
+                pb.DATASET_STATE_HELD, failure(failures.FAILURE_TYPE_HELD, explanation), len(held)
+            )
+        return AbsenceOutcome(pb.DATASET_STATE_SUCCEEDED)
+
+    def _doubtful(self, absent: Sequence[str], evidence: pb.Evidence) -> tuple[str, set[str]]:
+        """Return why some absences must be held, and which."""
+        if absent and not evidence.scope_unchanged:
+            explanation = (
+                f"{len(absent)} records are missing from the first snapshot under a changed scope: "
+                "whether they left, or are only out of scope, cannot be told"
+            )
+            return explanation, set(absent)
+        missing = Counter(kind_of(record_id) for record_id in absent)
+        live = Counter(kind_of(record_id) for record_id in self._diff.live_ids())
+        found = suspicions(missing, live, self._context.options.thresholds)
+        kinds = {suspicion.kind for suspicion in found}
+        held = {record_id for record_id in absent if kind_of(record_id) in kinds}
+        return "; ".join(suspicion.explanation for suspicion in found), held
+
+    async def _last_states(self, absent: Sequence[str]) -> list[Record]:
+        """Return the absent records as they are stored, less those that a rejected row may be about."""
+        records = await self._store.records.many(self._context.ingest.school_id, absent)
+        protected = self._diff.protected
+        if not protected:
+            return records
+        return [record for record in records if not _refers_to(record, protected)]
+
+    async def _still_there(self, records: Sequence[Record]) -> int:
+        """Return how many of ``records`` the MIS has after all, asked for each by its key.
+
+        A truncated last page looks like the end of the data; this is what tells them apart.
+        """
+        session = self._context.session
+        if not isinstance(session, ReadBack):
+            return 0
+        ids = {record.id for record in records}
+        keys = [key for record in records if (key := self._own_key(record)) is not None]
+        found: set[str] = set()
+        for start in range(0, len(keys), READ_BACK_KEYS):
+            for row in await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS]):
+                found.update(projected.record_id for projected in self._projector.project(row).records)
+        return len(found & ids)
+
+    def _own_key(self, record: Record) -> SourceKey | None:
+        namespaces = {spec.namespace for spec in self._dataset.kinds if spec.kind == record.kind}
+        for key in record.source_keys:
+            if key.namespace in namespaces:
+                return _from_wire(key)
+        return None
+
+    def _tombstones(self, records: Sequence[Record]) -> list[Change]:
+        enrolment_ends: dict[str, list[str | None]] = {}
+        for record in records:
+            if record.kind == KIND_ENROLMENT:
+                ends = enrolment_ends.setdefault(record.enrolment.student_id, [])
+                ends.append(record.enrolment.valid_to or None)
+        return [self._tombstone(record, enrolment_ends) for record in records]
+
+    def _tombstone(self, record: Record, enrolment_ends: Mapping[str, list[str | None]]) -> Change:
+        message = _body(record)
+        valid_from, own_end = validity(kind_info(record.kind), message)
+        ends = enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own_end]
+        wire = message.SerializeToString(deterministic=True)
+        keys = tuple(encode_key(_from_wire(key)) for key in record.source_keys)
+        return Change(
+            record_id=record.id,
+            dataset=self._dataset.name,
+            kind=record.kind,
+            keys=keys,
+            message=message,
+            wire=wire,
+            digest=content_digest(wire, keys),
+            expected_version=record.version,
+            valid_from=valid_from,
+            valid_to=own_end,
+            tombstone=tombstone_reason(ends, self._context.today),
+        )
+
+    async def _keep_hold(self, explanation: str, held: set[str]) -> None:
+        """Store what is held, in place of what an earlier run held."""
+        ingest = self._context.ingest
+        if not held:
+            await self._store.holds.replace(ingest.school_id, self._dataset.name, None)
+            return
+        versions = [
+            (record_id, known.version)
+            for record_id in held
+            if (known := self._diff.known(record_id)) is not None
+        ]
+        digest = change_set_digest(versions)
+        hold = pb.Hold(
+            hold_id=f"hld_{digest[:32]}",
+            school_id=ingest.school_id,
+            run_id=ingest.run_id,
+            dataset=self._dataset.name,
+            digest=digest,
+            tombstones=len(held),
+            live_records=sum(1 for _ in self._diff.live_ids()),
+            explanation=explanation,
+        )
+        hold.created_at.FromDatetime(ingest.clock())
+        await self._store.holds.replace(ingest.school_id, self._dataset.name, hold)
+
+
+def _body(record: Record) -> Message:
+    body: Message = getattr(record, kind_info(record.kind).name)
+    return body
+
+
+def _refers_to(record: Record, targets: frozenset[str]) -> bool:
+    body = _body(record)
+    return any(getattr(body, field) in targets for field in kind_info(record.kind).references)
+
+
+def _from_wire(key: WireKey) -> SourceKey:
+    parts = tuple(part.integer if part.WhichOneof("value") == "integer" else part.text for part in key.parts)
+    return SourceKey(key.namespace, parts)

@@ -1,0 +1,45 @@
+"""What the datasets of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
+
+from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import Connector, Session
+from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.pipeline import IngestContext
+from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.runs import RunEntry
+from schoolgate_server.sync.options import SyncOptions
+
+
+class RunCancelled(Exception):
+    """Somebody asked the run to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the datasets of one run share.
+
+    ``show`` shows the run's state to watchers; ``save`` stores it too. Both raise :class:`RunCancelled` where
+    the run is to stop.
+    """
+
+    school: School
+    connector: Connector
+    session: Session
+    settings: dict[str, str]
+    entry: RunEntry
+    ingest: IngestContext
+    identities: Identities
+    shaper: Shaper
+    options: SyncOptions
+    show: Callable[[], Awaitable[None]]
+    save: Callable[[], Awaitable[None]]
+
+    @property
+    def today(self) -> date:
+        """The present day (UTC)."""
+        return self.ingest.clock().date()

@@ -1,0 +1,188 @@
+"""Executes one run: opens the connector's session and syncs dataset after dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from loguru import logger
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import failure_pb2 as failures
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import Connector, ConnectorError, SchoolConnection
+from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.pipeline import IngestContext, Totals
+from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.clock import Clock
+from schoolgate_server.model.codes import resolve_meanings
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.failures import failure, from_connector, from_defect
+from schoolgate_server.model.ids import Minter
+from schoolgate_server.model.profile import dropped_fields
+from schoolgate_server.model.runs import RunEntry
+from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.store.store import Store
+from schoolgate_server.sync.connectors import ConnectorHost
+from schoolgate_server.sync.context import RunCancelled, RunContext
+from schoolgate_server.sync.dataset import DatasetSync
+from schoolgate_server.sync.lease import LeaseHolder
+from schoolgate_server.sync.options import SyncOptions
+
+_WHOLE_RUN = frozenset(
+    {
+        failures.FAILURE_TYPE_AUTH_EXPIRED,
+        failures.FAILURE_TYPE_AUTH_INVALID,
+        failures.FAILURE_TYPE_RATE_LIMITED,
+    }
+)
+"""Failures after which further requests of the same run would only do harm."""
+
+_UNFINISHED = frozenset({pb.DATASET_STATE_PENDING, pb.DATASET_STATE_READING, pb.DATASET_STATE_SEALING})
+
+Post: TypeAlias = Callable[[bool], Awaitable[None]]
+"""Shows the run's state to watchers, and stores it where the argument is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Executes runs with one server's store, connectors and options."""
+
+    store: Store
+    connectors: ConnectorHost
+    clock: Clock
+    options: SyncOptions
+
+    async def execute(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
+        """Bring ``entry`` to a final state; ``post(store)`` shows it to watchers, and stores it where
+        ``store`` is true; it may raise ``RunCancelled``.
+
+        Raises:
+            LeaseLost: another server owns the school now; the run is left for it.
+            StoreUnavailable: MongoDB does not answer; the run is left to be taken up again.
+        """
+        run = entry.run
+        try:
+            await self._begin(entry)
+            await self._sync(entry, lease, post)
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except RunCancelled:
+            logger.info("run cancelled on request")
+        except ConnectorError as error:
+            run.failure.CopyFrom(from_connector(error, run.connector))
+        except ServiceError as error:
+            run.failure.CopyFrom(failure(failures.FAILURE_TYPE_UNSUPPORTED, error.message))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must end in a state that says so
+            logger.opt(exception=True).error("run failed")
+            run.failure.CopyFrom(from_defect(error, None))
+        head = await self.store.leases.head(run.school_id)
+        run.seq_after = head.published
+        self._conclude(run)
+
+    async def _begin(self, entry: RunEntry) -> None:
+        run = entry.run
+        head = await self.store.leases.head(run.school_id)
+        if run.HasField("started_at"):
+            run.resumptions += 1
+        else:
+            run.started_at.FromDatetime(self.clock())
+            run.seq_before = head.published
+        run.state = pb.RUN_STATE_RUNNING
+
+    async def _sync(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
+        run = entry.run
+        await post(True)
+        school = await self.store.schools.get(run.school_id)
+        connector = self.connectors.get(school.connector)
+        connection = await self.connection(school, connector)
+        async with connector.open(connection) as session:
+            context = RunContext(
+                school=school,
+                connector=connector,
+                session=session,
+                settings=dict(connection.settings),
+                entry=entry,
+                ingest=await self._ingest_context(run, lease),
+                identities=Identities(
+                    Minter(run.school_id),
+                    connector.datasets,
+                    await self.store.identities.load(run.school_id),
+                ),
+                shaper=Shaper(
+                    resolve_meanings(connector.code_meanings, school.code_mappings),
+                    dropped_fields(school.data_profile),
+                ),
+                options=self.options,
+                show=partial(post, False),
+                save=partial(post, True),
+            )
+            for state in run.datasets:
+                if state.state in _UNFINISHED:
+                    await DatasetSync(context, connector.dataset(state.dataset), state).run()
+                if state.failure.type in _WHOLE_RUN:
+                    run.failure.CopyFrom(state.failure)
+                    return
+
+    async def connection(self, school: School, connector: Connector) -> SchoolConnection:
+        """Return what ``connector`` needs to open a session with ``school``'s MIS.
+
+        Raises:
+            ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
+        """
+        credentials = await self.store.credentials.get(school.school_id)
+        if credentials is None and any(spec.required for spec in connector.credentials):
+            raise ServiceError(
+                reasons.ERROR_REASON_CREDENTIALS_MISSING,
+                f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
+                metadata={"school_id": school.school_id},
+            )
+        return SchoolConnection(
+            school_id=school.school_id,
+            settings=_with_defaults(connector, school.settings),
+            now=self.clock,
+            credentials=credentials or {},
+        )
+
+    async def _ingest_context(self, run: pb.Run, lease: LeaseHolder) -> IngestContext:
+        head = await self.store.leases.head(run.school_id)
+        published: Mapping[str, Mapping[str, int]] = {}
+        if head.run_id == run.run_id:
+            published = head.totals
+        return IngestContext(
+            store=self.store,
+            school_id=run.school_id,
+            run_id=run.run_id,
+            clock=self.clock,
+            lease=lease,
+            commit_batch=self.options.commit_batch,
+            totals={dataset: Totals(**counters) for dataset, counters in published.items()},
+        )
+
+    def _conclude(self, run: pb.Run) -> None:
+        """Give the run the final state that its datasets amount to."""
+        for state in run.datasets:
+            if state.state in _UNFINISHED:
+                state.state = pb.DATASET_STATE_SKIPPED
+        succeeded = sum(state.state == pb.DATASET_STATE_SUCCEEDED for state in run.datasets)
+        if run.cancel_requested and succeeded < len(run.datasets):
+            run.state = pb.RUN_STATE_CANCELLED
+        elif succeeded == len(run.datasets):
+            run.state = pb.RUN_STATE_SUCCEEDED
+        elif all(
+            state.state in {pb.DATASET_STATE_FAILED, pb.DATASET_STATE_SKIPPED} for state in run.datasets
+        ):
+            run.state = pb.RUN_STATE_FAILED
+            if not run.HasField("failure"):
+                run.failure.CopyFrom(next(s.failure for s in run.datasets if s.HasField("failure")))
+        else:
+            run.state = pb.RUN_STATE_PARTIAL
+        run.finished_at.FromDatetime(self.clock())
+
+
+def _with_defaults(connector: Connector, settings: Mapping[str, str]) -> dict[str, str]:
+    defaults = {spec.name: spec.default for spec in connector.settings if spec.default}
+    return defaults | dict(settings)

@@ -1,0 +1,271 @@
+"""Starts, watches, cancels and resumes runs; sees to it that somebody is at work on every unfinished one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import school_service_pb2 as schools
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_sdk import Connector, ConnectorError
+from schoolgate_server.model.clock import Clock
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.failures import from_connector, from_defect, place_of
+from schoolgate_server.model.runs import RunEntry
+from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.store.store import Store
+from schoolgate_server.sync.check import check_grants
+from schoolgate_server.sync.connectors import ConnectorHost
+from schoolgate_server.sync.context import RunCancelled
+from schoolgate_server.sync.lease import held_lease
+from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.progress import RunBoard, is_final
+from schoolgate_server.sync.runner import Runner
+
+POLL_SECONDS = 0.5
+"""Between two looks at a run that another server works on, or at a lease that another server holds."""
+
+
+@dataclass(slots=True)
+class _Active:
+    """A run that this server works on, or waits for."""
+
+    board: RunBoard
+    cancel: bool = False
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """The runs of one server.
+
+    Args:
+        owner: names this server among those that share the store; differs at every start.
+        new_id: makes the opaque part of run ids.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        connectors: ConnectorHost,
+        clock: Clock,
+        options: SyncOptions,
+        owner: str,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.connectors = connectors
+        self._store = store
+        self._clock = clock
+        self._options = options
+        self._owner = owner
+        self._new_id = new_id
+        self._runner = Runner(store, connectors, clock, options)
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self._active: dict[str, _Active] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take up unfinished runs, now and whenever another server leaves one behind."""
+        self._sweeping = asyncio.create_task(self._sweep(), name="adopt unfinished runs")
+
+    async def stop(self) -> None:
+        """Stop all work at once; runs stay unfinished in the store, and the next start resumes them."""
+        self._stopping = True
+        tasks = [active.task for active in self._active.values() if active.task is not None]
+        if self._sweeping is not None:
+            tasks.append(self._sweeping)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def start_sync(
+        self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
+    ) -> pb.Run:
+        """Accept a run and return it at once; a repeated ``request_id`` returns the first one's run.
+
+        Raises:
+            ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``DATASET_UNKNOWN``,
+                ``CREDENTIALS_MISSING``, ``RUN_IN_PROGRESS``, ``REQUEST_ID_REUSED``, ``SHUTTING_DOWN``.
+        """
+        if self._stopping:
+            raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "the server is stopping", retry_after=5)
+        school = await self._store.schools.get(school_id)
+        connector = self.connectors.get(school.connector)
+        names = _dataset_names(connector, datasets)
+        await self._runner.connection(school, connector)
+        digest = hashlib.sha256("\n".join(names).encode()).digest()
+        await self._refuse_second_run(school_id, request_id)
+        run = pb.Run(
+            run_id=f"run_{self._new_id()}",
+            school_id=school_id,
+            state=pb.RUN_STATE_QUEUED,
+            requested_by=requested_by,
+            connector=connector.name,
+            datasets=[
+                pb.DatasetRun(
+                    dataset=name,
+                    kinds=[spec.kind for spec in connector.dataset(name).kinds],
+                    state=pb.DATASET_STATE_PENDING,
+                )
+                for name in names
+            ],
+        )
+        run.created_at.FromDatetime(self._clock())
+        entry = await self._store.runs.insert(RunEntry(run, request_id, digest))
+        if not is_final(entry.run):
+            self._launch(entry)
+        return _copy(entry.run)
+
+    async def watch(self, school_id: str, run_id: str) -> AsyncGenerator[pb.Run]:
+        """Yield the present state of a run, then later ones, and end after its final state.
+
+        Raises:
+            ServiceError: ``RUN_NOT_FOUND``.
+        """
+        entry = await self._store.runs.get(school_id, run_id)
+        active = self._active.get(run_id)
+        if active is not None:
+            async with aclosing(active.board.watch()) as states:
+                async for run in states:
+                    yield run
+            return
+        while True:
+            yield entry.run
+            if is_final(entry.run):
+                return
+            shown = entry.run.SerializeToString(deterministic=True)
+            while entry.run.SerializeToString(deterministic=True) == shown:
+                await asyncio.sleep(POLL_SECONDS)
+                entry = await self._store.runs.get(school_id, run_id)
+
+    async def cancel(self, school_id: str, run_id: str) -> pb.Run:
+        """Ask a run to stop at its next step; one that has ended is returned as it is.
+
+        Raises:
+            ServiceError: ``RUN_NOT_FOUND``.
+        """
+        entry = await self._store.runs.get(school_id, run_id)
+        if is_final(entry.run):
+            return entry.run
+        active = self._active.get(run_id)
+        if active is not None:
+            active.cancel = True
+        return (await self._store.runs.request_cancel(school_id, run_id)).run
+
+    async def check_connection(self, school_id: str) -> schools.CheckConnectionResponse:
+        """Contact the school's MIS and say what is granted; an unreachable MIS is an answer.
+
+        Raises:
+            ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``CREDENTIALS_MISSING``.
+        """
+        school = await self._store.schools.get(school_id)
+        connector = self.connectors.get(school.connector)
+        connection = await self._runner.connection(school, connector)
+        try:
+            async with connector.open(connection) as session:
+                return await check_grants(connector, session)
+        except ConnectorError as error:
+            return schools.CheckConnectionResponse(failure=from_connector(error, connector.name))
+        except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; that is an answer too
+            return schools.CheckConnectionResponse(failure=from_defect(error, connector.name))
+
+    async def _refuse_second_run(self, school_id: str, request_id: str) -> None:
+        for entry in await self._store.runs.unfinished(school_id):
+            if entry.request_id != request_id:
+                raise ServiceError(
+                    reasons.ERROR_REASON_RUN_IN_PROGRESS,
+                    f"school {school_id!r} is being synced by run {entry.run.run_id}",
+                    metadata={"run_id": entry.run.run_id},
+                )
+
+    async def _sweep(self) -> None:
+        """Launch every unfinished run of all servers; the lease decides who really works on it."""
+        while True:
+            try:
+                for entry in await self._store.runs.unfinished():
+                    self._launch(entry)
+            except StoreUnavailable:
+                logger.warning("cannot look for unfinished runs: the store does not answer")
+            await asyncio.sleep(self._options.lease_ttl.total_seconds())
+
+    def _launch(self, entry: RunEntry) -> None:
+        run_id = entry.run.run_id
+        if run_id in self._active:
+            return
+        active = self._active[run_id] = _Active(RunBoard(entry.run))
+        active.task = asyncio.create_task(self._drive(entry, active), name=run_id)
+        active.task.add_done_callback(lambda _: self._active.pop(run_id, None))
+
+    async def _drive(self, entry: RunEntry, active: _Active) -> None:
+        """See a run through to its end, whoever works on it."""
+        school_id, run_id = entry.run.school_id, entry.run.run_id
+        with logger.contextualize(school_id=school_id, run_id=run_id):
+            while not is_final(entry.run):
+                try:
+                    await self._attempt(entry, active)
+                except LeaseLost:
+                    logger.warning("lost the school to another server")
+                except StoreUnavailable:
+                    logger.warning("the store does not answer; trying again")
+                    await asyncio.sleep(POLL_SECONDS)
+                    continue
+                except Exception as error:  # noqa: BLE001 - the sweep tries again later; the log must say why
+                    logger.error("cannot work on the run for now: {}", place_of(error))
+                    return
+                if not is_final(entry.run):
+                    await asyncio.sleep(POLL_SECONDS)
+                    entry = await self._store.runs.get(school_id, run_id)
+                    await active.board.post(entry.run)
+
+    async def _attempt(self, entry: RunEntry, active: _Active) -> None:
+        """Work on the run if this server gets the school's lease."""
+        ttl = self._options.lease_ttl
+        lease = await self._store.leases.acquire(entry.run.school_id, self._owner, ttl)
+        if lease is None:
+            return
+
+        async def post(store: bool) -> None:
+            if active.cancel:
+                entry.run.cancel_requested = True
+            if store:
+                await self._store.runs.save(entry)
+            await active.board.post(entry.run)
+            if active.cancel:
+                raise RunCancelled
+
+        async with held_lease(self._store, lease, ttl) as holder, self._slots:
+            await self._store.commits.recover(holder())
+            latest = await self._store.runs.get(entry.run.school_id, entry.run.run_id)
+            entry.run, entry.manifest = latest.run, latest.manifest
+            active.cancel = active.cancel or entry.run.cancel_requested
+            if not is_final(entry.run):
+                logger.info("run begins")
+                await self._runner.execute(entry, holder, post)
+                await self._store.runs.save(entry)
+                logger.info("run ended: {}", pb.RunState.Name(entry.run.state))
+            await active.board.post(entry.run)
+
+
+def _dataset_names(connector: Connector, wanted: Sequence[str]) -> list[str]:
+    """Return the datasets to read, in the connector's order."""
+    offered = [dataset.name for dataset in connector.datasets]
+    for name in wanted:
+        if name not in offered:
+            raise ServiceError(
+                reasons.ERROR_REASON_DATASET_UNKNOWN,
+                f"connector {connector.name!r} has no dataset {name!r}; there are {', '.join(offered)}",
+                metadata={"dataset": name, "connector": connector.name},
+            )
+    return [name for name in offered if not wanted or name in wanted]
+
+
+def _copy(run: pb.Run) -> pb.Run:
+    copy = pb.Run()
+    copy.CopyFrom(run)
+    return copy
