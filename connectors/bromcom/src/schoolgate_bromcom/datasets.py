@@ -1,0 +1,138 @@
+"""The table of datasets: which entity, which parser, and how rows are found again by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate_bromcom import filters, parsers
+from schoolgate_bromcom.filters import Column, Value
+from schoolgate_sdk import Dataset, KindSpec, Parser, SourceKey, Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class BromcomDataset:
+    """One dataset. ``entity`` is its usual name; ``required`` columns must be on every page, in any case.
+
+    ``found_by`` names the column for each leading part of a key; ``window`` is the column that a scope's
+    dates bound.
+    """
+
+    name: str
+    entity: str
+    kinds: tuple[KindSpec, ...]
+    parser: Parser
+    parser_version: int
+    required: tuple[str, ...]
+    found_by: tuple[Column, ...]
+    window: Column | None = None
+
+    def describe(self) -> Dataset:
+        """Return what the server is told."""
+        return Dataset(
+            name=self.name,
+            kinds=self.kinds,
+            entities=(self.entity,),
+            parser=self.parser,
+            parser_version=self.parser_version,
+            windowed=self.window is not None,
+        )
+
+    def predicate(self, date_from: date | None, date_to: date | None) -> str:
+        """Return the filter for a read within the dates (half-open), which only a windowed dataset heeds."""
+        if self.window is None:
+            return filters.EVERYTHING
+        return filters.between(self.window, date_from, date_to)
+
+    def predicate_for(self, keys: Sequence[SourceKey]) -> str:
+        """Return a filter whose rows include those with ``keys``, and usually others.
+
+        Raises:
+            Unsupported: a key is not one of this dataset's.
+        """
+        namespaces = {spec.namespace for spec in self.kinds}
+        columns: list[set[Value]] = [set() for _ in self.found_by]
+        for key in keys:
+            if key.namespace not in namespaces:
+                raise Unsupported(f"{self.name} has no keys in {key.namespace}", entity=self.entity)
+            for found, part in zip(columns, key.parts, strict=False):
+                found.add(self._typed(part))
+        return " AND ".join(
+            filters.one_of(column, sorted(found, key=str))
+            for column, found in zip(self.found_by, columns, strict=True)
+        )
+
+    def _typed(self, part: int | str) -> Value:
+        """Return a part of a key as a filter may hold it: an integer, or a date."""
+        if isinstance(part, int):
+            return part
+        try:
+            return date.fromisoformat(part)
+        except ValueError:
+            raise Unsupported(f"a key of {self.name} is malformed", entity=self.entity) from None
+
+
+DATASETS: Final = (
+    BromcomDataset(
+        name="students",
+        entity="StudentFlatView",
+        kinds=(
+            KindSpec(kinds.KIND_STUDENT, parsers.STUDENT),
+            KindSpec(kinds.KIND_ENROLMENT, parsers.ENROLMENT),
+        ),
+        parser=parsers.parse_student,
+        parser_version=1,
+        required=("studentId",),
+        found_by=(Column.STUDENT_ID,),
+    ),
+    BromcomDataset(
+        name="staff",
+        entity="Staff",
+        kinds=(KindSpec(kinds.KIND_STAFF, parsers.STAFF),),
+        parser=parsers.parse_staff,
+        parser_version=1,
+        required=("staffId",),
+        found_by=(Column.STAFF_ID,),
+    ),
+    BromcomDataset(
+        name="groups",
+        entity="Collections",
+        kinds=(KindSpec(kinds.KIND_GROUP, parsers.COLLECTION),),
+        parser=parsers.parse_group,
+        parser_version=1,
+        required=("collectionID",),
+        found_by=(Column.COLLECTION_ID,),
+    ),
+    BromcomDataset(
+        name="group_memberships",
+        entity="CollectionAssociates",
+        kinds=(KindSpec(kinds.KIND_GROUP_MEMBERSHIP, parsers.COLLECTION_ASSOCIATE),),
+        parser=parsers.parse_group_membership,
+        parser_version=1,
+        required=("collectionID", "personID"),
+        found_by=(Column.COLLECTION_ID, Column.PERSON_ID),
+    ),
+    BromcomDataset(
+        name="staff_assignments",
+        entity="CollectionExecutives",
+        kinds=(KindSpec(kinds.KIND_STAFF_ASSIGNMENT, parsers.COLLECTION_EXECUTIVE),),
+        parser=parsers.parse_staff_assignment,
+        parser_version=1,
+        required=("collectionID", "staffID"),
+        found_by=(Column.COLLECTION_ID, Column.EXECUTIVE_STAFF_ID),
+    ),
+    BromcomDataset(
+        name="attendance_marks",
+        entity="BasicAttendance",
+        kinds=(KindSpec(kinds.KIND_ATTENDANCE_MARK, parsers.ATTENDANCE, windowed_by="date"),),
+        parser=parsers.parse_attendance_mark,
+        parser_version=1,
+        required=("studentId", "calendarStartDate", "periodDisplayName"),
+        found_by=(Column.STUDENT_ID, Column.CALENDAR_START_DATE),
+        window=Column.CALENDAR_START_DATE,
+    ),
+)
+"""In the order in which they are to be read: what is referred to comes before what refers."""

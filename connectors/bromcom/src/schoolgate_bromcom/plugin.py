@@ -1,0 +1,66 @@
+"""The hook: how this connector presents itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import aiohttp
+
+from schoolgate_bromcom.client import BromcomClient
+from schoolgate_bromcom.datasets import DATASETS
+from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_bromcom.settings import CREDENTIALS, SETTINGS, BromcomSettings, check_credentials
+from schoolgate_sdk import Connector, SchoolConnection, hookimpl
+
+_DISTRIBUTION = "schoolgate-bromcom"
+
+
+@asynccontextmanager
+async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSession, None]:
+    """Open a session with one school; nothing is sent before something is read.
+
+    Raises:
+        Unsupported: a setting is malformed.
+        AuthInvalid: a credential is missing.
+    """
+    settings = BromcomSettings.parse(connection.settings)
+    application_id, application_secret = check_credentials(connection.credentials)
+    headers = {
+        "ApplicationId": application_id,
+        "ApplicationSecret": application_secret,
+        "Accept": "application/json",
+        "User-Agent": f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}",
+    }
+    # Few connections and no cookies: a school's MIS is not to be hurried, nor are schools to share anything.
+    async with aiohttp.ClientSession(
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=2),
+    ) as http:
+        client = BromcomClient(http, settings, now=connection.now, rng=random.SystemRandom())
+        yield BromcomSession(client, connection.settings, settings.page_size)
+
+
+def _simulate(arguments: Sequence[str]) -> int:
+    from schoolgate_bromcom.simulator import main  # its imports are not a server's to pay for
+
+    return main(arguments)
+
+
+@hookimpl
+def schoolgate_connector() -> Connector:
+    """Return the description of the Bromcom connector."""
+    return Connector(
+        name="bromcom",
+        display_name="Bromcom (Partner API 2.0)",
+        version=version(_DISTRIBUTION),
+        settings=SETTINGS,
+        credentials=CREDENTIALS,
+        datasets=tuple(dataset.describe() for dataset in DATASETS),
+        open=open_session,
+        capabilities=frozenset({"grants", "read_back"}),
+        simulate=_simulate,
+    )

@@ -1,0 +1,198 @@
+"""A session with one school's MIS: whole datasets with proof of their end, rows by key, grants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from schoolgate_bromcom import filters
+from schoolgate_bromcom.client import Answer, BromcomClient
+from schoolgate_bromcom.datasets import DATASETS, BromcomDataset
+from schoolgate_sdk import (
+    EndOfSnapshot,
+    EntityDenied,
+    EntityGrantState,
+    Incomplete,
+    Page,
+    Row,
+    RowRejected,
+    SchemaChanged,
+    Scope,
+    SourceKey,
+    Unsupported,
+)
+
+_MOST_PAGES: Final = 1000
+"""Pages of one read: a hundred million rows at Bromcom's page size, which no school has."""
+
+_MOST_PAGES_OF_KEYS: Final = 20
+
+_KEYS_PER_REQUEST: Final = 40
+"""Keeps the address of a request under 2,048 characters, beyond which IIS by default refuses the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """What is known after some pages; as text, it is the cursor.
+
+    ``rows`` is the number of rows of the last page, which alone decides what the next one means.
+    """
+
+    next_page: int = 0
+    rows: int = 0
+    contradiction: str | None = None
+
+    def cursor(self) -> str:
+        return orjson.dumps([self.next_page, self.rows, self.contradiction]).decode()
+
+    @classmethod
+    def from_cursor(cls, cursor: str) -> _Progress:
+        if not cursor:
+            return cls()
+        try:
+            match orjson.loads(cursor):
+                case [int(next_page), int(rows), None | str() as contradiction] if next_page > 0:
+                    return cls(next_page, rows, contradiction)
+                case _:
+                    pass
+        except orjson.JSONDecodeError as error:
+            raise Incomplete("the cursor is none of this connector's") from error
+        raise Incomplete("the cursor is none of this connector's")
+
+
+class BromcomSession:
+    """Implements ``ReadRows``, ``ReadBack`` and ``Grants`` of the SDK. Bromcom has no count that could be
+    asked for.
+    """
+
+    def __init__(self, client: BromcomClient, settings: Mapping[str, str], page_size: int) -> None:
+        self._client = client
+        self._settings = settings
+        self._page_size = page_size
+
+    async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        """Yield the pages of a snapshot.
+
+        A short page proves nothing, for a truncated page looks just the same. The end is proven by the
+        empty page after the last one, and by reading the page on which that rests once more.
+
+        Raises:
+            Incomplete: more pages came than any school has, or the cursor is malformed.
+            ConnectorError: as :meth:`BromcomClient.page` raises.
+        """
+        dataset = _dataset(scope.dataset)
+        predicate = dataset.predicate(scope.date_from, scope.date_to)
+        progress = _Progress.from_cursor(cursor)
+        first_seen: dict[str, int] = {}
+        while progress.next_page < _MOST_PAGES:
+            number = progress.next_page
+            answer = await self._page(dataset, predicate, number)
+            if not answer.rows:
+                contradiction = progress.contradiction or await self._reread(dataset, predicate, progress)
+                yield Page(cursor=progress.cursor(), end=EndOfSnapshot(True, contradiction=contradiction))
+                return
+            repeated = first_seen.setdefault(answer.digest, number)
+            if repeated != number:
+                contradiction = f"page {number} repeats page {repeated}"
+                yield Page(cursor=progress.cursor(), end=EndOfSnapshot(False, contradiction=contradiction))
+                return
+            progress = self._advance(progress, answer)
+            yield Page(rows=answer.rows, cursor=progress.cursor())
+            del answer  # a page may hold 100,000 rows: not two at once
+        raise Incomplete(f"Bromcom gave more than {_MOST_PAGES} pages", entity=dataset.entity)
+
+    def _advance(self, progress: _Progress, answer: Answer) -> _Progress:
+        number, rows = progress.next_page, len(answer.rows)
+        contradiction = progress.contradiction
+        if contradiction is None and number and progress.rows < self._page_size:
+            contradiction = f"page {number - 1} is short, but page {number} has rows (is page_size right?)"
+        if contradiction is None and rows > self._page_size:
+            contradiction = f"page {number} has more rows than page_size"
+        return replace(progress, next_page=number + 1, rows=rows, contradiction=contradiction)
+
+    async def _reread(self, dataset: BromcomDataset, predicate: str, progress: _Progress) -> str | None:
+        """Read the page on which the end rests once more; return what speaks against it.
+
+        That is the last page with rows, where it was short. Where it was full (or there was none) the empty
+        page came as a surprise, and it is the one to doubt.
+        """
+        short = progress.next_page > 0 and progress.rows < self._page_size
+        number, expected = (progress.next_page - 1, progress.rows) if short else (progress.next_page, 0)
+        found = len((await self._page(dataset, predicate, number)).rows)
+        if found != expected:
+            return f"page {number} had {expected} rows and, read again, {found}"
+        return None
+
+    async def _page(self, dataset: BromcomDataset, predicate: str, number: int) -> Answer:
+        answer = await self._client.page(dataset.entity, predicate, number)
+        if answer.rows:
+            columns = {name.lower() for name in answer.rows[0]}
+            missing = [name for name in dataset.required if name.lower() not in columns]
+            if missing:
+                raise SchemaChanged(f"rows have no column {', '.join(missing)}", entity=dataset.entity)
+        return answer
+
+    async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
+        """Return the rows that Bromcom has for ``keys``, duplicates included.
+
+        A filter holds only integers and dates, so it finds more than was asked for; the parser says which
+        rows have one of the keys.
+
+        Raises:
+            Unsupported: a key is not one of the dataset's.
+            ConnectorError: as :meth:`BromcomClient.page` raises.
+        """
+        dataset = _dataset(scope.dataset)
+        wanted = frozenset(keys)
+        found: list[Row] = []
+        for start in range(0, len(keys), _KEYS_PER_REQUEST):
+            predicate = dataset.predicate_for(keys[start : start + _KEYS_PER_REQUEST])
+            async for row in self._rows(dataset, predicate):
+                if wanted & self._keys_of(dataset, row):
+                    found.append(row)  # noqa: PERF401 - an asynchronous comprehension reads worse
+        return found
+
+    async def _rows(self, dataset: BromcomDataset, predicate: str) -> AsyncIterator[Row]:
+        for number in range(_MOST_PAGES_OF_KEYS):
+            answer = await self._page(dataset, predicate, number)
+            if not answer.rows:
+                return
+            for row in answer.rows:
+                yield row
+        raise Incomplete("Bromcom gave more rows than the keys can have", entity=dataset.entity)
+
+    def _keys_of(self, dataset: BromcomDataset, row: Row) -> frozenset[SourceKey]:
+        try:
+            return frozenset(parsed.key for parsed in dataset.parser(row, self._settings))
+        except RowRejected as rejected:
+            # A row that cannot be taken over is there all the same, and the server will hear why it was
+            # refused.
+            return frozenset(() if rejected.key is None else (rejected.key,))
+
+    async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
+        """Ask for no row of each entity, and return what Bromcom made of that."""
+        states: dict[str, EntityGrantState] = {}
+        for entity in entities:
+            try:
+                await self._client.page(entity, filters.NOTHING, 0)
+            except EntityDenied:
+                states[entity] = EntityGrantState.DENIED
+            except Unsupported:
+                states[entity] = EntityGrantState.UNKNOWN_ENTITY
+            else:
+                states[entity] = EntityGrantState.GRANTED
+        return states
+
+
+_BY_NAME: Final[Mapping[str, Any]] = {dataset.name: dataset for dataset in DATASETS}
+
+
+def _dataset(name: str) -> BromcomDataset:
+    try:
+        found: BromcomDataset = _BY_NAME[name]
+    except KeyError:
+        raise Unsupported(f"Bromcom's connector has no dataset {name}") from None
+    return found

@@ -1,0 +1,180 @@
+"""The command: options, worlds, the listening socket, and an orderly end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from schoolgate_bromcom.simulator.control import Control
+from schoolgate_bromcom.simulator.entities import PersonIds
+from schoolgate_bromcom.simulator.school import SimulatedSchool
+from schoolgate_bromcom.simulator.service import PartnerApi
+from schoolgate_sdk.testing.world import World, WorldError
+
+_SANDBOX_SCHOOL = 20001
+"""The number of the vendor's sandbox school."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, typed."""
+
+    host: str
+    port: int
+    seed: int
+    pupils: int
+    academic_year_start: date
+    marks_until: date | None
+    data: Path | None
+    schools: tuple[int, ...]
+    today: date | None
+    page_size: int
+    person_ids: PersonIds
+    tidy: bool
+    application_id: str
+    application_secret: str
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="simulate bromcom", description="Simulates Bromcom's Partner API 2.0."
+    )
+    add = parser.add_argument
+    day = date.fromisoformat
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    add("--seed", type=int, default=1, help="seed of the first school; each further one takes the next")
+    add("--pupils", type=int, default=1500, help="pupils per school")
+    add("--academic-year-start", type=day, default=date(2026, 9, 1), metavar="DATE")
+    add("--marks-until", type=day, metavar="DATE", help="first day whose registers are not taken")
+    add("--data", type=Path, metavar="DIR", help="serve the schools of School Data Sync CSV files instead")
+    add("--school", type=int, action="append", metavar="N", help="school number; may be repeated")
+    add("--today", type=day, metavar="DATE", help="fix the simulated day, which decides who has left")
+    add("--page-size", type=int, default=100_000, help="rows of a full page")
+    add(
+        "--person-ids",
+        choices=["column", "absent", "same"],
+        default="column",
+        help="personId on StudentFlatView; or none; or none, and personID of members equals studentId",
+    )
+    add("--tidy", action="store_true", help="no padding, double rows, stand-ins for null, suffixes")
+    add("--application-id", default="", help="accepted ApplicationId (default: random)")
+    add("--application-secret", default="", help="accepted ApplicationSecret (default: random)")
+    return parser
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Return the typed options; ends the process with status 2 and a message where they are malformed."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.page_size < 1 or given.pupils < 1:
+        parser.error("--page-size and --pupils must be positive")
+    return Options(
+        host=given.host,
+        port=given.port,
+        seed=given.seed,
+        pupils=given.pupils,
+        academic_year_start=given.academic_year_start,
+        marks_until=given.marks_until,
+        data=given.data,
+        schools=tuple(given.school or ()),
+        today=given.today,
+        page_size=given.page_size,
+        person_ids=given.person_ids,
+        tidy=given.tidy,
+        application_id=given.application_id or secrets.token_hex(16),
+        application_secret=given.application_secret or secrets.token_urlsafe(32),
+    )
+
+
+def build_schools(options: Options) -> dict[int, SimulatedSchool]:
+    """Return the schools by number.
+
+    Raises:
+        WorldError: a world cannot be built, or the CSV files cannot be read.
+    """
+    if options.data is not None:
+        folder = options.data
+        numbers = options.schools or tuple(school.dfe_number for school in World.schools_in_sds(folder))
+        worlds = {
+            number: World.from_sds(folder, number, seed=options.seed, marks_until=options.marks_until)
+            for number in numbers
+        }
+    else:
+        worlds = {
+            number: World.build(
+                options.seed + index, options.pupils, options.academic_year_start, options.marks_until
+            )
+            for index, number in enumerate(options.schools or (_SANDBOX_SCHOOL,))
+        }
+    return {
+        number: SimulatedSchool(
+            number,
+            world,
+            today=options.today,
+            person_ids=options.person_ids,
+            page_size=options.page_size,
+            tidy=options.tidy,
+        )
+        for number, world in worlds.items()
+    }
+
+
+def build_application(api: PartnerApi) -> web.Application:
+    """Return the web application: the Partner API under /v2, the control interface beside it."""
+    application = web.Application()
+    application.add_routes([web.get("/v2/{entity}", api.entity), *Control(api).routes()])
+    return application
+
+
+async def _serve(options: Options) -> None:
+    schools = build_schools(options)
+    api = PartnerApi(schools, options.application_id, options.application_secret)
+    runner = web.AppRunner(build_application(api), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        await web.TCPSite(runner, options.host, options.port).start()
+        port = runner.addresses[0][1]
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        url = f"http://{host}:{port}"
+        ready = {
+            "ready": True,
+            "url": url,
+            "base_url": f"{url}/v2",
+            "schools": list(schools),
+            "application_id": options.application_id,
+            "application_secret": options.application_secret,
+        }
+        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
+        sys.stdout.flush()
+        await ended.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the simulator until SIGTERM or SIGINT; return the exit status.
+
+    One line of JSON on standard output says that it listens, where, for which schools and with which
+    credentials.
+    """
+    options = parse_options(arguments)
+    try:
+        asyncio.run(_serve(options))
+    except (WorldError, OSError) as error:
+        sys.stderr.write(f"simulate bromcom: {error}\n")
+        return 1
+    return 0

@@ -1,0 +1,168 @@
+"""The Partner API's side: authentication, grants, filters, pages, and the faults that strike them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from schoolgate_bromcom.simulator import entity_filter
+from schoolgate_bromcom.simulator.entities import ENTITIES
+from schoolgate_bromcom.simulator.faults import Fault, FaultKind, FaultScript
+from schoolgate_bromcom.simulator.request_log import RequestLog
+from schoolgate_bromcom.simulator.school import PageText, SimulatedSchool
+
+_JSON: Final = "application/json"
+_EMPTY_PAGE: Final = PageText(b"[]", 0)
+
+
+class PartnerApi:
+    """Answers ``GET /v2/{Entity}``."""
+
+    def __init__(
+        self,
+        schools: Mapping[int, SimulatedSchool],
+        application_id: str,
+        application_secret: str,
+    ) -> None:
+        self.schools = schools
+        self.faults = FaultScript()
+        self.log = RequestLog()
+        self._application_id = application_id.encode()
+        self._application_secret = application_secret.encode()
+
+    async def entity(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request and log it, without what it asked for beyond entity, school and page."""
+        entity = request.match_info["entity"]
+        school_id = request.query.get("schoolId", "")
+        try:
+            predicate, page = entity_filter.parse(request.query.get("entityFilter", ""))
+        except entity_filter.FilterRefused as refused:
+            self.log.add(entity, school_id, None, 200, 0)
+            return self._authentication_failure(request) or _unsuccessful(str(refused))
+        response, rows = await self._answer(request, entity, school_id, predicate, page)
+        self.log.add(entity, school_id, page, response.status, rows)
+        return response
+
+    async def _answer(
+        self,
+        request: web.Request,
+        entity: str,
+        school_id: str,
+        predicate: entity_filter.Predicate,
+        number: int,
+    ) -> tuple[web.StreamResponse, int]:
+        refusal = self._authentication_failure(request)
+        if refusal is not None:
+            return refusal, 0
+        school = self.schools.get(int(school_id)) if school_id.isascii() and school_id.isdigit() else None
+        if school is None:
+            return _unsuccessful("unknown schoolId"), 0
+        if entity not in ENTITIES:
+            return web.json_response({"message": "No such entity."}, status=404), 0
+        fault = self.faults.strike(school.number, entity, number)
+        if fault is not None and fault.kind is FaultKind.REVOKE:
+            school.granted.discard(entity)
+        if entity not in school.granted:
+            return web.json_response({"message": "Not in the granted scope."}, status=403), 0
+        looped = fault.page if fault and fault.kind is FaultKind.LOOP_PAGE else None
+        served = number if looped is None else looped
+        try:
+            page = self._page(school, entity, predicate, served, fault)
+        except entity_filter.FilterRefused as refused:
+            return _unsuccessful(str(refused)), 0
+        if fault is not None and fault.kind in _STRIKES:
+            return await _STRIKES[fault.kind](request, fault, page), page.rows
+        return _page_response(page), page.rows
+
+    def _page(
+        self,
+        school: SimulatedSchool,
+        entity: str,
+        predicate: entity_filter.Predicate,
+        number: int,
+        fault: Fault | None,
+    ) -> PageText:
+        kind = fault.kind if fault else None
+        if kind is FaultKind.OTHER_SCHOOL:
+            others = [other for other in self.schools.values() if other is not school]
+            return others[0].page(ENTITIES[entity], predicate, number) if others else _EMPTY_PAGE
+        page = school.page(ENTITIES[entity], predicate, number)
+        if kind is FaultKind.TRUNCATE_PAGE and fault is not None:
+            rows = orjson.loads(page.text)
+            kept = rows[: len(rows) // 2 if fault.keep is None else fault.keep]
+            return PageText(orjson.dumps(kept), len(kept))
+        if kind is FaultKind.DUPLICATE_ROWS:
+            rows = orjson.loads(page.text)
+            return PageText(orjson.dumps([row for row in rows for _ in range(2)]), 2 * page.rows)
+        return page
+
+    def _authentication_failure(self, request: web.Request) -> web.Response | None:
+        given_id = request.headers.get("ApplicationId", "").encode()
+        given_secret = request.headers.get("ApplicationSecret", "").encode()
+        accepted = hmac.compare_digest(given_id, self._application_id) and hmac.compare_digest(
+            given_secret, self._application_secret
+        )
+        return None if accepted else web.json_response({"message": "Unauthorized."}, status=401)
+
+
+def _page_response(page: PageText) -> web.Response:
+    return web.Response(body=b'{"success":true,"data":' + page.text + b"}", content_type=_JSON)
+
+
+def _unsuccessful(message: str) -> web.Response:
+    return web.json_response({"success": False, "message": message, "data": None})
+
+
+async def _status(_request: web.Request, fault: Fault, page: PageText) -> web.StreamResponse:
+    # The rows are in the body on purpose: an error that quotes it would leak pupils' data.
+    return web.Response(status=fault.status, body=page.text, content_type=_JSON)
+
+
+async def _invalid_json(_request: web.Request, _fault: Fault, page: PageText) -> web.StreamResponse:
+    text = b'{"success":true,"data":' + page.text
+    return web.Response(body=text[: max(1, len(text) * 2 // 3)], content_type=_JSON)
+
+
+async def _success_false(_request: web.Request, _fault: Fault, _page: PageText) -> web.StreamResponse:
+    return _unsuccessful("An error has occurred.")
+
+
+async def _null_data(_request: web.Request, _fault: Fault, _page: PageText) -> web.StreamResponse:
+    return web.json_response({"success": True, "data": None})
+
+
+async def _slow(_request: web.Request, fault: Fault, page: PageText) -> web.StreamResponse:
+    await asyncio.sleep(fault.seconds)
+    return _page_response(page)
+
+
+async def _rate_limit(_request: web.Request, fault: Fault, _page: PageText) -> web.StreamResponse:
+    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+    return web.json_response({"message": "Too many requests."}, status=429, headers=headers)
+
+
+async def _reset(request: web.Request, _fault: Fault, page: PageText) -> web.StreamResponse:
+    body = b'{"success":true,"data":' + page.text + b"}"
+    response = web.StreamResponse(headers={"Content-Type": _JSON, "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+_Strike = Callable[[web.Request, Fault, PageText], Awaitable[web.StreamResponse]]
+_STRIKES: Final[Mapping[FaultKind, _Strike]] = {
+    FaultKind.STATUS: _status,
+    FaultKind.INVALID_JSON: _invalid_json,
+    FaultKind.SUCCESS_FALSE: _success_false,
+    FaultKind.NULL_DATA: _null_data,
+    FaultKind.SLOW: _slow,
+    FaultKind.RESET: _reset,
+    FaultKind.RATE_LIMIT: _rate_limit,
+}

@@ -1,0 +1,150 @@
+"""Single values of Bromcom rows: trimmed, typed, and with its stand-ins for "nothing" taken for nothing.
+
+Pure functions. Every one raises ``ValueError`` with a sentence that holds no value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Final
+
+_MOST_COLUMNS: Final = 512
+"""A row with more columns is none of Bromcom's; the bound keeps the cache of spellings small."""
+
+_MOST_CACHED_TEXT: Final = 100
+"""Characters of a period name or code, padding included; the bound keeps the caches small."""
+
+_NOT_CODES: Final = frozenset({"DEFAULT", "UNKNOWN", "NoTutorGrp"})
+_YEAR_SUFFIX: Final = re.compile(r" \(\d\d/\d\d\)$")
+_DAY: Final = re.compile(r"\s*(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?)?\s*", re.ASCII)
+_INTEGER: Final = re.compile(r"\d{1,18}", re.ASCII)
+_FLAGS: Final = {"yes": True, "no": False, "true": True, "false": False}
+
+
+@lru_cache(maxsize=256)
+def spelling(names: tuple[str, ...]) -> Mapping[str, str]:
+    """Map each column's name in lower case to its name as the row has it.
+
+    The case of Bromcom's columns varies from entity to entity. Rows of a page share their names, so the
+    answer is worked out once for every distinct ``tuple(row)``.
+    """
+    if len(names) > _MOST_COLUMNS:
+        raise ValueError("the row has more columns than any Bromcom entity")
+    spelled = {name.lower(): name for name in names}
+    if len(spelled) != len(names):
+        raise ValueError("the row has one column twice in different case")
+    return spelled
+
+
+def text(value: object) -> str | None:
+    """Return a text without padding; ``None`` for nothing. Bromcom sends some numbers (admission) as JSON
+    numbers.
+    """
+    if isinstance(value, str):
+        return value.strip() or None
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError("is no text")
+
+
+def code(value: object) -> str | None:
+    """Return a code or the name of something configured; ``DEFAULT``, ``UNKNOWN`` and ``NoTutorGrp`` are
+    nothing.
+
+    Names of people are read with :func:`text`: somebody may well be called Unknown.
+    """
+    found = text(value)
+    return None if found in _NOT_CODES else found
+
+
+def reference_number(value: object) -> str | None:
+    """Return a number that is kept as text, such as an admission number; 0 is nothing."""
+    found = text(value)
+    return None if found == "0" else found
+
+
+def identifier(value: object) -> int | None:
+    """Return one of Bromcom's integer ids; 0 is nothing. Digits that come as text are the same id."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        if not stripped:
+            return None
+        if not _INTEGER.fullmatch(stripped):
+            raise ValueError("is no integer from 0")
+        return int(stripped) or None
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
+        return value or None
+    raise ValueError("is no integer from 0")
+
+
+def flag(value: object) -> bool | None:
+    """Return a flag that came as a JSON boolean or as "Yes"/"No"."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        stripped = value.strip().lower()
+        if not stripped:
+            return None
+        if stripped in _FLAGS:
+            return _FLAGS[stripped]
+    raise ValueError("is neither Yes nor No")
+
+
+@lru_cache(maxsize=16_384)
+def _day(value: str) -> str | None:
+    match = _DAY.fullmatch(value)
+    if match is None:
+        if not value.strip():
+            return None
+        raise ValueError("is no date")
+    year, month, day = (int(part) for part in match.groups())
+    try:
+        found = date(year, month, day)
+    except ValueError:
+        raise ValueError("is no date") from None
+    # T-SQL's empty date is 1900-01-01, and Bromcom writes times of day on the first days of 1900.
+    return None if found.year == 1900 else found.isoformat()
+
+
+def day(value: object) -> str | None:
+    """Return the ISO date of a date or date-time without offset; ``None`` for nothing, dates of 1900
+    included.
+
+    A date-time with an offset is refused: which day is meant would be a guess.
+    """
+    if isinstance(value, str):
+        return _day(value)
+    if value is None:
+        return None
+    raise ValueError("is no date")
+
+
+def day_after_last(value: object) -> str | None:
+    """Return the half-open end of a span whose last day Bromcom gives.
+
+    That ``endDate`` and ``enrolmentEndDate`` name the last day on which the span still holds is an
+    inference, stated in no public source; this is the one place that rests on it.
+    """
+    last = day(value)
+    return None if last is None else (date.fromisoformat(last) + timedelta(days=1)).isoformat()
+
+
+def group_name(value: object) -> str | None:
+    """Return the name of a group without the year suffix " (24/25)" that Bromcom appends to some."""
+    found = text(value)
+    return None if found is None else _YEAR_SUFFIX.sub("", found) or None
+
+
+@lru_cache(maxsize=4096)
+def short_text(value: str) -> str | None:
+    """Return a short text that repeats over many rows, without padding; ``None`` for nothing."""
+    if len(value) > _MOST_CACHED_TEXT:
+        raise ValueError("is longer than any name or code")
+    return value.strip() or None
