@@ -3,8 +3,8 @@
 Pupils, staff, persons, groups, rooms, periods, contacts and timetable entries are numbered in spaces of their
 own, and the same integer means something else in each space. ``person_number`` is a further number of
 pupils, staff and contacts in one common space, as MISs keep it beside the others. Spans are half-open:
-``valid_to`` is the first day on which something no longer holds, ``None`` while it lasts. ``None`` in any other
-field says that the school has no value.
+``valid_to`` is the first day on which something no longer holds, ``None`` while it lasts. ``None`` in any
+other field says that the school has no value.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ class WorldError(ValueError):
     """Base of the errors of :mod:`schoolgate_sdk.testing.world`."""
 
 
-class EditRefused(WorldError):  # noqa: N818 - it says what happened to the edit
+class EditRefused(WorldError):
     """An edit that does not fit the world; nothing was changed.
 
     ``op`` is the edit's name, ``field`` the argument at fault, ``problem`` what is wrong with it.

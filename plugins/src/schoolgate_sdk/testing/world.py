@@ -14,8 +14,8 @@ A world knows no MIS: a simulator serves it in some MIS's dialect, a test compar
     >>> world.tutor_groups()[joiner.number].type_code
     'TUTORGRP'
 
-At 1,500 pupils there are about 200 staff, 600 groups, 30,000 memberships and, over the whole year, 570,000 marks
-(190 days, two sessions). Marks are kept as one byte each and become objects only while they are iterated over.
+At 1,500 pupils there are about 200 staff, 600 groups, 30,000 memberships and, over the whole year, 570,000
+marks (190 days, two sessions). Marks are kept as one byte each and become objects only while iterated over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
-from schoolgate_sdk.testing import build, edits, json_edits, sds, truth
+from schoolgate_sdk.testing import build, edits, identity_edits, json_edits, sds, truth
 from schoolgate_sdk.testing.entities import (
     Contact,
     ContactLink,
@@ -239,7 +239,7 @@ class World:
         forename: str | None = None,
         surname: str | None = None,
     ) -> Pupil:
-        """Add a pupil with enrolment, groups, contact and marks from ``on``; the rest is drawn from the seed."""
+        """Add a pupil with enrolment, groups, contact and marks from ``on``; what is not given is drawn."""
         return edits.join(self._state, on=on, year_group=year_group, forename=forename, surname=surname)
 
     def leave(self, pupil: int, on: date | None = None) -> None:
@@ -286,11 +286,11 @@ class World:
 
     def merge(self, loser: int, survivor: int) -> None:
         """Merge one pupil into another: the loser's number goes; what only it had passes to the survivor."""
-        edits.merge(self._state, loser, survivor)
+        identity_edits.merge(self._state, loser, survivor)
 
     def rekey(self, pupil: int, new_number: int) -> Pupil:
         """Give a pupil another number everywhere; person number and everything else stay."""
-        return edits.rekey(self._state, pupil, new_number)
+        return identity_edits.rekey(self._state, pupil, new_number)
 
     def rebuild_timetable(self, on: date | None = None) -> None:
         """Deal slots, rooms and some classes' teachers anew from ``on``; every entry gets a new number."""

@@ -1,0 +1,298 @@
+"""What a world is in canonical messages, under keys of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import attendance_pb2, groups_pb2, people_pb2, roll_pb2, timetable_pb2
+from schoolgate.v1 import kind_pb2 as k
+from schoolgate_sdk.keys import KeyPart
+from schoolgate_sdk.testing.attendance_codes import CURRENT_CODES, RETIRED_CODES
+from schoolgate_sdk.testing.state import WorldState
+
+_M = TypeVar("_M", bound=Message)
+_CODES_BEGAN = "2024-08-19"
+_SESSIONS = {
+    "AM": attendance_pb2.ATTENDANCE_SESSION_AM,
+    "PM": attendance_pb2.ATTENDANCE_SESSION_PM,
+}
+
+
+class TruthRef(NamedTuple):
+    """What a message's ``field`` refers to, by the world's key of it."""
+
+    field: str
+    kind: k.Kind.ValueType
+    key: tuple[KeyPart, ...]
+
+
+class Truth(NamedTuple):
+    """One canonical entity.
+
+    ``key`` is the world's own, of numbers and texts, dates in ISO 8601:
+
+    ===================  ===============================  ===================  ============================
+    school               DfE number                       group_membership     group, pupil, first day
+    academic_year        name                             staff_assignment     group, staff, role, first day
+    student              pupil number                     enrolment            pupil, first day
+    staff                staff number                     admission            pupil
+    contact              contact number                   room, period         number
+    student_contact      pupil, contact                   timetable_entry      number
+    subject              code                             attendance_code      code
+    group                number                           attendance_mark      pupil, date, "AM" or "PM"
+    local_code           category, code
+    ===================  ===============================  ===================  ============================
+
+    As with a parser's messages, the fields named in ``refs`` are unset in ``message``, and so are the
+    canonical meanings of coded fields: both are the server's to fill in.
+    """
+
+    kind: k.Kind.ValueType
+    key: tuple[KeyPart, ...]
+    message: Message
+    refs: tuple[TruthRef, ...] = ()
+
+
+def canonical(state: WorldState, date_from: date | None, date_to: date | None) -> Iterator[Truth]:
+    """See ``World.canonical``."""
+    yield from _school(state)
+    yield from _people(state)
+    yield from _groups(state)
+    yield from _roll(state)
+    yield from _timetable(state)
+    yield from _attendance(state, date_from, date_to)
+
+
+def _message(cls: type[_M], **values: Any) -> _M:  # noqa: ANN401 - the message class checks them
+    """Return a message with the values that are not ``None``; dates become ISO 8601."""
+    return cls(
+        **{
+            field: value.isoformat() if isinstance(value, date) else value
+            for field, value in values.items()
+            if value is not None
+        }
+    )
+
+
+def _pupil_ref(number: int) -> TruthRef:
+    return TruthRef("student_id", k.KIND_STUDENT, (number,))
+
+
+def _group_ref(number: int) -> TruthRef:
+    return TruthRef("group_id", k.KIND_GROUP, (number,))
+
+
+def _school(state: WorldState) -> Iterator[Truth]:
+    school, year = state.school, state.year
+    authority, establishment = divmod(school.dfe_number, 10_000)
+    whole = authority >= 100
+    yield Truth(
+        k.KIND_SCHOOL,
+        (school.dfe_number,),
+        _message(
+            roll_pb2.SchoolDetails,
+            name=school.name,
+            local_authority_number=str(authority) if whole else None,
+            establishment_number=f"{establishment:04d}" if whole else None,
+            urn=school.urn,
+        ),
+    )
+    terms = [
+        _message(
+            roll_pb2.AcademicYear.Term, name=term.name, valid_from=term.valid_from, valid_to=term.valid_to
+        )
+        for term in year.terms
+    ]
+    message = _message(
+        roll_pb2.AcademicYear,
+        name=year.name,
+        valid_from=year.valid_from,
+        valid_to=year.valid_to,
+        terms=terms,
+    )
+    yield Truth(k.KIND_ACADEMIC_YEAR, (year.name,), message)
+    houses = [group.name for group in state.groups.values() if group.type_code == "HOUSE"]
+    for category, codes in (("year_group", list(state.year_groups)), ("house", houses)):
+        for code in codes:
+            message_of_code = _message(roll_pb2.LocalCode, category=category, code=code, active=True)
+            yield Truth(k.KIND_LOCAL_CODE, (category, code), message_of_code)
+
+
+def _people(state: WorldState) -> Iterator[Truth]:
+    for pupil in state.pupils.values():
+        student = _message(
+            people_pb2.Student,
+            upn=pupil.upn,
+            uln=pupil.uln,
+            admission_number=pupil.admission_number,
+            exam_number=pupil.exam_number,
+            forename=pupil.forename,
+            middle_names=pupil.middle_names,
+            surname=pupil.surname,
+            preferred_forename=pupil.preferred_forename,
+            preferred_surname=pupil.preferred_surname,
+            date_of_birth=pupil.date_of_birth,
+            sex_code=pupil.sex_code,
+            email=pupil.email,
+            year_group_code=pupil.year_group,
+            national_curriculum_year=pupil.national_curriculum_year,
+            ethnicity_code=pupil.ethnicity_code,
+            sen_provision_code=pupil.sen_provision_code,
+            free_school_meals_ever_6=pupil.free_school_meals_ever_6,
+            english_additional_language=pupil.english_additional_language,
+            in_care=pupil.in_care,
+            gifted_and_talented=pupil.gifted_and_talented,
+            pupil_premium=pupil.pupil_premium,
+        )
+        yield Truth(k.KIND_STUDENT, (pupil.number,), student)
+    for member in state.staff.values():
+        staff = _message(
+            people_pb2.Staff,
+            title=member.title,
+            forename=member.forename,
+            surname=member.surname,
+            email=member.email,
+            staff_code=member.staff_code,
+            job_title=member.job_title,
+            middle_names=member.middle_names,
+        )
+        yield Truth(k.KIND_STAFF, (member.number,), staff)
+    for person in state.contacts.values():
+        contact = _message(
+            people_pb2.Contact,
+            title=person.title,
+            forename=person.forename,
+            surname=person.surname,
+            email=person.email,
+            telephone=person.telephone,
+        )
+        yield Truth(k.KIND_CONTACT, (person.number,), contact)
+    for link in state.contact_links.values():
+        edge = _message(
+            people_pb2.StudentContact,
+            relationship_code=link.relationship_code,
+            priority=link.priority,
+            parental_responsibility=link.parental_responsibility,
+            lives_with=link.lives_with,
+            court_order=link.court_order,
+            correspondence=link.correspondence,
+        )
+        refs = (_pupil_ref(link.pupil), TruthRef("contact_id", k.KIND_CONTACT, (link.contact,)))
+        yield Truth(k.KIND_STUDENT_CONTACT, (link.pupil, link.contact), edge, refs)
+
+
+def _groups(state: WorldState) -> Iterator[Truth]:
+    for subject in state.subjects.values():
+        message = _message(groups_pb2.Subject, code=subject.code, name=subject.name)
+        yield Truth(k.KIND_SUBJECT, (subject.code,), message)
+    for group in state.groups.values():
+        refs = (TruthRef("subject_id", k.KIND_SUBJECT, (group.subject,)),) if group.subject else ()
+        body = _message(
+            groups_pb2.Group,
+            name=group.name,
+            description=group.description,
+            type_code=group.type_code,
+            valid_from=group.valid_from,
+            valid_to=group.valid_to,
+        )
+        yield Truth(k.KIND_GROUP, (group.number,), body, refs)
+    for held in state.memberships.values():
+        membership = _message(groups_pb2.GroupMembership, valid_from=held.valid_from, valid_to=held.valid_to)
+        key = (held.group, held.pupil, held.valid_from.isoformat())
+        yield Truth(
+            k.KIND_GROUP_MEMBERSHIP, key, membership, (_group_ref(held.group), _pupil_ref(held.pupil))
+        )
+    for role in state.assignments.values():
+        assignment = _message(
+            groups_pb2.StaffAssignment,
+            role_code=role.role_code,
+            valid_from=role.valid_from,
+            valid_to=role.valid_to,
+        )
+        staff_ref = TruthRef("staff_id", k.KIND_STAFF, (role.staff,))
+        yield Truth(
+            k.KIND_STAFF_ASSIGNMENT,
+            (role.group, role.staff, role.role_code, role.valid_from.isoformat()),
+            assignment,
+            (_group_ref(role.group), staff_ref),
+        )
+
+
+def _roll(state: WorldState) -> Iterator[Truth]:
+    begins: dict[int, date] = {}
+    ends: dict[int, date | None] = {}
+    for held in state.enrolments.values():
+        enrolment = _message(
+            roll_pb2.Enrolment,
+            status_code=held.status_code,
+            year_group_code=held.year_group,
+            valid_from=held.valid_from,
+            valid_to=held.valid_to,
+        )
+        key = (held.pupil, held.valid_from.isoformat())
+        yield Truth(k.KIND_ENROLMENT, key, enrolment, (_pupil_ref(held.pupil),))
+        begins[held.pupil] = min(held.valid_from, begins.get(held.pupil, held.valid_from))
+        end = ends.get(held.pupil, held.valid_to)
+        ends[held.pupil] = max(held.valid_to, end) if held.valid_to and end else None
+    for pupil, first in begins.items():
+        end = ends[pupil]
+        admission = _message(
+            roll_pb2.Admission,
+            admission_number=state.pupils[pupil].admission_number,
+            admitted_on=first,
+            left_on=end - timedelta(days=1) if end else None,
+        )
+        yield Truth(k.KIND_ADMISSION, (pupil,), admission, (_pupil_ref(pupil),))
+
+
+def _timetable(state: WorldState) -> Iterator[Truth]:
+    for room in state.rooms.values():
+        yield Truth(k.KIND_ROOM, (room.number,), _message(timetable_pb2.Room, code=room.code, name=room.name))
+    for period in state.periods.values():
+        message = _message(
+            timetable_pb2.Period,
+            name=period.name,
+            type_code=period.type_code,
+            week=period.week,
+            weekday=period.weekday,
+            start_time=f"{period.starts:%H:%M}",
+            end_time=f"{period.ends:%H:%M}",
+        )
+        yield Truth(k.KIND_PERIOD, (period.number,), message)
+    for entry in state.timetable.values():
+        refs = [_group_ref(entry.group), TruthRef("period_id", k.KIND_PERIOD, (entry.period,))]
+        if entry.staff is not None:
+            refs.append(TruthRef("staff_id", k.KIND_STAFF, (entry.staff,)))
+        if entry.room is not None:
+            refs.append(TruthRef("room_id", k.KIND_ROOM, (entry.room,)))
+        subject = state.groups[entry.group].subject
+        if subject is not None:
+            refs.append(TruthRef("subject_id", k.KIND_SUBJECT, (subject,)))
+        body = _message(timetable_pb2.TimetableEntry, valid_from=entry.valid_from, valid_to=entry.valid_to)
+        yield Truth(k.KIND_TIMETABLE_ENTRY, (entry.number,), body, tuple(refs))
+
+
+def _attendance(state: WorldState, date_from: date | None, date_to: date | None) -> Iterator[Truth]:
+    for code, description in CURRENT_CODES.items():
+        began = _CODES_BEGAN if len(code) > 1 else None
+        message = _message(
+            attendance_pb2.AttendanceCode, code=code, description=description, valid_from=began
+        )
+        yield Truth(k.KIND_ATTENDANCE_CODE, (code,), message)
+    for code, description in RETIRED_CODES.items():
+        message = _message(
+            attendance_pb2.AttendanceCode, code=code, description=description, valid_to=_CODES_BEGAN
+        )
+        yield Truth(k.KIND_ATTENDANCE_CODE, (code,), message)
+    for mark in state.registers.marks(date_from, date_to):
+        day = mark.date.isoformat()
+        body = attendance_pb2.AttendanceMark(
+            date=day, session=_SESSIONS[mark.session], period_name=mark.session, code=mark.code
+        )
+        if mark.comment is not None:
+            body.comment = mark.comment
+        yield Truth(k.KIND_ATTENDANCE_MARK, (mark.pupil, day, mark.session), body, (_pupil_ref(mark.pupil),))
