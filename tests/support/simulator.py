@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,7 @@ class Simulator:
 
 
 @contextmanager
-def start_simulator(*arguments: str) -> Iterator[Simulator]:
+def start_simulator(*arguments: str) -> Generator[Simulator, None, None]:
     """Run ``python -m schoolgate_bromcom.simulator`` with ``arguments`` until the block is left."""
     process = subprocess.Popen(
         [sys.executable, "-m", "schoolgate_bromcom.simulator", *arguments],

@@ -22,7 +22,7 @@ from schoolgate_bromcom.simulator.entity_filter import Comparison, FilterRefused
 from schoolgate_sdk.testing.entities import Mark
 from schoolgate_sdk.testing.world import World
 
-_MOST_CACHED_READS: Final = 4
+_MOST_CACHED_READS: Final = 12
 """Filters per school whose pages are kept; a year of marks is about 70 MB of text."""
 
 
