@@ -1,0 +1,126 @@
+"""Checking requests: everything that is wrong is collected first and told at once."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
+
+from schoolgate.v1 import error_reason_pb2 as r
+from schoolgate.v1 import kind_pb2
+from schoolgate_sdk import KINDS, KindInfo
+from schoolgate_server.model.errors import ServiceError, Violation
+
+SCHOOL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_RUN_ID = re.compile(r"run_[0-9A-Za-z]{1,64}")
+_RECORD_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class _Found(NamedTuple):
+    reason: r.ErrorReason.ValueType
+    violation: Violation
+    metadata: Mapping[str, str]
+
+
+def is_iso_date(text: str) -> bool:
+    """Whether ``text`` is a calendar date in the form YYYY-MM-DD."""
+    if not _ISO_DATE.fullmatch(text):
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Violations:
+    """What is wrong with one request.
+
+    Descriptions name fields and limits; they never repeat values, which may be secrets or pupils' data.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[_Found] = []
+
+    def add(
+        self,
+        field: str,
+        description: str,
+        reason: r.ErrorReason.ValueType = r.ERROR_REASON_REQUEST_INVALID,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Note that ``field`` is wrong; ``metadata`` is what ``reason`` documents."""
+        self._found.append(_Found(reason, Violation(field, description), metadata or {}))
+
+    def raise_any(self) -> None:
+        """Raise a :class:`ServiceError` with everything noted, if anything was.
+
+        Its reason is the common one of all that was noted, else ``REQUEST_INVALID``.
+        """
+        if not self._found:
+            return
+        first = self._found[0]
+        alike = all(found.reason == first.reason for found in self._found)
+        raise ServiceError(
+            first.reason if alike else r.ERROR_REASON_REQUEST_INVALID,
+            "; ".join(f"{field}: {description}" for _, (field, description), _ in self._found),
+            metadata=first.metadata if alike else None,
+            violations=[found.violation for found in self._found],
+        )
+
+    def school_id(self, value: str, field: str = "school_id") -> None:
+        if not SCHOOL_ID.fullmatch(value):
+            self.add(
+                field,
+                "must be 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or digit",
+            )
+
+    def run_id(self, value: str) -> None:
+        if not _RUN_ID.fullmatch(value):
+            self.add("run_id", 'must be the id of a run ("run_…")')
+
+    def record_id(self, value: str, field: str = "record_id") -> None:
+        if not _RECORD_ID.fullmatch(value):
+            self.add(field, 'must be the id of a record ("stu_…")')
+
+    def request_id(self, value: str) -> None:
+        try:
+            canonical = str(uuid.UUID(value))
+        except ValueError:
+            canonical = ""
+        if canonical != value.lower():
+            self.add("request_id", "must be a UUID, made anew for each logical request")
+
+    def kind(self, value: kind_pb2.Kind.ValueType, field: str = "kind") -> KindInfo | None:
+        """Return the kind's description, or ``None`` after noting that there is none."""
+        info = KINDS.get(value)
+        if info is None:
+            self.add(field, "must be a kind of this API, for example KIND_STUDENT")
+        return info
+
+    def iso_date(self, value: str, field: str) -> None:
+        if not is_iso_date(value):
+            self.add(field, "must be an ISO 8601 date (YYYY-MM-DD)")
+
+    def size(self, value: int, *, default: int, maximum: int, field: str = "page_size") -> int:
+        """Return ``value``, or ``default`` for 0; note a value outside 1 to ``maximum``."""
+        if not 0 <= value <= maximum:
+            self.add(
+                field,
+                f"must be between 1 and {maximum}; 0 means {default}",
+                r.ERROR_REASON_PAGE_SIZE_INVALID,
+                {"maximum": str(maximum)},
+            )
+        return value or default
+
+    def text(self, value: str, field: str, *, maximum: int, required: bool = False) -> None:
+        """Note a text that is too long, holds control characters, or is missing where it is required."""
+        if required and not value.strip():
+            self.add(field, "must be given")
+        elif len(value) > maximum:
+            self.add(field, f"must have at most {maximum} characters")
+        elif not value.isprintable():
+            self.add(field, "must not hold control characters")

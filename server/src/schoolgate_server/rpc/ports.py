@@ -1,0 +1,127 @@
+"""What the servicers need of the layers below: the store's and the supervisor's methods that they call.
+
+Each raises :class:`~schoolgate_server.model.errors.ServiceError` for what the API documents, and
+``StoreUnavailable`` while MongoDB cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from schoolgate.v1.diagnostics_service_pb2 import ConnectorInfo, Decision
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate.v1.record_pb2 import Record
+from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
+from schoolgate.v1.sync_service_pb2 import Run
+from schoolgate_sdk import Connector
+from schoolgate_server.model.questions import Question
+from schoolgate_server.model.runs import RunEntry
+
+
+class Schools(Protocol):
+    """Registrations of schools."""
+
+    async def create(self, school: School, request_id: str, request_digest: bytes) -> School: ...
+    async def get(self, school_id: str) -> School: ...
+    async def list(
+        self, after_id: str, limit: int, only: Collection[str] | None = None
+    ) -> Sequence[School]: ...
+    async def update(
+        self, school: School, paths: Sequence[str], request_id: str, request_digest: bytes
+    ) -> School: ...
+
+
+class Credentials(Protocol):
+    """The vault of MIS credentials."""
+
+    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime: ...
+
+
+class Head(Protocol):
+    """Where a school stands."""
+
+    @property
+    def published(self) -> int: ...
+
+
+class Leases(Protocol):
+    """Published positions of schools."""
+
+    async def head(self, school_id: str) -> Head: ...
+
+
+class Records(Protocol):
+    """Records as of a seq."""
+
+    async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None: ...
+    async def find_by_key(self, school_id: str, kind: Kind.ValueType, encoded_key: str) -> Record | None: ...
+    async def query(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        question: Question,
+        seq: int,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[Record]: ...
+    async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int: ...
+    async def versions(
+        self, school_id: str, record_id: str, before_version: int | None, limit: int
+    ) -> Sequence[tuple[Record, datetime | None]]: ...
+
+
+class Runs(Protocol):
+    """Runs of schools."""
+
+    async def get(self, school_id: str, run_id: str) -> RunEntry: ...
+    async def list(self, school_id: str, before: str | None, limit: int) -> Sequence[RunEntry]: ...
+
+
+class Decisions(Protocol):
+    """Decisions about source rows."""
+
+    async def list(
+        self, school_id: str, dataset: str, before: str | None, limit: int
+    ) -> Sequence[Decision]: ...
+
+
+class Store(Protocol):
+    """The parts of the store that the API reads from and writes to."""
+
+    @property
+    def schools(self) -> Schools: ...
+    @property
+    def credentials(self) -> Credentials: ...
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def records(self) -> Records: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def decisions(self) -> Decisions: ...
+
+    async def ping(self) -> None: ...
+
+
+class Connectors(Protocol):
+    """The connectors that are configured."""
+
+    def get(self, name: str) -> Connector: ...
+    def infos(self) -> Sequence[ConnectorInfo]: ...
+
+
+class Supervisor(Protocol):
+    """Runs, as they are started, watched and stopped."""
+
+    @property
+    def connectors(self) -> Connectors: ...
+
+    async def start_sync(
+        self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
+    ) -> Run: ...
+    def watch(self, school_id: str, run_id: str) -> AsyncIterator[Run]: ...
+    async def cancel(self, school_id: str, run_id: str) -> Run: ...
+    async def check_connection(self, school_id: str) -> CheckConnectionResponse: ...

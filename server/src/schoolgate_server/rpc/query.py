@@ -1,0 +1,194 @@
+"""QueryService: records as of one instant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1.query_service_pb2_grpc import QueryServiceServicer
+from schoolgate.v1.record_pb2 import Record, SourceKey
+from schoolgate_sdk import encode_key, source_key
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.questions import Question
+from schoolgate_server.rpc.checks import Violations
+from schoolgate_server.rpc.filters import conditions_from
+from schoolgate_server.rpc.interceptors import Context
+from schoolgate_server.rpc.paging import Pages, responses
+from schoolgate_server.rpc.ports import Store
+from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+
+_MOST_PER_PAGE = 5000
+_USUAL_PER_PAGE = 500
+_MOST_KEY_PARTS = 16
+
+
+class Query(QueryServiceServicer):
+    """Serves records; methods not defined here are not served yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def GetRecord(self, request: q.GetRecordRequest, context: Context) -> q.GetRecordResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        encoded = ""
+        match request.WhichOneof("reference"):
+            case "record_id":
+                violations.record_id(request.record_id)
+            case "source_key":
+                encoded = _encoded(request.source_key, violations)
+                violations.kind(request.kind)
+            case None:
+                violations.add("reference", "must be given: record_id or source_key")
+        violations.raise_any()
+        # Before the record, so that the seq it is said to be of is never ahead of what was read.
+        seq = await self._published(request.school_id)
+        record_id = request.record_id
+        if encoded:
+            by_key = await self._store.records.find_by_key(request.school_id, request.kind, encoded)
+            record_id = by_key.id if by_key else ""
+        record = await self._store.records.get(request.school_id, record_id, seq) if record_id else None
+        if record is None:
+            raise _record_not_found(request.school_id)
+        return q.GetRecordResponse(record=record, seq=seq)
+
+    async def QueryRecords(
+        self, request: q.QueryRecordsRequest, context: Context
+    ) -> AsyncIterator[q.QueryRecordsResponse]:
+        violations = Violations()
+        question = _question(request, violations)
+        size = violations.size(request.page_size, default=_USUAL_PER_PAGE, maximum=_MOST_PER_PAGE)
+        if request.max_records < 0:
+            violations.add("max_records", "must be 0, for no limit, or more")
+        violations.raise_any()
+        bound_to = question_of(_without_limit(request))
+        seq, after = 0, ""
+        if request.page_token:
+            seq, after = read_token(bound_to, request.page_token, int, str)
+        seq = await self._instant(request.school_id, seq or request.known_at_seq)
+
+        async def fetch(after_id: str, limit: int) -> Sequence[Record]:
+            return await self._store.records.query(
+                request.school_id, request.kind, question, seq, after_id, limit
+            )
+
+        async for page in Pages(fetch, after, size, request.max_records):
+            parts = responses(page.records, seq)
+            if page.more_left_out:
+                parts[-1].next_page_token = make_token(bound_to, seq, page.records[-1].id)
+            for response in parts:
+                yield response
+
+    async def CountRecords(self, request: q.CountRecordsRequest, context: Context) -> q.CountRecordsResponse:
+        violations = Violations()
+        question = _question(request, violations)
+        violations.raise_any()
+        seq = await self._instant(request.school_id, request.known_at_seq)
+        count = await self._store.records.count(request.school_id, request.kind, question, seq)
+        return q.CountRecordsResponse(count=count, seq=seq)
+
+    async def ListVersions(self, request: q.ListVersionsRequest, context: Context) -> q.ListVersionsResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        violations.record_id(request.record_id)
+        limit = violations.size(request.page_size, default=100, maximum=1000)
+        violations.raise_any()
+        question = question_of(request)
+        before = read_token(question, request.page_token, int)[0] if request.page_token else None
+        await self._published(request.school_id)
+        # One more than asked for: it shows whether there is a next page, and what the last one here changed.
+        found = await self._store.records.versions(request.school_id, request.record_id, before, limit + 1)
+        if not found and before is None:
+            raise _record_not_found(request.school_id)
+        response = q.ListVersionsResponse()
+        for index, (record, superseded_at) in enumerate(found[:limit]):
+            version = response.versions.add(record=record)
+            if index + 1 < len(found):
+                version.changed_fields.extend(changed_fields(found[index + 1][0], record))
+            if superseded_at is not None:
+                version.superseded_at.FromDatetime(superseded_at)
+        if len(found) > limit:
+            response.next_page_token = make_token(question, found[limit - 1][0].version)
+        return response
+
+    async def _published(self, school_id: str) -> int:
+        """Return the school's published seq; raises ``SCHOOL_NOT_FOUND``."""
+        _, head = await asyncio.gather(self._store.schools.get(school_id), self._store.leases.head(school_id))
+        return head.published
+
+    async def _instant(self, school_id: str, asked: int) -> int:
+        """Return the seq to answer as of; raises ``REQUEST_INVALID`` for one that is not published yet."""
+        published = await self._published(school_id)
+        if asked > published:
+            violations = Violations()
+            violations.add("known_at_seq", f"must not lie after the school's published seq, {published}")
+            violations.raise_any()
+        return asked or published
+
+
+def changed_fields(before: Record, after: Record) -> list[str]:
+    """Return the names of the body fields that differ between two versions, in the order of the message."""
+
+    def body(record: Record) -> Message | None:
+        name = record.WhichOneof("body")
+        return getattr(record, name) if name else None
+
+    old, new = body(before), body(after)
+    if old is None or new is None:
+        return []
+    values = [{field.name: value for field, value in message.ListFields()} for message in (old, new)]
+    return [
+        field.name
+        for field in new.DESCRIPTOR.fields
+        if values[0].get(field.name) != values[1].get(field.name)
+    ]
+
+
+def _encoded(key: SourceKey, violations: Violations) -> str:
+    """Return ``key`` as the store knows it, or "" after noting what is wrong with it."""
+    if len(key.parts) > _MOST_KEY_PARTS:
+        violations.add("source_key.parts", f"must be at most {_MOST_KEY_PARTS}")
+        return ""
+    parts: list[int | str] = []
+    for part in key.parts:
+        match part.WhichOneof("value"):
+            case "integer":
+                parts.append(part.integer)
+            case "text":
+                parts.append(part.text)
+            case None:
+                violations.add("source_key.parts", "must each be an integer or a text")
+                return ""
+    try:
+        return encode_key(source_key(key.namespace, *parts))
+    except ValueError as error:
+        violations.add("source_key", str(error))
+        return ""
+
+
+def _question(request: q.QueryRecordsRequest | q.CountRecordsRequest, violations: Violations) -> Question:
+    """Return the typed question of a request, after noting what is wrong with it."""
+    violations.school_id(request.school_id)
+    info = violations.kind(request.kind)
+    conditions = conditions_from(info, request.filters, violations) if info else ()
+    if request.effective_on:
+        violations.iso_date(request.effective_on, "effective_on")
+    if request.known_at_seq < 0:
+        violations.add("known_at_seq", "must be 0, for the latest, or a published seq")
+    return Question(conditions, request.include_tombstones, request.effective_on or None)
+
+
+def _without_limit(request: q.QueryRecordsRequest) -> q.QueryRecordsRequest:
+    """Return the question alone: going on with another limit is still the same question."""
+    asked = q.QueryRecordsRequest()
+    asked.CopyFrom(request)
+    asked.ClearField("max_records")
+    return asked
+
+
+def _record_not_found(school_id: str) -> ServiceError:
+    return ServiceError(reasons.ERROR_REASON_RECORD_NOT_FOUND, "", metadata={"school_id": school_id})

@@ -1,0 +1,126 @@
+"""Checking a school's registration against its connector, the message descriptors and the time zones."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterable, Mapping, Sequence
+
+from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, School
+from schoolgate_sdk import Connector, FieldSpec
+from schoolgate_server.model.codes import meaning_number
+from schoolgate_server.model.profile import CORE_PROFILE, expand
+from schoolgate_server.rpc.checks import Violations, is_iso_date
+
+DEFAULT_TIME_ZONE = "Europe/London"
+
+MUTABLE = frozenset(
+    {"display_name", "settings", "data_profile", "code_mappings", "time_zone", "academic_year"}
+)
+"""Fields of a school that UpdateSchool may change."""
+
+_LONGEST_NAME = 200
+_LONGEST_VALUE = 2000
+_MOST_ENTRIES = 2000
+
+
+def _named_values(
+    given: Mapping[str, str], specs: Sequence[FieldSpec], field: str, violations: Violations
+) -> None:
+    """Note names that the connector does not know, and required ones that are missing or empty."""
+    known = {spec.name for spec in specs}
+    for name, value in sorted(given.items()):
+        if name not in known:
+            offered = ", ".join(sorted(known)) or "nothing"
+            violations.add(f"{field}[{name!r}]", f"is not known to the connector, which knows {offered}")
+        else:
+            violations.text(value, f"{field}[{name!r}]", maximum=_LONGEST_VALUE)
+    for spec in specs:
+        if spec.required and not given.get(spec.name):
+            violations.add(f"{field}[{spec.name!r}]", f"must be given: {spec.description}")
+
+
+def check_settings(
+    given: Mapping[str, str], connector: Connector, violations: Violations, field: str = "school.settings"
+) -> None:
+    """Note what is wrong with a school's connector settings."""
+    _named_values(given, connector.settings, field, violations)
+
+
+def check_credentials(given: Mapping[str, str], connector: Connector, violations: Violations) -> None:
+    """Note what is wrong with a complete set of credentials; values are never repeated."""
+    _named_values(given, connector.credentials, "credentials", violations)
+
+
+def _check_profile(entries: Sequence[str], violations: Violations) -> None:
+    if not entries:
+        violations.add("school.data_profile", "must name at least one field")
+    for index, entry in enumerate(entries):
+        try:
+            expand(entry)
+        except ValueError as error:
+            violations.add(f"school.data_profile[{index}]", str(error))
+
+
+def _check_mappings(mappings: Iterable[CodeMapping], violations: Violations) -> None:
+    seen: set[tuple[str, str]] = set()
+    for index, mapping in enumerate(mappings):
+        place = f"school.code_mappings[{index}]"
+        try:
+            meaning_number(mapping.field, mapping.meaning)
+        except ValueError as error:
+            violations.add(place, str(error))
+        if not mapping.code or mapping.code != mapping.code.strip():
+            violations.add(f"{place}.code", "must be given, without blanks around it")
+        if (mapping.field, mapping.code) in seen:
+            violations.add(place, "maps a code that an earlier entry maps")
+        seen.add((mapping.field, mapping.code))
+
+
+def _check_time_zone(name: str, violations: Violations) -> None:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        violations.add("school.time_zone", 'must be an IANA time zone, for example "Europe/London"')
+
+
+def _check_academic_year(span: AcademicYearSpan, violations: Violations) -> None:
+    violations.text(span.name, "school.academic_year.name", maximum=_LONGEST_NAME, required=True)
+    violations.iso_date(span.valid_from, "school.academic_year.valid_from")
+    violations.iso_date(span.valid_to, "school.academic_year.valid_to")
+    if is_iso_date(span.valid_from) and is_iso_date(span.valid_to) and not span.valid_from < span.valid_to:
+        violations.add("school.academic_year.valid_to", "must lie after valid_from")
+
+
+def check_fields(school: School, paths: Iterable[str], violations: Violations) -> None:
+    """Note what is wrong with those of ``paths`` (of :data:`MUTABLE`) that no connector has a say in."""
+    for name in ("data_profile", "code_mappings"):
+        if len(getattr(school, name)) > _MOST_ENTRIES:
+            violations.add(f"school.{name}", f"must have at most {_MOST_ENTRIES} entries")
+            return
+    for path in sorted(set(paths)):
+        match path:
+            case "display_name":
+                violations.text(school.display_name, "school.display_name", maximum=_LONGEST_NAME)
+            case "data_profile":
+                _check_profile(school.data_profile, violations)
+            case "code_mappings":
+                _check_mappings(school.code_mappings, violations)
+            case "time_zone":
+                _check_time_zone(school.time_zone, violations)
+            case "academic_year":
+                if school.HasField("academic_year"):
+                    _check_academic_year(school.academic_year, violations)
+            case _:
+                pass  # settings, which check_settings looks at together with their connector
+
+
+def with_defaults(school: School) -> School:
+    """Return a copy with what an empty field means filled in, and without what only the server sets."""
+    result = School()
+    result.CopyFrom(school)
+    for name in ("has_credentials", "credentials_set_at", "created_at", "updated_at", "etag"):
+        result.ClearField(name)
+    result.time_zone = school.time_zone or DEFAULT_TIME_ZONE
+    if not school.data_profile:
+        result.data_profile.extend(CORE_PROFILE)
+    return result

@@ -1,0 +1,107 @@
+"""SyncService: starting, watching and stopping runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import sync_service_pb2 as s
+from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.rpc.calls import current_caller
+from schoolgate_server.rpc.checks import Violations
+from schoolgate_server.rpc.interceptors import Context
+from schoolgate_server.rpc.ports import Store, Supervisor
+from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+
+_MOST_DATASETS = 100
+
+
+async def until_closing(states: AsyncIterator[s.Run], closing: asyncio.Event) -> AsyncIterator[s.Run]:
+    """Yield ``states`` to their end; raises ``SHUTTING_DOWN`` as soon as the server begins to stop."""
+    closed = asyncio.ensure_future(closing.wait())
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(states))
+            try:
+                await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "")
+            finally:
+                following.cancel()
+            try:
+                state = following.result()
+            except StopAsyncIteration:
+                return
+            yield state
+    finally:
+        closed.cancel()
+
+
+class Sync(SyncServiceServicer):
+    """Serves runs; methods not defined here are not served yet."""
+
+    def __init__(self, store: Store, supervisor: Supervisor, closing: asyncio.Event) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._closing = closing
+
+    async def StartSync(self, request: s.StartSyncRequest, context: Context) -> s.StartSyncResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        violations.request_id(request.request_id)
+        if len(request.datasets) > _MOST_DATASETS:
+            violations.add("datasets", f"must be at most {_MOST_DATASETS}")
+        elif len(set(request.datasets)) < len(request.datasets):
+            violations.add("datasets", "must name each dataset once")
+        violations.raise_any()
+        run = await self._supervisor.start_sync(
+            request.school_id, list(request.datasets), request.request_id, current_caller().name
+        )
+        return s.StartSyncResponse(run=run)
+
+    async def GetRun(self, request: s.GetRunRequest, context: Context) -> s.GetRunResponse:
+        _check_run(request)
+        await self._store.schools.get(request.school_id)
+        entry = await self._store.runs.get(request.school_id, request.run_id)
+        return s.GetRunResponse(run=entry.run)
+
+    async def ListRuns(self, request: s.ListRunsRequest, context: Context) -> s.ListRunsResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        limit = violations.size(request.page_size, default=50, maximum=1000)
+        violations.raise_any()
+        question = question_of(request)
+        before = read_token(question, request.page_token, str)[0] if request.page_token else None
+        await self._store.schools.get(request.school_id)
+        found = await self._store.runs.list(request.school_id, before, limit + 1)
+        response = s.ListRunsResponse(runs=[entry.run for entry in found[:limit]])
+        if len(found) > limit:
+            response.next_page_token = make_token(question, found[limit - 1].run.run_id)
+        return response
+
+    async def WatchRun(
+        self, request: s.WatchRunRequest, context: Context
+    ) -> AsyncIterator[s.WatchRunResponse]:
+        _check_run(request)
+        await self._store.schools.get(request.school_id)
+        states = self._supervisor.watch(request.school_id, request.run_id)
+        async for run in until_closing(states, self._closing):
+            yield s.WatchRunResponse(run=run)
+
+    async def CancelRun(self, request: s.CancelRunRequest, context: Context) -> s.CancelRunResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        violations.run_id(request.run_id)
+        violations.request_id(request.request_id)
+        violations.raise_any()
+        await self._store.schools.get(request.school_id)
+        return s.CancelRunResponse(run=await self._supervisor.cancel(request.school_id, request.run_id))
+
+
+def _check_run(request: s.GetRunRequest | s.WatchRunRequest) -> None:
+    violations = Violations()
+    violations.school_id(request.school_id)
+    violations.run_id(request.run_id)
+    violations.raise_any()
