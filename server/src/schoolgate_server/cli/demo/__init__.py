@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
+from schoolgate.v1.school_service_pb2 import AcademicYearSpan
 from schoolgate_server.cli import console
 from schoolgate_server.cli.demo import invitation, processes, stage, story
 from schoolgate_server.cli.demo.narrator import Narrator
 
+_YEAR = AcademicYearSpan(name="2026/27", valid_from="2026-09-01", valid_to="2027-09-01")
 _TERM_ENDS = "2026-12-19"
-"""The generated school has registers for every school day before: one term."""
+"""The generated school has registers for every school day of its year before this one: a term."""
 
 
 def demo(
@@ -37,6 +39,7 @@ def demo(
         arguments = ["--data", str(data)]
     else:
         arguments = ["--seed", str(seed), "--pupils", str(pupils), "--marks-until", _TERM_ENDS]
+        arguments += ["--academic-year-start", _YEAR.valid_from]
     narrator = Narrator(console.out())
     began = time.perf_counter()
     try:
@@ -44,7 +47,7 @@ def demo(
             narrator.printer.print("schoolgate demo: from a school's MIS to gRPC, and back to what changed")
             narrator.step("A server with a MongoDB of its own, and a simulated Bromcom, start as processes.")
             with stage.raised(narrator, where, arguments) as running:
-                school, renamed = story.tell(narrator, running)
+                school, renamed = story.tell(narrator, running, None if data else _YEAR)
                 if serve:
                     invitation.show(narrator, running, school, renamed)
                     signal.pause()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from schoolgate_server.cli.demo.narrator import Narrator
 from schoolgate_server.cli.demo.stage import Stage
 
 
-def _grpcurl(server: str, method: str, body: dict[str, object] | None = None) -> str:
+def _grpcurl(server: str, method: str, body: Mapping[str, object] | None = None) -> str:
     data = f"-d {shlex.quote(json.dumps(body))} " if body is not None else ""
     return f"grpcurl -plaintext {data}{server} {method}"
 

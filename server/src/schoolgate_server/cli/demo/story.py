@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1.diagnostics_service_pb2 import ListConnectorsRequest
 from schoolgate.v1.record_pb2 import Record
-from schoolgate.v1.school_service_pb2 import CreateSchoolRequest, School
+from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CreateSchoolRequest, School
 from schoolgate.v1.sync_service_pb2 import Run, RunState
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.cli import console, progress, query, records, runs
@@ -40,31 +41,33 @@ class Cast:
     mark: Record | None
 
 
-def tell(narrator: Narrator, stage: Stage) -> tuple[str, str]:
+def tell(narrator: Narrator, stage: Stage, year: AcademicYearSpan | None) -> tuple[str, str]:
     """Play the whole demo; returns the id of the school it was about, and of a record with a history.
+
+    ``year`` is the academic year of schools with marks; without one, marks are not read.
 
     Raises:
         CommandFailed: something did not turn out as it must; the message says what.
     """
-    client, simulator = stage.client, stage.simulator
-    narrator.line(f"server at {client.server}, MIS at {simulator.url}")
-    ids = _register(narrator, client, simulator)
-    first = simulator.schools[0]
-    school = ids[first.number]
+    client = stage.client
+    narrator.line(f"server at {client.server}, MIS at {stage.simulator.url}")
+    ids = _register(narrator, stage, year)
+    datasets = _datasets(client, marks=year is not None)
+    number, school = next(iter(ids.items()))
     narrator.step("The first sync reads everything, proves that it was everything, and publishes it.")
-    loaded = {number: sync(narrator, client, ids[number]) for number in ids}
+    loaded = {each: sync(narrator, client, each, datasets) for each in ids.values()}
+    narrator.printer.print()
     _counts(narrator, client, list(ids.values()))
-    before = loaded[first.number].seq_after
 
-    chosen = _choose(client, school)
-    _edit(narrator, simulator, first, chosen)
+    chosen, before = _choose(client, school), loaded[school].seq_after
+    _edit(narrator, stage.simulator, number, chosen)
     narrator.step("The second sync reads everything again and writes only what changed.")
-    sync(narrator, client, school)
+    sync(narrator, client, school, datasets)
     narrator.step("What changed, asked through gRPC.")
     show_changes(narrator, client, school, before, chosen)
 
     narrator.step("A third sync of the unchanged school writes nothing but the record of its run.")
-    third = sync(narrator, client, school)
+    third = sync(narrator, client, school, datasets)
     if third.seq_before != third.seq_after:
         raise CommandFailed("the third sync found changes, although nobody made any")
     return school, chosen.renamed.id
@@ -75,33 +78,40 @@ def _school_id(school: SimulatedSchool) -> str:
     return "-".join(word for word in words if word.isascii())[:63] or f"school-{school.number}"
 
 
-def _register(narrator: Narrator, client: Client, simulator: Simulator) -> dict[int, str]:
-    several = len(simulator.schools) > 1
-    who = "Schools are registered" if several else "The school is registered"
-    narrator.step(f"{who} through gRPC. Credentials are stored encrypted and never come out.")
+def _register(narrator: Narrator, stage: Stage, year: AcademicYearSpan | None) -> dict[int, str]:
+    """Register the simulator's schools, and return their ids by their numbers at the MIS."""
+    simulated = stage.simulator.schools()
+    who = "Schools are" if len(simulated) > 1 else "The school is"
+    narrator.step(f"{who} registered through gRPC. Credentials are stored encrypted and never come out.")
     ids: dict[int, str] = {}
-    for entry in simulator.schools:
+    for entry in simulated:
         request = CreateSchoolRequest(
             school=School(
                 school_id=_school_id(entry),
                 display_name=entry.name,
                 connector=CONNECTOR,
-                settings={"base_url": f"{simulator.url}/v2", "school_number": str(entry.number)},
-                academic_year=entry.year,
+                settings={"base_url": stage.simulator.base_url, "school_number": str(entry.number)},
+                academic_year=year,
             ),
-            credentials=entry.credentials,
+            credentials=stage.simulator.credentials,
             request_id=str(uuid.uuid4()),
         )
-        made = client.call(client.schools.CreateSchool, request).school
-        year = made.academic_year
-        narrator.line(f"{made.school_id}: {made.display_name}, {year.name}, credentials stored")
+        made = stage.client.call(stage.client.schools.CreateSchool, request).school
+        narrator.line(f"{made.school_id}: {made.display_name}, number {entry.number} at its MIS")
         ids[entry.number] = made.school_id
     return ids
 
 
-def sync(narrator: Narrator, client: Client, school: str) -> Run:
+def _datasets(client: Client, *, marks: bool) -> list[str]:
+    """Return the datasets to read; without marks where the school has none, for zero rows prove nothing."""
+    listed = client.call(client.diagnostics.ListConnectors, ListConnectorsRequest()).connectors
+    info = next(connector for connector in listed if connector.name == CONNECTOR)
+    return [d.name for d in info.datasets if marks or kinds.KIND_ATTENDANCE_MARK not in d.kinds]
+
+
+def sync(narrator: Narrator, client: Client, school: str, datasets: list[str]) -> Run:
     """Run one sync to its end with progress bars, and return it; raises CommandFailed unless it succeeded."""
-    run = runs.start(client, school)
+    run = runs.start(client, school, datasets)
     last = progress.follow(narrator.printer, runs.states(client, school, run.run_id), indent=INDENT)
     narrator.line(f"{school}: {progress.summary(last)}", style="dim")
     if last.state != RunState.RUN_STATE_SUCCEEDED:
@@ -136,25 +146,25 @@ def _name(record: Record) -> str:
     return f"{record.student.forename} {record.student.surname}"
 
 
-def _edit(narrator: Narrator, simulator: Simulator, school: SimulatedSchool, chosen: Cast) -> None:
+def _edit(narrator: Narrator, simulator: Simulator, school: int, chosen: Cast) -> None:
     narrator.step("Meanwhile at the school, people work in their MIS.")
-    simulator.edit(school.number, "join", forename="Zoë", surname="Ashworth")
+    simulator.edit(school, "join", forename="Zoë", surname="Ashworth")
     narrator.line("a pupil joins: Zoë Ashworth")
-    simulator.edit(school.number, "leave", pupil=_number(chosen.leaver))
+    simulator.edit(school, "leave", pupil=_number(chosen.leaver))
     narrator.line(f"a pupil leaves: {_name(chosen.leaver)}")
-    simulator.edit(school.number, "rename", pupil=_number(chosen.renamed), surname="Okafor-Reid")
+    simulator.edit(school, "rename", pupil=_number(chosen.renamed), surname="Okafor-Reid")
     narrator.line(f"a pupil is renamed: {_name(chosen.renamed)}, from now on Okafor-Reid")
     if chosen.mark is not None:
         mark = chosen.mark.attendance_mark
         pupil, day, session = (part.integer or part.text for part in chosen.mark.source_keys[0].parts)
-        simulator.edit(school.number, "correct_mark", pupil=pupil, date=day, session=session, code="I")
+        simulator.edit(school, "correct_mark", pupil=pupil, date=day, session=session, code="I")
         narrator.line(
             f"a mark is corrected: {mark.date} {mark.period_name}, N (no reason yet) is now I (illness)"
         )
 
 
 def show_changes(narrator: Narrator, client: Client, school: str, before: int, chosen: Cast) -> None:
-    """Show what the copy has that it did not have at the seq ``before``, and check that it is what happened."""
+    """Show what came after the seq ``before``, and check that it is what happened at the school."""
     everybody = q.QueryRecordsRequest(
         school_id=school, kind=kinds.KIND_STUDENT, include_tombstones=True, page_size=5000
     )
