@@ -76,7 +76,7 @@ def read_rows(folder: Path, file: str, columns: Sequence[str]) -> Iterator[CsvRo
 def _parse(file: str, lines: Iterator[str], columns: Sequence[str]) -> Iterator[CsvRow]:
     reader = csv.reader(lines, strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next(reader, ())]
         for column in columns:
             if header.count(column) != 1:
                 raise SdsFormatError(file, 1, column, "is not exactly once in the header")

@@ -8,6 +8,9 @@ from schoolgate_sdk.testing.entities import Enrolment, Group, Membership, Pupil
 from schoolgate_sdk.testing.errors import EditRefused
 from schoolgate_sdk.testing.state import Span, WorldState, rewrite, subtract
 
+_LARGEST_NUMBER = 2**31 - 1
+"""MISs number in 32 bits."""
+
 
 def merge(state: WorldState, loser: int, survivor: int) -> None:
     """See ``World.merge``."""
@@ -70,8 +73,8 @@ def rekey(state: WorldState, pupil: int, new_number: int) -> Pupil:
     """See ``World.rekey``."""
     if pupil not in state.pupils:
         raise EditRefused("rekey", "pupil", f"there is no pupil {pupil}")
-    if new_number < 1:
-        raise EditRefused("rekey", "new_number", "must be positive")
+    if not 1 <= new_number <= _LARGEST_NUMBER:
+        raise EditRefused("rekey", "new_number", f"must be from 1 to {_LARGEST_NUMBER}")
     if new_number in state.pupils or new_number in state.merged or new_number in state.retired:
         raise EditRefused("rekey", "new_number", "is or was another pupil's number")
     state.revision += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -66,11 +66,13 @@ class Registers:
         self._year = year
         self._sessions = year.sessions()
 
-    def marks(self, date_from: date | None, date_to: date | None) -> Iterator[Mark]:
+    def marks(
+        self, date_from: date | None, date_to: date | None, pupils: Collection[int] | None = None
+    ) -> Iterator[Mark]:
         """Yield the marks of a window by pupil number, then in the order of time."""
         begin, end = self._window(date_from, date_to)
         sessions = self._sessions[begin:end]
-        for pupil in sorted(self.of):
+        for pupil in sorted(self.of if pupils is None else self.of.keys() & pupils):
             register = self.of[pupil]
             comments = register.comments
             codes = register.visible(self.taken)[begin:end]

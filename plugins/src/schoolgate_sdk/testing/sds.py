@@ -117,7 +117,7 @@ def read_state(folder: Path, dfe_number: int, seed: int, marks_until: date | Non
     teachers = _read_teachers(folder, state)
     _read_memberships(folder, state, sections, students)
     _read_assignments(folder, state, sections, teachers)
-    state.numbers["pupil"] = max(state.pupils, default=0)
+    state.numbers["pupil"] = max(students.school_of, default=0)
     number_persons(state)
     return state
 

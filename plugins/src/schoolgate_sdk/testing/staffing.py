@@ -6,7 +6,7 @@ from random import Random
 
 from schoolgate_sdk.testing import names
 from schoolgate_sdk.testing.curriculum import STAGES, SUBJECTS, YEAR_SHARES
-from schoolgate_sdk.testing.entities import RoleCode, StaffAssignment, StaffMember
+from schoolgate_sdk.testing.entities import GroupTypeCode, RoleCode, StaffAssignment, StaffMember
 from schoolgate_sdk.testing.randomness import chance, stream
 from schoolgate_sdk.testing.state import WorldState
 
@@ -24,6 +24,13 @@ _OTHER_JOBS = (
     "Midday Supervisor",
     "Exams Officer",
 )
+
+_ROLES: dict[GroupTypeCode, tuple[RoleCode, RoleCode, float]] = {
+    "CLASS": ("Main Teacher", "Additional Teacher", 0.12),
+    "TUTORGRP": ("Main Tutor", "Additional Tutor", 0.4),
+    "HOUSE": ("Head of House", "Head of House", 0.0),
+}
+"""Who leads a group of a type, who helps, and in which share of the groups somebody does."""
 
 
 def add_staff(state: WorldState, pupils: int) -> None:
@@ -86,27 +93,18 @@ def assign_staff(state: WorldState) -> None:
     teachers = [member.number for member in state.staff.values() if member.subject]
     turns: dict[str, int] = {}
     for place, group in enumerate(state.groups.values()):
-        since = state.year.valid_from
-        other = random.choice(teachers)
-        main = teachers[place % len(teachers)]
-        roles: list[tuple[int, RoleCode]]
-        if group.type_code == "CLASS" and group.subject:
-            staff = teachers_of(state, group.subject)
-            turns[group.subject] = turns.get(group.subject, -1) + 1
-            main = staff[turns[group.subject] % len(staff)]
-            roles = [(main, "Main Teacher"), (other, "Additional Teacher")]
-            second = 0.12
-        elif group.type_code == "TUTORGRP":
-            roles = [(main, "Main Tutor"), (other, "Additional Tutor")]
-            second = 0.4
-        elif group.type_code == "HOUSE":
-            roles, second = [(main, "Head of House")], 0.0
-        else:
+        if group.type_code not in _ROLES:
             continue
-        if len(roles) > 1 and (other == main or not chance(random, second)):
-            roles = roles[:1]
-        for member, role in roles:
-            state.add_assignment(StaffAssignment(group.number, member, role, since))
+        main_role, second_role, share = _ROLES[group.type_code]
+        subject = group.subject or ""
+        candidates = teachers_of(state, subject) if subject else teachers
+        turn = turns[subject] = turns.get(subject, -1) + 1
+        main = candidates[(turn if subject else place) % len(candidates)]
+        second = random.choice(teachers)
+        since = state.year.valid_from
+        state.add_assignment(StaffAssignment(group.number, main, main_role, since))
+        if second != main and chance(random, share):
+            state.add_assignment(StaffAssignment(group.number, second, second_role, since))
 
 
 def teachers_of(state: WorldState, subject: str) -> list[int]:
