@@ -6,7 +6,7 @@ Pure functions. Every one raises ``ValueError`` with a sentence that holds no va
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final
@@ -98,42 +98,38 @@ def flag(value: object) -> bool | None:
 
 
 @lru_cache(maxsize=16_384)
-def _day(value: str) -> str | None:
-    match = _DAY.fullmatch(value)
+def day(value: Hashable) -> str | None:
+    """Return the ISO date of a date or date-time without offset; ``None`` for nothing.
+
+    A date-time with an offset is refused: which day is meant would be a guess. Days repeat over very many
+    rows, hence the cache.
+    """
+    if value is None:
+        return None
+    match = _DAY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        if not value.strip():
+        if isinstance(value, str) and not value.strip():
             return None
         raise ValueError("is no date")
-    year, month, day = (int(part) for part in match.groups())
     try:
-        found = date(year, month, day)
+        found = date(*(int(part) for part in match.groups()))
     except ValueError:
         raise ValueError("is no date") from None
     # T-SQL's empty date is 1900-01-01, and Bromcom writes times of day on the first days of 1900.
     return None if found.year == 1900 else found.isoformat()
 
 
-def day(value: object) -> str | None:
-    """Return the ISO date of a date or date-time without offset; ``None`` for nothing, dates of 1900
-    included.
-
-    A date-time with an offset is refused: which day is meant would be a guess.
-    """
-    if isinstance(value, str):
-        return _day(value)
-    if value is None:
-        return None
-    raise ValueError("is no date")
-
-
-def day_after_last(value: object) -> str | None:
+def day_after_last(value: Hashable) -> str | None:
     """Return the half-open end of a span whose last day Bromcom gives.
 
     That ``endDate`` and ``enrolmentEndDate`` name the last day on which the span still holds is an
     inference, stated in no public source; this is the one place that rests on it.
     """
     last = day(value)
-    return None if last is None else (date.fromisoformat(last) + timedelta(days=1)).isoformat()
+    # The calendar's last day, which databases use for "for ever", has no day after it.
+    if last is None or last == date.max.isoformat():
+        return None
+    return (date.fromisoformat(last) + timedelta(days=1)).isoformat()
 
 
 def group_name(value: object) -> str | None:
