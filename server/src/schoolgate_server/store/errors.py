@@ -27,3 +27,7 @@ class RawPageMissing(StoreError):
 
 class StoreMisconfigured(StoreError):
     """The deployment cannot keep the store's promises; the text says what to change."""
+
+
+class EmbeddedError(StoreError):
+    """The private MongoDB server cannot be started; the text says what to do."""
