@@ -126,6 +126,8 @@ class DatasetIngest:
         outcomes = [self._observe(projected) for projected in projection.records]
         for finding in projection.findings:
             self._log.record(finding, self._context.clock())
+        if Outcome.CONFLICT_WON in outcomes:
+            self.rejected_rows += 1  # the row that came before it
         if not all(outcome in _WITHOUT_EFFECT for outcome in outcomes):
             return
         self.rejected_rows += 1

@@ -67,4 +67,4 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
         if not lost:
-            await store.leases.release(holder())
+            await asyncio.shield(store.leases.release(holder()))

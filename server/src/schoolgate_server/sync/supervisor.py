@@ -249,7 +249,8 @@ class Supervisor:
                 await self._runner.execute(entry, holder, post)
                 await self._store.runs.save(entry)
                 logger.info("run ended: {}", pb.RunState.Name(entry.run.state))
-            await active.board.post(entry.run)
+        # Whoever sees the final state may start the next run at once, so the lease is released before.
+        await active.board.post(entry.run)
 
 
 def _dataset_names(connector: Connector, wanted: Sequence[str]) -> list[str]:

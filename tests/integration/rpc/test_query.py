@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1.record_pb2 import KeyPart, Record, SourceKey
+from tests.integration.rpc.conftest import SCHOOL
+from tests.support.scripted import STUDENTS, ScriptedMis, student
+from tests.support.served import Client, refused
+
+STUDENT = kinds.KIND_STUDENT
+
+
+async def pages(client: Client, **asked: Any) -> list[q.QueryRecordsResponse]:
+    request = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, **asked)
+    return [page async for page in client.query.QueryRecords(request)]
+
+
+async def records(client: Client, **asked: Any) -> list[Record]:
+    return [record for page in await pages(client, **asked) for record in page.records]
+
+
+def equal(field: str, *values: str) -> q.Filter:
+    operator = q.FILTER_OPERATOR_EQUAL if len(values) == 1 else q.FILTER_OPERATOR_IN
+    return q.Filter(field=field, operator=operator, values=values)
+
+
+async def test_streams_all_records_in_pages_of_one_instant(synced: Client) -> None:
+    answer = await pages(synced, page_size=10)
+    assert [len(page.records) for page in answer] == [10, 10, 5]
+    assert len({page.seq for page in answer}) == 1
+    ids = [record.id for page in answer for record in page.records]
+    assert ids == sorted(ids)
+    assert not any(page.next_page_token for page in answer)
+
+
+async def test_an_empty_answer_says_of_which_instant_it_is(synced: Client) -> None:
+    [page] = await pages(synced, filters=[equal("surname", "Nobody")])
+    assert not page.records
+    assert page.seq > 0
+
+
+async def test_a_limit_leaves_a_token_that_goes_on(synced: Client) -> None:
+    first = await pages(synced, page_size=4, max_records=10)
+    token = first[-1].next_page_token
+    assert [len(page.records) for page in first] == [4, 4, 2]
+    rest = await pages(synced, page_size=20, page_token=token)
+    everything = await records(synced)
+    assert [r.id for page in (*first, *rest) for r in page.records] == [r.id for r in everything]
+
+
+async def test_a_limit_that_leaves_nothing_out_gives_no_token(synced: Client) -> None:
+    answer = await pages(synced, page_size=10, max_records=25)
+    assert sum(len(page.records) for page in answer) == 25
+    assert answer[-1].next_page_token == ""
+
+
+async def test_g12_a_page_token_reads_one_instant_to_its_end(synced: Client, mis: ScriptedMis) -> None:
+    before = await records(synced)
+    first = await pages(synced, max_records=10)
+    mis.rows[STUDENTS] = [student(number, surname="Changed") for number in range(25)]
+    await synced.sync_to_the_end(SCHOOL)
+    rest = await pages(synced, page_token=first[-1].next_page_token)
+    seen = [record for page in (*first, *rest) for record in page.records]
+    assert seen == before
+    assert {page.seq for page in (*first, *rest)} == {first[0].seq}
+    assert {r.student.surname for r in await records(synced)} == {"Changed"}
+    known_at = await records(synced, known_at_seq=first[0].seq)
+    assert known_at == before
+
+
+async def test_a_token_is_bound_to_school_question_and_itself(synced: Client) -> None:
+    token = (await pages(synced, max_records=10))[-1].next_page_token
+    foreign = q.QueryRecordsRequest(school_id="elm", kind=STUDENT, page_token=token)
+    other = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, include_tombstones=True, page_token=token)
+    mangled = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, page_token=token[:-2] + "AA")
+    garbage = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, page_token="🦉" * 500)
+    for request in (foreign, other, mangled, garbage):
+        failure = await refused(synced.query.QueryRecords(request))
+        assert failure.reason == "PAGE_TOKEN_INVALID"
+        assert list(failure.violations) == ["page_token"]
+
+
+async def test_filters_and_count_agree(synced: Client) -> None:
+    asked = [equal("surname", "Surname003", "Surname007", "Nobody")]
+    found = await records(synced, filters=asked)
+    assert {r.student.surname for r in found} == {"Surname003", "Surname007"}
+    request = q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, filters=asked)
+    assert (await synced.query.CountRecords(request)).count == 2
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (q.Filter(field="surname", operator=q.FILTER_OPERATOR_LESS, values=["Surname003"]), 3),
+        (q.Filter(field="surname", operator=q.FILTER_OPERATOR_GREATER_OR_EQUAL, values=["Surname020"]), 5),
+        (q.Filter(field="email", operator=q.FILTER_OPERATOR_PRESENT), 0),
+        (q.Filter(field="email", operator=q.FILTER_OPERATOR_PRESENT, values=["false"]), 25),
+    ],
+)
+async def test_every_operator_reaches_the_store(synced: Client, condition: q.Filter, expected: int) -> None:
+    assert len(await records(synced, filters=[condition])) == expected
+
+
+async def test_all_that_is_wrong_is_told_at_once(synced: Client) -> None:
+    request = q.QueryRecordsRequest(
+        school_id="Not An Id",
+        kind=STUDENT,
+        filters=[equal("shoe_size", "44"), q.Filter(field="surname", values=["x"])],
+        effective_on="2026-02-30",
+        page_size=5001,
+        max_records=-1,
+        known_at_seq=-1,
+    )
+    failure = await refused(synced.query.QueryRecords(request))
+    assert failure.reason == "REQUEST_INVALID"
+    assert list(failure.violations) == [
+        "school_id",
+        "filters[0].field",
+        "filters[1].operator",
+        "effective_on",
+        "known_at_seq",
+        "page_size",
+        "max_records",
+    ]
+
+
+async def test_an_unknown_field_is_named(synced: Client) -> None:
+    failure = await refused(
+        synced.query.QueryRecords(
+            q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, filters=[equal("shoe_size", "44")])
+        )
+    )
+    assert (failure.reason, failure.metadata) == ("FILTER_INVALID", {"field": "shoe_size"})
+    assert "surname" in failure.violations["filters[0].field"]
+
+
+async def test_the_page_size_has_bounds(synced: Client) -> None:
+    for size in (-1, 5001):
+        request = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, page_size=size)
+        failure = await refused(synced.query.QueryRecords(request))
+        assert (failure.reason, failure.metadata) == ("PAGE_SIZE_INVALID", {"maximum": "5000"})
+
+
+async def test_a_kind_is_needed(synced: Client) -> None:
+    for kind in (0, 99):
+        request = q.CountRecordsRequest(school_id=SCHOOL, kind=kind)  # type: ignore[arg-type]
+        failure = await refused(synced.query.CountRecords(request))
+        assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", ["kind"])
+
+
+async def test_the_future_is_not_known(synced: Client) -> None:
+    request = q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, known_at_seq=10**9)
+    failure = await refused(synced.query.CountRecords(request))
+    assert list(failure.violations) == ["known_at_seq"]
+
+
+async def test_an_unknown_school_is_not_found(synced: Client) -> None:
+    requests = (
+        synced.query.QueryRecords(q.QueryRecordsRequest(school_id="elm", kind=STUDENT)),
+        synced.query.CountRecords(q.CountRecordsRequest(school_id="elm", kind=STUDENT)),
+        synced.query.GetRecord(q.GetRecordRequest(school_id="elm", record_id=f"stu_{0:032x}")),
+        synced.query.ListVersions(q.ListVersionsRequest(school_id="elm", record_id=f"stu_{0:032x}")),
+    )
+    for call in requests:
+        failure = await refused(call)
+        assert (failure.reason, failure.metadata) == ("SCHOOL_NOT_FOUND", {"school_id": "elm"})
+
+
+async def test_a_record_by_id_and_by_key(synced: Client) -> None:
+    key = SourceKey(namespace="scripted/students", parts=[KeyPart(integer=7)])
+    by_key = await synced.query.GetRecord(
+        q.GetRecordRequest(school_id=SCHOOL, source_key=key, kind=STUDENT)
+    )
+    by_id = await synced.query.GetRecord(
+        q.GetRecordRequest(school_id=SCHOOL, record_id=by_key.record.id)
+    )
+    assert by_key == by_id
+    assert by_id.record.student.surname == "Surname007"
+    text = SourceKey(namespace="scripted/students", parts=[KeyPart(text="7")])
+    request = q.GetRecordRequest(school_id=SCHOOL, source_key=text, kind=STUDENT)
+    assert (await refused(synced.query.GetRecord(request))).reason == "RECORD_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, "reference"),
+        ({"record_id": "stu_1"}, "record_id"),
+        ({"source_key": SourceKey(namespace="x", parts=[KeyPart(integer=1)])}, "kind"),
+        ({"source_key": SourceKey(namespace="x"), "kind": STUDENT}, "source_key"),
+        ({"source_key": SourceKey(parts=[KeyPart(integer=1)]), "kind": STUDENT}, "source_key"),
+        ({"source_key": SourceKey(namespace="x", parts=[KeyPart(text="")]), "kind": STUDENT}, "source_key"),
+        ({"source_key": SourceKey(namespace="x", parts=[KeyPart()]), "kind": STUDENT}, "source_key.parts"),
+    ],
+)
+async def test_a_malformed_reference_is_refused(synced: Client, asked: dict[str, Any], field: str) -> None:
+    failure = await refused(synced.query.GetRecord(q.GetRecordRequest(school_id=SCHOOL, **asked)))
+    assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", [field])
+
+
+async def test_versions_say_what_changed(synced: Client, mis: ScriptedMis) -> None:
+    for surname in ("Second", "Third"):
+        mis.rows[STUDENTS][0] = student(0, surname=surname, sex_code="F", forename="Ada")
+        await synced.sync_to_the_end(SCHOOL)
+    [record] = await records(synced, filters=[equal("surname", "Third")])
+    request = q.ListVersionsRequest(school_id=SCHOOL, record_id=record.id)
+    versions = (await synced.query.ListVersions(request)).versions
+    assert [v.record.version for v in versions] == [3, 2, 1]
+    assert [list(v.changed_fields) for v in versions] == [["surname"], ["forename", "surname"], []]
+    assert [v.HasField("superseded_at") for v in versions] == [False, True, True]
+
+    request.page_size = 2
+    first = await synced.query.ListVersions(request)
+    assert [list(v.changed_fields) for v in first.versions] == [["surname"], ["forename", "surname"]]
+    request.page_token = first.next_page_token
+    last = await synced.query.ListVersions(request)
+    assert [v.record.version for v in last.versions] == [1]
+    assert last.next_page_token == ""
+
+
+async def test_a_record_that_never_was_has_no_versions(synced: Client) -> None:
+    request = q.ListVersionsRequest(school_id=SCHOOL, record_id=f"stu_{1:032x}")
+    assert (await refused(synced.query.ListVersions(request))).reason == "RECORD_NOT_FOUND"
+
+
+async def test_watching_changes_is_not_served_yet(synced: Client) -> None:
+    failure = await refused(synced.query.WatchChanges(q.WatchChangesRequest(school_id=SCHOOL)))
+    assert (failure.reason, failure.metadata) == ("METHOD_NOT_SERVED", {"method": "WatchChanges"})

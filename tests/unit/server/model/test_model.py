@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schoolgate.v1 import failure_pb2 as failures
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_PRESENT, ATTENDANCE_MEANING_UNSPECIFIED
+from schoolgate.v1.people_pb2 import Student
+from schoolgate.v1.school_service_pb2 import CodeMapping
+from schoolgate_sdk import KINDS, encode_key, source_key
+from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
+from schoolgate_server.model.failures import ADVICE, from_defect
+from schoolgate_server.model.hashing import content_digest
+from schoolgate_server.model.ids import _ROOT, Minter, kind_of
+from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields, structural_fields
+
+parts = st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_size=1, max_size=3).map(tuple)
+
+
+def test_an_id_is_the_uuid5_that_the_documentation_says() -> None:
+    encoded = encode_key(source_key("bromcom/student", 17))
+    expected = uuid.uuid5(uuid.uuid5(_ROOT, "oak"), f"student\n{encoded}")
+    assert Minter("oak").mint(kinds.KIND_STUDENT, encoded) == f"stu_{expected.hex}"
+
+
+@given(parts, parts)
+def test_g05_different_keys_have_different_ids(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> None:
+    minter = Minter("oak")
+    minted = [minter.mint(kinds.KIND_STUDENT, encode_key(source_key("a", *each))) for each in (one, other)]
+    same = [(type(p), p) for p in one] == [(type(p), p) for p in other]
+    assert (minted[0] == minted[1]) is same
+
+
+def test_schools_and_kinds_do_not_share_ids() -> None:
+    encoded = encode_key(source_key("a", 1))
+    minted = {
+        Minter(school).mint(kind, encoded) for school in ("oak", "elm") for kind in KINDS
+    }
+    assert len(minted) == 2 * len(KINDS)
+    assert {kind_of(record_id) for record_id in minted} == set(KINDS)
+
+
+def test_a_strange_id_has_no_kind() -> None:
+    with pytest.raises(ValueError, match="no record id"):
+        kind_of("nonsense")
+
+
+@given(st.binary(), st.lists(parts.map(lambda each: encode_key(source_key("a", *each)))))
+def test_the_digest_tells_keys_from_content(wire: bytes, keys: list[str]) -> None:
+    assert content_digest(wire, keys) != content_digest(wire + b"x", keys)
+    assert content_digest(wire, [*keys, "x"]) != content_digest(wire, keys)
+
+
+def test_every_default_meaning_exists() -> None:
+    assert resolve_meanings(DEFAULT_MEANINGS)[kinds.KIND_ATTENDANCE_MARK]["code"]["/"] == ATTENDANCE_MEANING_PRESENT
+
+
+def test_attendance_has_the_whole_table_of_august_2024() -> None:
+    assert len(DEFAULT_MEANINGS["attendance_mark.code"]) == 3 + 5 + 10 + 4 + 10 + 2 + 3
+
+
+def test_the_school_overrides_the_connector_and_the_connector_the_default() -> None:
+    field = "attendance_mark.code"
+    school = CodeMapping(field=field, code="Z", meaning="ATTENDANCE_MEANING_PRESENT")
+    connector = {field: {"Z": "ATTENDANCE_MEANING_NOT_POSSIBLE", "!": "ATTENDANCE_MEANING_PRESENT"}}
+    codes = resolve_meanings(connector, [school])[kinds.KIND_ATTENDANCE_MARK]["code"]
+    assert (codes["Z"], codes["!"]) == (ATTENDANCE_MEANING_PRESENT, ATTENDANCE_MEANING_PRESENT)
+    assert ATTENDANCE_MEANING_UNSPECIFIED not in codes.values()
+
+
+@pytest.mark.parametrize(
+    ("field", "meaning", "says"),
+    [
+        ("attendance_mark.colour", "X", "no coded field"),
+        ("lunch.code", "X", "no coded field"),
+        ("attendance_mark.code", "PRESENT", "ATTENDANCE_MEANING_PRESENT"),
+    ],
+)
+def test_a_wrong_mapping_says_what_there_is(field: str, meaning: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        meaning_number(field, meaning)
+
+
+def test_the_profile_denies_by_default() -> None:
+    dropped = dropped_fields([])
+    for kind, info in KINDS.items():
+        kept = {field.name for field in info.message.DESCRIPTOR.fields} - set(dropped[kind])
+        assert kept == structural_fields(info)
+
+
+def test_the_core_profile_has_no_special_category_data_and_no_free_text() -> None:
+    dropped = dropped_fields(CORE_PROFILE)
+    assert {"ethnicity_code", "sen_provision_code", "sen_provision", "in_care", "pupil_premium"} <= set(
+        dropped[kinds.KIND_STUDENT]
+    )
+    assert "comment" in dropped[kinds.KIND_ATTENDANCE_MARK]
+    assert "meaning" not in dropped[kinds.KIND_ATTENDANCE_MARK]
+
+
+@pytest.mark.parametrize(("entry", "says"), [("pupil.surname", "names no kind"), ("student.shoe", "no field")])
+def test_a_wrong_profile_entry_says_what_there_is(entry: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        dropped_fields([entry])
+
+
+def test_shaping_drops_what_a_connector_smuggles_in() -> None:
+    shaper = Shaper(resolve_meanings({}), dropped_fields(["student.surname"]))
+    message = Student.FromString(Student(surname="S", upn="U").SerializeToString() + b"\xfa\x3f\x03abc")
+    assert shaper.shape(kinds.KIND_STUDENT, message) == ()
+    assert message.SerializeToString() == Student(surname="S").SerializeToString()
+
+
+def test_every_failure_type_has_advice() -> None:
+    assert set(ADVICE) == set(failures.FailureType.values()) - {failures.FAILURE_TYPE_UNSPECIFIED}
+
+
+def test_g16_a_defect_is_named_by_its_place_and_not_by_its_text() -> None:
+    try:
+        raise RuntimeError("Ora Klein, secret")
+    except RuntimeError as error:
+        failure = from_defect(error, "bromcom")
+    assert "RuntimeError at test_model.py:" in failure.message
+    assert "Klein" not in failure.message
