@@ -1,0 +1,135 @@
+"""A world, the simulator that serves it over HTTP, and sessions of the connector with it, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+import pytest
+from aiohttp.test_utils import TestServer
+
+from schoolgate_bromcom.plugin import schoolgate_connector
+from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_bromcom.simulator.command import build_application
+from schoolgate_bromcom.simulator.entities import PersonIds
+from schoolgate_bromcom.simulator.faults import Fault
+from schoolgate_bromcom.simulator.school import SimulatedSchool
+from schoolgate_bromcom.simulator.service import PartnerApi
+from schoolgate_sdk import EndOfSnapshot, Row, SchoolConnection, Scope
+from schoolgate_sdk.testing.world import World
+
+CONNECTOR = schoolgate_connector()
+CREDENTIALS = {"application_id": "the-id", "application_secret": "the-secret"}
+PAGE = 250
+"""Rows of a full page, unless a test says otherwise."""
+NOW = datetime(2026, 9, 12, 8, 0, tzinfo=UTC)
+
+
+@dataclass
+class Mis:
+    """A simulated MIS with one school, or several, and what a connector needs to read the first."""
+
+    api: PartnerApi
+    base_url: str
+    open: Callable[[SchoolConnection], Awaitable[BromcomSession]]
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def school(self) -> SimulatedSchool:
+        return next(iter(self.api.schools.values()))
+
+    @property
+    def world(self) -> World:
+        return self.school.world
+
+    def fault(self, **members: object) -> None:
+        self.api.faults.add(Fault.from_json(members))
+
+    def connection(self, *, credentials: dict[str, str] | None = None, **settings: str) -> SchoolConnection:
+        given = self.settings | settings
+        return SchoolConnection(
+            "school-1", given, lambda: NOW, CREDENTIALS if credentials is None else credentials
+        )
+
+    async def session(self, *, credentials: dict[str, str] | None = None, **settings: str) -> BromcomSession:
+        return await self.open(self.connection(credentials=credentials, **settings))
+
+
+class StartMis(Protocol):
+    async def __call__(
+        self,
+        *worlds: World,
+        page_size: int = PAGE,
+        person_ids: PersonIds = "column",
+        tidy: bool = False,
+        today: date | None = None,
+    ) -> Mis: ...
+
+
+@pytest.fixture
+async def start_mis() -> AsyncGenerator[StartMis, None]:
+    async with AsyncExitStack() as stack:
+
+        async def open_session(connection: SchoolConnection) -> BromcomSession:
+            session = await stack.enter_async_context(CONNECTOR.open(connection))
+            assert isinstance(session, BromcomSession)
+            return session
+
+        async def start(
+            *worlds: World,
+            page_size: int = PAGE,
+            person_ids: PersonIds = "column",
+            tidy: bool = False,
+            today: date | None = None,
+        ) -> Mis:
+            schools = {
+                20001 + index: SimulatedSchool(
+                    20001 + index,
+                    world,
+                    page_size=page_size,
+                    person_ids=person_ids,
+                    tidy=tidy,
+                    today=today,
+                )
+                for index, world in enumerate(worlds)
+            }
+            api = PartnerApi(schools, CREDENTIALS["application_id"], CREDENTIALS["application_secret"])
+            server = TestServer(build_application(api))
+            await server.start_server()
+            stack.push_async_callback(server.close)
+            settings = {
+                "base_url": str(server.make_url("/v2")),
+                "school_number": "20001",
+                "page_size": str(page_size),
+                "person_id_is_student_id": "no",
+                "retry_wait_seconds": "0.001",
+                "read_attempts": "3",
+            }
+            return Mis(api, settings["base_url"], open_session, settings)
+
+        yield start
+
+
+@pytest.fixture
+async def mis(start_mis: StartMis) -> Mis:
+    """A small school with two weeks of marks, in pages of 250 rows."""
+    return await start_mis(World.build(seed=11, pupils=60, marks_until=date(2026, 9, 19)))
+
+
+async def read_all(
+    session: BromcomSession,
+    dataset: str,
+    date_from: date | None = None,
+    date_to: date | None = None,
+    cursor: str = "",
+) -> tuple[list[Row], EndOfSnapshot]:
+    """Read a whole dataset and return its rows and what is known of its end."""
+    rows: list[Row] = []
+    async for page in session.read(Scope(dataset, "2026/27", date_from, date_to), cursor):
+        rows.extend(page.rows)
+        if page.end is not None:
+            return rows, page.end
+    raise AssertionError("the read ended without its end")
