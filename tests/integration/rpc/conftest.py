@@ -9,7 +9,18 @@ import pytest
 from schoolgate_server.store.store import Store
 from tests.support.engine import TickingClock
 from tests.support.mongomock_handle import MockHandle
-from tests.support.scripted import GROUPS, STUDENTS, ScriptedMis, group, scripted_connector, student
+from tests.support.scripted import (
+    GROUPS,
+    MARKS,
+    MEMBERSHIPS,
+    STUDENTS,
+    ScriptedMis,
+    group,
+    mark,
+    member,
+    scripted_connector,
+    student,
+)
 from tests.support.served import Client, MemoryVault, Served, served
 
 SCHOOL = "oak"
@@ -27,8 +38,13 @@ async def store() -> AsyncGenerator[Store]:
 @pytest.fixture
 def mis() -> ScriptedMis:
     mis = ScriptedMis()
-    mis.rows[STUDENTS] = [student(number, surname=f"Surname{number:03}", sex_code="F") for number in range(25)]
+    mis.rows[STUDENTS] = [
+        student(number, surname=f"Surname{number:03}", sex_code="F", person=1000 + number)
+        for number in range(25)
+    ]
     mis.rows[GROUPS] = [group(number, f"7{number}") for number in range(3)]
+    mis.rows[MEMBERSHIPS] = [member(0, 1000 + number) for number in range(25)]
+    mis.rows[MARKS] = [mark(number, "2026-10-01") for number in range(25)]
     return mis
 
 

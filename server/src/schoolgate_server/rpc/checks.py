@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from schoolgate_server.model.errors import ServiceError, Violation
 SCHOOL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _RUN_ID = re.compile(r"run_[0-9A-Za-z]{1,64}")
 _RECORD_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -87,11 +87,7 @@ class Violations:
             self.add(field, 'must be the id of a record ("stu_…")')
 
     def request_id(self, value: str) -> None:
-        try:
-            canonical = str(uuid.UUID(value))
-        except ValueError:
-            canonical = ""
-        if canonical != value.lower():
+        if not _UUID.fullmatch(value):
             self.add("request_id", "must be a UUID, made anew for each logical request")
 
     def kind(self, value: kind_pb2.Kind.ValueType, field: str = "kind") -> KindInfo | None:

@@ -26,11 +26,12 @@ from schoolgate_server.rpc.errors import reason_name, rich_status
 from schoolgate_server.rpc.roles import HEALTH, METHOD_ROLES, REFLECTION
 from schoolgate_server.store.errors import StoreUnavailable
 
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Around: TypeAlias = Callable[[object, Context], AbstractAsyncContextManager[None]]
-Behaviour: TypeAlias = Callable[[Any, Context], Any]
-Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+# In quotes, because grpc's own classes are generic in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Around: TypeAlias = Callable[[object, "Context"], AbstractAsyncContextManager[None]]
+Behaviour: TypeAlias = Callable[[Any, "Context"], Any]
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
 class _Undecodable:
