@@ -29,15 +29,12 @@ RUN uv build --all-packages --wheel --out-dir /wheels \
     && uv pip install --python /opt/schoolgate --no-deps /wheels/*.whl
 
 FROM python:${PYTHON}
-RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/schoolgate --create-home schoolgate \
-    && chmod 0700 /var/lib/schoolgate
+RUN useradd --system --uid 10001 --user-group --home-dir /nonexistent --no-create-home schoolgate
 COPY --from=build /opt/schoolgate /opt/schoolgate
 ENV PATH=/opt/schoolgate/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    SCHOOLGATE_DATA_DIR=/var/lib/schoolgate
+    PYTHONUNBUFFERED=1
+# Nothing is kept in the container: production is a MongoDB URI, and the embedded mongod is not in this image.
 USER 10001:10001
-WORKDIR /var/lib/schoolgate
-VOLUME /var/lib/schoolgate
 EXPOSE 50551
 # Asks the gRPC health service, so "healthy" means that schools can be served, not that a process exists.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["schoolgate", "health"]

@@ -1,4 +1,4 @@
-"""Write the secret files that compose.yaml mounts: passwords, the vault's key and a self-signed certificate.
+"""Write the secret files that compose.yaml mounts: passwords, keys, a caller and a self-signed certificate.
 
 Existing files are kept, so that running it again never locks anybody out of their data. The folder is
 private to its owner; the files in it are readable, because inside a container another user reads them.
@@ -6,6 +6,7 @@ private to its owner; the files in it are readable, because inside a container a
 
 import base64
 import datetime
+import hashlib
 import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -29,6 +30,17 @@ def write(name: str, content: Callable[[], bytes]) -> bytes:
         path.chmod(0o444)
         print(f"wrote {path.relative_to(FOLDER.parent)}")
     return path.read_bytes()
+
+
+def caller(token: bytes) -> str:
+    """Return the callers file that lets an administrator in with ``token``."""
+    return (
+        "[[callers]]\n"
+        'name = "admin"\n'
+        f'token_sha256 = "{hashlib.sha256(token).hexdigest()}"\n'
+        'roles = ["ADMIN"]\n'
+        'schools = ["*"]\n'
+    )
 
 
 def private_key() -> bytes:
@@ -67,10 +79,10 @@ def main() -> None:
     FOLDER.chmod(0o700)
     password = write("mongo_password", lambda: secrets.token_hex(24).encode())
     write("mongo_keyfile", lambda: base64.b64encode(secrets.token_bytes(756)))
-    write(
-        "mongo_uri",
-        lambda: b"mongodb://schoolgate:" + password + b"@mongo:27017/?replicaSet=rs0&authSource=admin",
-    )
+    uri = f"mongodb://schoolgate:{password.decode()}@mongo:27017/?replicaSet=rs0&authSource=admin"
+    write("config.toml", f'[mongo]\nuri = "{uri}"\n'.encode)
+    token = write("admin_token", lambda: secrets.token_urlsafe(32).encode())
+    write("callers.toml", lambda: caller(token).encode())
     write("vault_key", lambda: base64.b64encode(secrets.token_bytes(VAULT_KEY_BYTES)))
     key = write("tls_key", private_key)
     write("tls_certificate", lambda: certificate(key))
