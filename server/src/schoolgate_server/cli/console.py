@@ -70,7 +70,9 @@ def seconds(duration: timedelta | float) -> str:
 
 def table(*columns: str, right: Collection[str] = ()) -> Table:
     """Return an empty table; the columns named in ``right`` hold numbers and are right-justified."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    made = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold"
+    )
     for column in columns:
         numeric = column in right
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")

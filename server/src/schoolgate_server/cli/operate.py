@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 from typing import Annotated
 
 import grpc
@@ -19,12 +20,28 @@ _HEALTH_TIMEOUT = 3.0
 """Seconds: below the five that Docker's HEALTHCHECK allows, so that the reason is told and not cut off."""
 
 
-def serve() -> None:
-    """Run the service until it is told to stop. Settings come from SCHOOLGATE_… variables; see the README."""
-    # Here, because the service's imports take longer than most other commands do in all.
-    from schoolgate_server.main import serve as run_service
+READY_PREFIX = "serving at "
+"""Begins the one line that `serve` writes to standard output, once it can be reached; its address follows."""
 
-    run_service()
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with settings, one table per group. [env var: SCHOOLGATE_CONFIG]"),
+    ] = None,
+) -> None:
+    """Run the service until SIGTERM or SIGINT. Settings come from SCHOOLGATE_… variables; see the README."""
+    # Here, because the service's imports take longer than most other commands do in all.
+    from schoolgate_server.main import StartFailed, run
+
+    def announce(address: str) -> None:
+        sys.stdout.write(f"{READY_PREFIX}{address}\n")
+        sys.stdout.flush()
+
+    try:
+        run(config, ready=lambda server: announce(server.target))
+    except StartFailed as error:
+        raise CommandFailed(str(error), "correct the settings; the README lists them all") from error
 
 
 def simulate(ctx: typer.Context, name: Annotated[str, typer.Argument(show_default=False)]) -> None:

@@ -6,7 +6,6 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,9 +58,9 @@ class Simulator:
         return answer
 
 
-def announced(stdout: Path) -> Simulator | None:
+def announced(stdout: str) -> Simulator | None:
     """Return the simulator as its ready line in ``stdout`` describes it; ``None`` before there is one."""
-    line, newline, _ = stdout.read_text().partition("\n")
+    line, newline, _ = stdout.partition("\n")
     if not newline:
         return None
     ready = json.loads(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,9 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from schoolgate_server.cli.failures import CommandFailed
+
+_Found = TypeVar("_Found")
 
 _STOP_SECONDS = 20.0
 """How long a process may take to stop by itself: a server ends its runs and its MongoDB first."""
@@ -43,16 +44,21 @@ class Child:
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Return once ``ready()`` is true; raises CommandFailed when the process ends or time is up."""
+    def wait_for(self, found: Callable[[str], _Found | None], seconds: float) -> _Found:
+        """Return what ``found`` finds in the process's standard output, as soon as it finds something.
+
+        Raises:
+            CommandFailed: the process ended, or was not ready in time; the message has the end of its log.
+        """
         deadline = time.perf_counter() + seconds
-        while not ready():
+        while (result := found(self.stdout.read_text())) is None:
             self.check()
             if time.perf_counter() > deadline:
                 raise CommandFailed(
                     f"{self.name} was not ready within {seconds:.0f} s:\n{self._tail()}", f"see {self.log}"
                 )
             time.sleep(_POLL_SECONDS)
+        return result
 
 
 @contextmanager
@@ -94,13 +100,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

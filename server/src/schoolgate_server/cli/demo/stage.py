@@ -13,7 +13,7 @@ from schoolgate_server.cli.client import Client, Target, connect
 from schoolgate_server.cli.demo import mis, processes
 from schoolgate_server.cli.demo.narrator import Narrator
 from schoolgate_server.cli.failures import CallFailed, CommandFailed
-from schoolgate_server.cli.operate import serving_status
+from schoolgate_server.cli.operate import READY_PREFIX
 
 CONNECTOR = "bromcom"
 """The connector whose simulator plays the MIS."""
@@ -44,12 +44,8 @@ def folder(*, keep: bool) -> Generator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def _server_settings(data: Path, port: int) -> dict[str, str]:
-    return {
-        "SCHOOLGATE_DATA_DIR": str(data),
-        "SCHOOLGATE_LISTEN__ADDRESS": "127.0.0.1",
-        "SCHOOLGATE_LISTEN__PORT": str(port),
-    }
+def _server_settings(data: Path) -> dict[str, str]:
+    return {"SCHOOLGATE_EMBEDDED__DATA_DIR": str(data), "SCHOOLGATE_LISTEN__PORT": "0"}
 
 
 @contextmanager
@@ -59,26 +55,19 @@ def raised(narrator: Narrator, where: Path, simulator_arguments: Sequence[str]) 
     Raises:
         CommandFailed: one of them did not come up; the message has the end of its log.
     """
-    port = processes.free_port()
     simulate = ("simulate", CONNECTOR, "--host", "127.0.0.1", "--port", "0", *simulator_arguments)
     with ExitStack() as stack:
         server = stack.enter_context(
-            processes.child("server", ["serve"], where, _server_settings(where / "data", port))
+            processes.child("server", ["serve"], where, _server_settings(where / "data"))
         )
         simulator = stack.enter_context(processes.child("simulator", simulate, where, {}))
-        client = stack.enter_context(connect(Target(f"127.0.0.1:{port}")))
         with narrator.waiting("started"):
-            simulator.wait_until(lambda: mis.announced(simulator.stdout) is not None, _READY_SECONDS)
-            server.wait_until(lambda: _answers(client), _READY_SECONDS)
-        ready = mis.announced(simulator.stdout)
-        assert ready is not None  # it was a moment ago, and the file only grows
-        yield Stage(client, ready, where)
+            announced = simulator.wait_for(mis.announced, _READY_SECONDS)
+            address = server.wait_for(_address, _READY_SECONDS)
+        client = stack.enter_context(connect(Target(address)))
+        yield Stage(client, announced, where)
 
 
-def _answers(client: Client) -> bool:
-    try:
-        return serving_status(client) == "SERVING"
-    except CallFailed as failure:
-        if failure.reason != "UNAVAILABLE":
-            raise
-        return False
+def _address(stdout: str) -> str | None:
+    line, newline, _ = stdout.partition("\n")
+    return line.removeprefix(READY_PREFIX) if newline else None

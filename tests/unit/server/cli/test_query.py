@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+
+import grpc
+import pytest
+
+from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK, KIND_GROUP_MEMBERSHIP, KIND_STUDENT
+from schoolgate.v1.people_pb2 import SEX_FEMALE, Student
+from schoolgate.v1.query_service_pb2 import (
+    FILTER_OPERATOR_EQUAL,
+    FILTER_OPERATOR_GREATER_OR_EQUAL,
+    FILTER_OPERATOR_IN,
+    FILTER_OPERATOR_LESS,
+    FILTER_OPERATOR_PRESENT,
+    CountRecordsResponse,
+    GetRecordResponse,
+    ListVersionsRequest,
+    ListVersionsResponse,
+    QueryRecordsResponse,
+    Version,
+)
+from schoolgate.v1.record_pb2 import (
+    TOMBSTONE_REASON_LEFT,
+    KeyPart,
+    Record,
+    SourceKey,
+    Tombstone,
+)
+from tests.unit.server.cli.conftest import Run
+from tests.unit.server.cli.fake import FakeServer, refusal
+
+IDS = [f"stu_{n:032x}" for n in range(1, 4)]
+
+
+def student(number: int, surname: str, version: int = 1) -> Record:
+    return Record(
+        id=IDS[number],
+        kind=KIND_STUDENT,
+        school_id="oak",
+        source_keys=[SourceKey(namespace="bromcom/student", parts=[KeyPart(integer=number)])],
+        version=version,
+        seq=version * 10,
+        student=Student(surname=surname, sex=SEX_FEMALE),
+    )
+
+
+def test_query_shows_a_table_with_full_ids(ask: Run, fake: FakeServer) -> None:
+    page = QueryRecordsResponse(records=[student(0, "Reid"), student(1, "Ní Bhriain")], seq=1234)
+    fake.on("QueryService/QueryRecords", [page])
+    outcome = ask("query", "oak", "students", "--fields", "surname,sex")
+    assert outcome.status == 0
+    lines = [line.rstrip() for line in outcome.out.splitlines()]
+    assert lines[0].split() == ["id", "surname", "sex"]
+    assert lines[2].split() == [IDS[0], "Reid", "female"]
+    assert lines[3].endswith("Ní Bhriain  female")
+    assert "2 records as of seq 1,234" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "operator", "values"),
+    [
+        ("surname=Reid", "surname", FILTER_OPERATOR_EQUAL, ["Reid"]),
+        ("surname = O'Brien = Smith", "surname", FILTER_OPERATOR_EQUAL, ["O'Brien = Smith"]),
+        ("date>=2026-09-01", "date", FILTER_OPERATOR_GREATER_OR_EQUAL, ["2026-09-01"]),
+        ("date<2026-10-01", "date", FILTER_OPERATOR_LESS, ["2026-10-01"]),
+        ("code in N, O", "code", FILTER_OPERATOR_IN, ["N", "O"]),
+        ("code=/", "code", FILTER_OPERATOR_EQUAL, ["/"]),
+        ("upn present", "upn", FILTER_OPERATOR_PRESENT, ["true"]),
+        ("upn absent", "upn", FILTER_OPERATOR_PRESENT, ["false"]),
+    ],
+)
+def test_where(ask: Run, fake: FakeServer, text: str, field: str, operator: int, values: list[str]) -> None:
+    fake.on("QueryService/CountRecords", CountRecordsResponse(count=1500, seq=3))
+    outcome = ask("count", "oak", "attendance-marks", "--where", text)
+    assert outcome.status == 0
+    assert outcome.out == "1500\n"
+    (request,) = fake.requests
+    assert request.kind == KIND_ATTENDANCE_MARK
+    (condition,) = request.filters
+    assert (condition.field, condition.operator, list(condition.values)) == (field, operator, values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["query", "oak", "pupil"], "no kind 'pupil'"),
+        (["query", "oak", "student", "--where", "surname"], "is no condition"),
+        (["query", "oak", "student", "--fields", "shoe_size"], "no field 'shoe_size'"),
+        (["get", "oak"], "give the record's id"),
+        (["get", "oak", "--key", "17", "--kind", "student"], "is no key"),
+        (["query", "oak"], "Missing argument"),
+        (["querry"], "No such command"),
+    ],
+)
+def test_usage_errors_end_with_2(ask: Run, arguments: list[str], told: str) -> None:
+    outcome = ask(*arguments)
+    assert outcome.status == 2
+    assert told in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_a_long_answer_is_cut_and_says_so(ask: Run, fake: FakeServer) -> None:
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(records=[student(0, "Reid")], seq=7)])
+    fake.on("QueryService/CountRecords", CountRecordsResponse(count=1500, seq=7))
+    outcome = ask("query", "oak", "student", "--limit", "1", "--effective-on", "2026-11-02")
+    assert "1 of 1,500 records as of seq 7; --limit 0 shows all" in outcome.err
+    asked, counted = fake.requests
+    assert (asked.max_records, counted.known_at_seq) == (1, 7)
+    assert asked.effective_on == counted.effective_on == "2026-11-02"
+
+
+def test_columns_that_do_not_fit_fall_away(
+    ask: Run, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    record = student(0, "Reid")
+    record.student.MergeFrom(Student(forename="Ann", upn="R201100018042", date_of_birth="2012-03-04"))
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(records=[record])])
+    outcome = ask("query", "oak", "student")
+    assert max(len(line) for line in outcome.out.splitlines()) <= 60
+    assert IDS[0] in outcome.out
+    assert "more columns do not fit" in outcome.err
+
+
+def test_json_is_one_object_per_line(ask: Run, fake: FakeServer) -> None:
+    fake.on(
+        "QueryService/QueryRecords",
+        [
+            QueryRecordsResponse(records=[student(0, "Reid")]),
+            QueryRecordsResponse(records=[student(1, "Ní Bhriain")]),
+        ],
+    )
+    outcome = ask("query", "oak", "student", "--json")
+    first, second = (json.loads(line) for line in outcome.out.splitlines())
+    assert first["student"] == {"surname": "Reid", "sex": "SEX_FEMALE"}
+    assert second["student"]["surname"] == "Ní Bhriain"
+    assert fake.requests[0].max_records == 0
+    assert "Ní" in outcome.out  # readable, not escaped
+
+
+def test_data_of_a_mis_cannot_steer_the_terminal(ask: Run, fake: FakeServer) -> None:
+    nasty = student(0, "Reid\x1b[2J\x1b]0;owned\x07[bold]")
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(records=[nasty])])
+    fake.on("QueryService/GetRecord", GetRecordResponse(record=nasty))
+    for outcome in (ask("query", "oak", "student"), ask("get", "oak", IDS[0])):
+        assert "\x1b" not in outcome.out
+        assert "\x07" not in outcome.out
+        assert "[bold]" in outcome.out
+
+
+def test_references_are_shortened_and_tombstones_named(ask: Run, fake: FakeServer) -> None:
+    record = Record(id="mem_1", kind=KIND_GROUP_MEMBERSHIP, tombstone=Tombstone(reason=TOMBSTONE_REASON_LEFT))
+    record.group_membership.student_id = IDS[0]
+    record.group_membership.group_id = "grp_" + "a" * 32
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(records=[record])])
+    outcome = ask("query", "oak", "group_membership", "--tombstones")
+    row = outcome.out.splitlines()[2].split()
+    assert row == ["mem_1", "LEFT", "grp_aaaaaaaa…", "stu_00000000…"]
+    assert fake.requests[0].include_tombstones
+
+
+def test_get_by_key_and_what_it_shows(ask: Run, fake: FakeServer) -> None:
+    record = student(1, "Reid", version=1200)
+    record.tombstone.reason = TOMBSTONE_REASON_LEFT
+    record.tombstone.at.FromSeconds(1_790_000_000)
+    fake.on("QueryService/GetRecord", GetRecordResponse(record=record))
+    outcome = ask("get", "oak", "--key", "bromcom/student:17", "--kind", "student")
+    assert outcome.status == 0
+    (request,) = fake.requests
+    assert request.kind == KIND_STUDENT
+    assert request.source_key.parts[0].integer == 17
+    shown = dict(line.split(None, 1) for line in outcome.out.splitlines())
+    assert shown["keys"].strip() == "bromcom/student:1"
+    assert shown["version"].strip() == "1,200 (seq 12,000)"
+    assert shown["left"].startswith("LEFT 2026-09-21")
+    assert shown["surname"].strip() == "Reid"
+
+
+def test_text_keys_of_digits_stay_text(ask: Run, fake: FakeServer) -> None:
+    fake.on("QueryService/GetRecord", GetRecordResponse(record=student(0, "Reid")))
+    ask("get", "oak", "--key", "acme/pupil:'17',b c", "--kind", "student")
+    assert [part.text for part in fake.requests[0].source_key.parts] == ["17", "b c"]
+
+
+def test_versions_tell_what_changed(ask: Run, fake: FakeServer) -> None:
+    oldest, middle = student(0, "Reid", 1), student(0, "Okafor", 2)
+    newest = student(0, "Okafor", 3)
+    newest.tombstone.reason = TOMBSTONE_REASON_LEFT
+
+    def answer(request: ListVersionsRequest) -> ListVersionsResponse:
+        if not request.page_token:
+            listed = [Version(record=newest), Version(record=middle, changed_fields=["surname"])]
+            return ListVersionsResponse(versions=listed, next_page_token="more")
+        return ListVersionsResponse(versions=[Version(record=oldest)])
+
+    fake.on("QueryService/ListVersions", answer)
+    outcome = ask("versions", "oak", IDS[0])
+    rows = [" ".join(line.split()) for line in outcome.out.splitlines()[2:]]
+    assert rows == ["3 30 LEFT left", "2 20 live surname Reid → Okafor", "1 10 live first seen"]
+    cut = ask("versions", "oak", IDS[0], "--limit", "2")
+    assert [line.split()[0] for line in cut.out.splitlines()[2:]] == ["3", "2"]
+    assert "Reid → Okafor" in cut.out
+    assert "the newest 2" in cut.err
+
+
+def test_an_error_in_the_stream_is_told(ask: Run, fake: FakeServer) -> None:
+    def answer(_: object) -> QueryRecordsResponse:
+        raise refusal(
+            grpc.StatusCode.NOT_FOUND, "SCHOOL_NOT_FOUND", "no school 'oak' is registered", school_id="oak"
+        )
+
+    fake.on("QueryService/QueryRecords", answer)
+    outcome = ask("query", "oak", "student")
+    assert outcome.status == 1
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: SCHOOL_NOT_FOUND: no school 'oak' is registered\nnext:  ")

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from schoolgate.v1.failure_pb2 import AUDIENCE_SCHOOL, FAILURE_TYPE_PERMISSION, Failure
+from schoolgate.v1.sync_service_pb2 import (
+    DATASET_STATE_FAILED,
+    DATASET_STATE_PENDING,
+    DATASET_STATE_READING,
+    DATASET_STATE_SUCCEEDED,
+    RUN_STATE_PARTIAL,
+    RUN_STATE_QUEUED,
+    RUN_STATE_RUNNING,
+    RUN_STATE_SUCCEEDED,
+    CancelRunResponse,
+    DatasetRun,
+    DatasetState,
+    GetRunResponse,
+    ListRunsResponse,
+    Run,
+    RunState,
+    StartSyncResponse,
+    WatchRunResponse,
+)
+from schoolgate_server.cli import progress
+from tests.unit.server.cli import conftest
+from tests.unit.server.cli.fake import FakeServer
+
+
+def run_of(
+    state: RunState.ValueType,
+    students: DatasetState.ValueType,
+    marks: DatasetState.ValueType = DATASET_STATE_PENDING,
+    rows: int = 0,
+) -> Run:
+    run = Run(run_id="run_1", school_id="oak", state=state, seq_before=3, seq_after=3)
+    run.started_at.FromSeconds(1_790_000_000)
+    if state in progress.FINAL:
+        run.finished_at.FromSeconds(1_790_000_075)
+        run.seq_after = 1200
+    run.datasets.add(dataset="students", state=students, rows_read=1500, created=1498, unchanged=2)
+    run.datasets.add(dataset="attendance_marks", state=marks, rows_read=rows, rows_expected=210_000)
+    return run
+
+
+def serve_a_run(fake: FakeServer, *states: Run) -> None:
+    fake.on("SyncService/StartSync", StartSyncResponse(run=states[0]))
+    fake.on("SyncService/WatchRun", [WatchRunResponse(run=state) for state in states])
+
+
+def test_sync_without_a_terminal_writes_lines(ask: conftest.Run, fake: FakeServer) -> None:
+    serve_a_run(
+        fake,
+        run_of(RUN_STATE_QUEUED, DATASET_STATE_PENDING),
+        run_of(RUN_STATE_RUNNING, DATASET_STATE_READING),
+        run_of(RUN_STATE_RUNNING, DATASET_STATE_SUCCEEDED, DATASET_STATE_READING, 100_000),
+        run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, 210_000),
+    )
+    outcome = ask("sync", "oak", "--dataset", "students", "--dataset", "attendance_marks")
+    assert outcome.status == 0
+    assert outcome.out.splitlines() == [
+        "students: reading, 1,500 rows",
+        "students: succeeded, 1,500 rows: 1,498 new, 0 changed, 2 unchanged, 0 left",
+        "attendance_marks: reading, 100,000 of 210,000 rows",
+        "attendance_marks: succeeded, 210,000 rows: 0 new, 0 changed, 0 unchanged, 0 left",
+        "run_1 succeeded in 1 min 15 s, seq 3 → 1,200",
+    ]
+    started, _ = fake.requests
+    assert list(started.datasets) == ["students", "attendance_marks"]
+    assert len(started.request_id) == 36
+
+
+def test_a_run_that_did_not_succeed_says_why_and_ends_with_1(ask: conftest.Run, fake: FakeServer) -> None:
+    failed = run_of(RUN_STATE_PARTIAL, DATASET_STATE_SUCCEEDED, DATASET_STATE_FAILED)
+    failed.datasets[0].rejected_rows = 3
+    failed.datasets[1].failure.CopyFrom(
+        Failure(
+            type=FAILURE_TYPE_PERMISSION,
+            message="BasicAttendance is not granted",
+            audience=AUDIENCE_SCHOOL,
+            remediation="grant it",
+        )
+    )
+    serve_a_run(fake, failed)
+    outcome = ask("sync", "oak")
+    assert outcome.status == 1
+    assert outcome.out.splitlines()[-2:] == [
+        "students: 3 rows not taken over; `schoolgate decisions` says why",
+        "attendance_marks: PERMISSION: BasicAttendance is not granted next: grant it (school)",
+    ]
+
+
+def test_detach_writes_the_id_alone(ask: conftest.Run, fake: FakeServer) -> None:
+    serve_a_run(fake, run_of(RUN_STATE_QUEUED, DATASET_STATE_PENDING))
+    assert ask("sync", "oak", "--detach").out == "run_1\n"
+
+
+def test_runs_and_run(ask: conftest.Run, fake: FakeServer) -> None:
+    run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, 210_000)
+    fake.on("SyncService/ListRuns", ListRunsResponse(runs=[run]))
+    fake.on("SyncService/GetRun", GetRunResponse(run=run))
+    fake.on("SyncService/CancelRun", CancelRunResponse(run=run))
+    (row,) = ask("runs", "oak").out.splitlines()[2:]
+    assert row.split() == ["run_1", "succeeded", "211,500", "1,498", "0", "0"]
+    shown = ask("run", "oak", "run_1", "--cancel")
+    assert "3 → 1,200" in shown.out
+    assert "1 min 15 s" in shown.out
+    assert [type(request).__name__ for request in fake.requests[-2:]] == ["CancelRunRequest", "GetRunRequest"]
+    fake.on("SyncService/ListRuns", ListRunsResponse())
+    assert "schoolgate sync oak" in ask("runs", "oak").err
+
+
+def rendered(run: Run, width: int) -> list[str]:
+    printer = Console(file=io.StringIO(), width=width, markup=False, color_system=None)
+    with printer.capture() as capture:
+        printer.print(progress.board(run, width))
+    return capture.get().splitlines()
+
+
+def test_the_board_fits_80_and_100_columns() -> None:
+    run = run_of(RUN_STATE_RUNNING, DATASET_STATE_SUCCEEDED, DATASET_STATE_READING, 100_000)
+    run.datasets[1].CopyFrom(
+        DatasetRun(
+            dataset="attendance_marks",
+            state=DATASET_STATE_READING,
+            rows_read=570_000,
+            rows_expected=1_700_000,
+            created=570_000,
+            unchanged=1_000_000,
+            updated=123_456,
+            tombstoned=12_345,
+        )
+    )
+    for width in (80, 100):
+        lines = rendered(run, width)
+        assert len(lines) == 3  # nothing wraps
+        assert max(len(line.rstrip()) for line in lines) <= width
+        assert lines[2].split()[-5:] == ["570,000", "570,000", "123,456", "1,000,000", "12,345"]
+        # Numbers stand under the end of their heads.
+        ends = {
+            line.rstrip().rindex(last) + len(last)
+            for line, last in zip(lines[:2], ("left", "0"), strict=False)
+        }
+        assert len(ends) == 1
+
+
+def test_plain_lines_about_a_long_read_come_now_and_then() -> None:
+    now = 0.0
+    lines: list[str] = []
+    reporter = progress.PlainReporter(lines.append, lambda: now)
+    for rows in (0, 10, 20):
+        reporter.update(run_of(RUN_STATE_RUNNING, DATASET_STATE_SUCCEEDED, DATASET_STATE_READING, rows))
+        now += 1.5
+    assert [line for line in lines if line.startswith("attendance")] == [
+        "attendance_marks: reading, 0 of 210,000 rows",
+        "attendance_marks: reading, 20 of 210,000 rows",
+    ]
+
+
+def test_an_unchanged_run_says_that_it_wrote_nothing() -> None:
+    run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED)
+    run.seq_after = run.seq_before
+    assert progress.summary(run) == "run_1 succeeded in 1 min 15 s, nothing written, seq stays 3"
