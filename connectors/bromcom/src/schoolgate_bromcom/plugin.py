@@ -17,6 +17,23 @@ from schoolgate_sdk import Connector, SchoolConnection, hookimpl
 
 _DISTRIBUTION = "schoolgate-bromcom"
 
+_CODE_MEANINGS = {
+    "group.type_code": {
+        "TUTORGRP": "GROUP_TYPE_TUTOR_GROUP",
+        "CLASS": "GROUP_TYPE_CLASS",
+    },
+    "staff_assignment.role_code": {
+        "Main Tutor": "STAFF_ROLE_MAIN_TUTOR",
+        "Additional Tutor": "STAFF_ROLE_ADDITIONAL_TUTOR",
+        "Main Teacher": "STAFF_ROLE_MAIN_TEACHER",
+        "Additional Teacher": "STAFF_ROLE_ADDITIONAL_TEACHER",
+        "Head of House": "STAFF_ROLE_HEAD_OF_HOUSE",
+    },
+}
+"""Bromcom's own words that public sources quote. How it spells the types of houses, years and departments
+they do not say: a school maps those itself.
+"""
+
 
 @asynccontextmanager
 async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSession, None]:
@@ -62,5 +79,6 @@ def schoolgate_connector() -> Connector:
         datasets=tuple(dataset.describe() for dataset in DATASETS),
         open=open_session,
         capabilities=frozenset({"grants", "read_back"}),
+        code_meanings=_CODE_MEANINGS,
         simulate=_simulate,
     )
