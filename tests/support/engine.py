@@ -14,6 +14,7 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import encode_key, source_key
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.model.questions import Question
@@ -21,7 +22,6 @@ from schoolgate_server.store.store import Store
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
-from schoolgate_sdk import encode_key, source_key
 from tests.support.scripted import ScriptedMis, scripted_connector
 
 SCHOOL = "oak"
@@ -91,11 +91,13 @@ async def engine_over(
     mis = mis or ScriptedMis()
     host = ConnectorHost({"scripted": scripted_connector(mis, parser_version=parser_version)}, {})
     options = options or SyncOptions(commit_batch=7, segment_rows=10)
-    supervisor = Supervisor(
-        store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex
-    )
+    supervisor = Supervisor(store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex)
     school = School(
-        school_id=SCHOOL, display_name="Oak", connector="scripted", data_profile=profile, time_zone="Europe/London"
+        school_id=SCHOOL,
+        display_name="Oak",
+        connector="scripted",
+        data_profile=profile,
+        time_zone="Europe/London",
     )
     await store.schools.create(school, "11111111-1111-4111-8111-111111111111", b"")
     await supervisor.start()

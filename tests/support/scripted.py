@@ -6,7 +6,7 @@ and a real dialect do is shown with the Bromcom simulator.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,10 +63,10 @@ class ScriptedMis:
         default_factory=lambda: {STUDENTS: [], GROUPS: [], MEMBERSHIPS: [], MARKS: []}
     )
     page_size: int = 10
-    on_page: Callable[[str, int], None] = lambda dataset, index: None
+    on_page: Callable[[str, int], Awaitable[None] | None] = lambda dataset, index: None
     ends: Callable[[str, int], EndOfSnapshot | None] = lambda dataset, rows: EndOfSnapshot(True)
-    truncate: dict[str, int] = field(default_factory=dict)
-    pages_read: list[tuple[str, int]] = field(default_factory=list)
+    truncate: dict[str, int] = field(default_factory=dict[str, int])
+    pages_read: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     opened: int = 0
 
     def snapshot(self, dataset: str) -> list[dict[str, Any]]:
@@ -81,7 +81,9 @@ class ScriptedSession:
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         mis, index = self._mis, int(cursor or 0)
         while True:
-            mis.on_page(scope.dataset, index)
+            interference = mis.on_page(scope.dataset, index)
+            if interference is not None:
+                await interference
             mis.pages_read.append((scope.dataset, index))
             rows = mis.snapshot(scope.dataset)
             page = rows[index * mis.page_size : (index + 1) * mis.page_size]
@@ -103,7 +105,9 @@ def _key_parts(dataset: str, row: Row) -> tuple[Any, ...]:
 
 def _key(dataset: str, row: Row) -> SourceKey:
     if row.get("broken"):
-        raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "broken", "the value is no value", _plain(dataset, row))
+        raise RowRejected(
+            diagnostics.DECISION_REASON_VALUE_INVALID, "broken", "the value is no value", _plain(dataset, row)
+        )
     if row.get("id", 1) is None:
         raise RowRejected(diagnostics.DECISION_REASON_KEY_MISSING, "id", "the row has no id")
     return _plain(dataset, row)

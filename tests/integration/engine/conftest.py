@@ -16,9 +16,11 @@ from tests.support.mongomock_handle import MockHandle
 async def store(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
     opened = Store.open(MockHandle(), "schoolgate", TickingClock())
     await opened.prepare()
+
     class NoCredentials:
         async def get(self, school_id: str) -> None:
             return None
+
     opened.credentials = NoCredentials()
     yield opened
     await opened.close()

@@ -90,7 +90,11 @@ async def test_g01_without_proof_nothing_is_tombstoned(engine: Engine, spoil: An
     ("error", "state", "type_"),
     [
         (Transient("HTTP 502"), pb.DATASET_STATE_FAILED, failures.FAILURE_TYPE_TRANSIENT),
-        (EntityDenied("not granted", entity="Students"), pb.DATASET_STATE_FAILED, failures.FAILURE_TYPE_PERMISSION),
+        (
+            EntityDenied("not granted", entity="Students"),
+            pb.DATASET_STATE_FAILED,
+            failures.FAILURE_TYPE_PERMISSION,
+        ),
     ],
 )
 async def test_g01_a_read_that_breaks_off_tombstones_nothing(
@@ -199,7 +203,9 @@ async def test_g06_a_run_never_deletes_what_it_wrote(engine: Engine) -> None:
 
     engine.mis.on_page = move
     run = await engine.sync(STUDENTS)
-    written = {record.id for record in await engine.records(kinds.KIND_STUDENT) if record.run_id == run.run_id}
+    written = {
+        record.id for record in await engine.records(kinds.KIND_STUDENT) if record.run_id == run.run_id
+    }
     dead = await tombstones(engine)
     live_versions = {
         record.id

@@ -69,7 +69,11 @@ async def test_an_unknown_person_leaves_the_reference_out_and_says_so(engine: En
 
 async def test_codes_get_their_meaning_and_the_profile_drops_what_it_does_not_name(engine: Engine) -> None:
     engine.mis.rows[STUDENTS] = [student(1, sex_code="F", ethnicity_code="WBRI", forename="Zoë")]
-    engine.mis.rows[MARKS] = [mark(1, "2026-10-01", "/"), mark(1, "2026-10-02", "I"), mark(1, "2026-10-05", "?!")]
+    engine.mis.rows[MARKS] = [
+        mark(1, "2026-10-01", "/"),
+        mark(1, "2026-10-02", "I"),
+        mark(1, "2026-10-05", "?!"),
+    ]
     await engine.sync(STUDENTS, MARKS)
     [pupil] = await engine.records(kinds.KIND_STUDENT)
     assert pupil.student.forename == "Zoë"
@@ -99,7 +103,9 @@ async def test_changes_make_versions(engine: Engine) -> None:
     run = await engine.sync()
     part = outcome(run, STUDENTS)
     assert (part.created, part.updated, part.unchanged) == (0, 1, 24)
-    versions = await engine.store.records.versions(SCHOOL, record_id(kinds.KIND_STUDENT, STUDENTS, 5), None, 10)
+    versions = await engine.store.records.versions(
+        SCHOOL, record_id(kinds.KIND_STUDENT, STUDENTS, 5), None, 10
+    )
     assert [(record.version, record.student.surname) for record, _ in versions] == [
         (2, "Renamed"),
         (1, "Surname 5"),
@@ -152,9 +158,9 @@ async def test_a_cancelled_run_keeps_what_it_committed(engine: Engine) -> None:
     fill(engine, 60)
     run_id = ""
 
-    def cancel_at_the_fourth_page(dataset: str, index: int) -> None:
+    async def cancel_at_the_fourth_page(dataset: str, index: int) -> None:
         if index == 3:
-            engine.supervisor._active[run_id].cancel = True
+            await engine.supervisor.cancel(SCHOOL, run_id)
 
     engine.mis.on_page = cancel_at_the_fourth_page
     run_id = (await engine.supervisor.start_sync(SCHOOL, [], str(uuid.uuid4()), "tests")).run_id

@@ -8,7 +8,7 @@ import uuid
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import KINDS, kind_info
 
-_ROOT = uuid.UUID("6f0f6c4e-3a52-5b0e-9d0c-0c8a4d2a7a11")
+SCHOOLS = uuid.UUID("6f0f6c4e-3a52-5b0e-9d0c-0c8a4d2a7a11")
 """Namespace of all schools; changing it would change every id."""
 
 
@@ -21,7 +21,7 @@ class Minter:
     """
 
     def __init__(self, school_id: str) -> None:
-        self._base = hashlib.sha1(uuid.uuid5(_ROOT, school_id).bytes, usedforsecurity=False)
+        self._base = hashlib.sha1(uuid.uuid5(SCHOOLS, school_id).bytes, usedforsecurity=False)
 
     def mint(self, kind: Kind.ValueType, encoded_key: str) -> str:
         """Return the id of the record of ``kind`` whose first key is ``encoded_key``."""

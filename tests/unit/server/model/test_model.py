@@ -16,7 +16,7 @@ from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
 from schoolgate_server.model.failures import ADVICE, from_defect
 from schoolgate_server.model.hashing import content_digest
-from schoolgate_server.model.ids import _ROOT, Minter, kind_of
+from schoolgate_server.model.ids import SCHOOLS, Minter, kind_of
 from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields, structural_fields
 
 parts = st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_size=1, max_size=3).map(tuple)
@@ -24,12 +24,14 @@ parts = st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1), min_siz
 
 def test_an_id_is_the_uuid5_that_the_documentation_says() -> None:
     encoded = encode_key(source_key("bromcom/student", 17))
-    expected = uuid.uuid5(uuid.uuid5(_ROOT, "oak"), f"student\n{encoded}")
+    expected = uuid.uuid5(uuid.uuid5(SCHOOLS, "oak"), f"student\n{encoded}")
     assert Minter("oak").mint(kinds.KIND_STUDENT, encoded) == f"stu_{expected.hex}"
 
 
 @given(parts, parts)
-def test_g05_different_keys_have_different_ids(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> None:
+def test_g05_different_keys_have_different_ids(
+    one: tuple[int | str, ...], other: tuple[int | str, ...]
+) -> None:
     minter = Minter("oak")
     minted = [minter.mint(kinds.KIND_STUDENT, encode_key(source_key("a", *each))) for each in (one, other)]
     same = [(type(p), p) for p in one] == [(type(p), p) for p in other]
@@ -38,9 +40,7 @@ def test_g05_different_keys_have_different_ids(one: tuple[int | str, ...], other
 
 def test_schools_and_kinds_do_not_share_ids() -> None:
     encoded = encode_key(source_key("a", 1))
-    minted = {
-        Minter(school).mint(kind, encoded) for school in ("oak", "elm") for kind in KINDS
-    }
+    minted = {Minter(school).mint(kind, encoded) for school in ("oak", "elm") for kind in KINDS}
     assert len(minted) == 2 * len(KINDS)
     assert {kind_of(record_id) for record_id in minted} == set(KINDS)
 
@@ -57,7 +57,10 @@ def test_the_digest_tells_keys_from_content(wire: bytes, keys: list[str]) -> Non
 
 
 def test_every_default_meaning_exists() -> None:
-    assert resolve_meanings(DEFAULT_MEANINGS)[kinds.KIND_ATTENDANCE_MARK]["code"]["/"] == ATTENDANCE_MEANING_PRESENT
+    assert (
+        resolve_meanings(DEFAULT_MEANINGS)[kinds.KIND_ATTENDANCE_MARK]["code"]["/"]
+        == ATTENDANCE_MEANING_PRESENT
+    )
 
 
 def test_attendance_has_the_whole_table_of_august_2024() -> None:
@@ -102,7 +105,9 @@ def test_the_core_profile_has_no_special_category_data_and_no_free_text() -> Non
     assert "meaning" not in dropped[kinds.KIND_ATTENDANCE_MARK]
 
 
-@pytest.mark.parametrize(("entry", "says"), [("pupil.surname", "names no kind"), ("student.shoe", "no field")])
+@pytest.mark.parametrize(
+    ("entry", "says"), [("pupil.surname", "names no kind"), ("student.shoe", "no field")]
+)
 def test_a_wrong_profile_entry_says_what_there_is(entry: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         dropped_fields([entry])

@@ -51,7 +51,15 @@ def test_a_counted_zero_is_complete() -> None:
 
 @pytest.mark.parametrize(
     ("absent", "live", "held"),
-    [(0, 0, False), (1, 1, True), (20, 100, False), (21, 100, True), (30, 300, False), (31, 300, True), (5, 5, True)],
+    [
+        (0, 0, False),
+        (1, 1, True),
+        (20, 100, False),
+        (21, 100, True),
+        (30, 300, False),
+        (31, 300, True),
+        (5, 5, True),
+    ],
 )
 def test_thresholds(absent: int, live: int, held: bool) -> None:
     found = suspicions({KIND_STUDENT: absent}, {KIND_STUDENT: live}, Thresholds())

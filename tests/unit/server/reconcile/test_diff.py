@@ -16,7 +16,9 @@ snapshots = st.lists(st.tuples(ids, digests))
 
 
 def test_outcomes_of_first_sight() -> None:
-    diff = SnapshotDiff([("same", Known(A, 1, True)), ("other", Known(A, 1, True)), ("dead", Known(A, 2, False))])
+    diff = SnapshotDiff(
+        [("same", Known(A, 1, True)), ("other", Known(A, 1, True)), ("dead", Known(A, 2, False))]
+    )
     assert diff.observe("new", A) is Outcome.CREATE
     assert diff.observe("same", A) is Outcome.UNCHANGED
     assert diff.observe("other", B) is Outcome.UPDATE
@@ -33,7 +35,9 @@ def test_outcomes_of_second_sight() -> None:
 
 
 @given(stores, snapshots)
-def test_absent_is_what_is_live_and_not_observed(stored: dict[str, Known], snapshot: list[tuple[str, bytes]]) -> None:
+def test_absent_is_what_is_live_and_not_observed(
+    stored: dict[str, Known], snapshot: list[tuple[str, bytes]]
+) -> None:
     diff = SnapshotDiff(stored.items())
     for record_id, digest in snapshot:
         diff.observe(record_id, digest)
@@ -43,11 +47,10 @@ def test_absent_is_what_is_live_and_not_observed(stored: dict[str, Known], snaps
 
 def winners(stored: dict[str, Known], snapshot: list[tuple[str, bytes]]) -> dict[str, bytes]:
     """Apply the outcomes as ingest does, and return the content that each record ends with."""
-    diff, content = SnapshotDiff(stored.items()), {key: known.digest for key, known in stored.items()}
-    for record_id, digest in snapshot:
-        if diff.observe(record_id, digest) in {Outcome.CREATE, Outcome.UPDATE, Outcome.CONFLICT_WON}:
-            content[record_id] = digest
-    return content
+    diff = SnapshotDiff(stored.items())
+    written = {Outcome.CREATE, Outcome.UPDATE, Outcome.CONFLICT_WON}
+    changes = {key: digest for key, digest in snapshot if diff.observe(key, digest) in written}
+    return {key: known.digest for key, known in stored.items()} | changes
 
 
 @given(stores, snapshots, st.randoms())

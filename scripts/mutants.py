@@ -1,0 +1,261 @@
+"""Take the mechanism behind each guarantee out, one at a time, and see its test fail.
+
+    .venv/bin/python scripts/mutants.py            # all mutants
+    .venv/bin/python scripts/mutants.py g02 g05    # those of some guarantees
+
+A test that passes without the mechanism that it is about shows nothing. Each mutant is a copy of the sources
+with one replacement; the named tests run against the copy and at least one must fail. Exit status 1 where a
+mutant survives, or where a replacement no longer finds its text.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("server/src", "plugins/src")
+ENGINE = "tests/integration/engine"
+
+
+class Mutant(NamedTuple):
+    """One mechanism taken out: ``old`` in ``file`` becomes ``new``, and ``tests -k expression`` must fail."""
+
+    guarantee: str
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    expression: str
+
+
+_ABSENCE = "server/src/schoolgate_server/reconcile/absence.py"
+_DIFF = "server/src/schoolgate_server/reconcile/diff.py"
+_ABSENCES = "server/src/schoolgate_server/sync/absences.py"
+_PIPELINE = "server/src/schoolgate_server/ingest/pipeline.py"
+_DATASET = "server/src/schoolgate_server/sync/dataset.py"
+
+MUTANTS = (
+    Mutant(
+        "g01",
+        "an unproven end counts as the end",
+        _ABSENCE,
+        "if not evidence.terminator_proven:",
+        "if False:",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "the MIS's count is ignored",
+        _ABSENCE,
+        "evidence.expected_rows != evidence.rows_read",
+        "False",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "unidentified rows do not matter",
+        _ABSENCE,
+        "if evidence.unidentified_rows:",
+        "if False:",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "absences are not checked back with the MIS",
+        _ABSENCES,
+        "if not isinstance(session, ReadBack):",
+        "if True:",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "a connector's contradiction is ignored",
+        _DATASET,
+        "doubt = end.contradiction",
+        "doubt = None",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "a failed read is sealed",
+        _DATASET,
+        "            self._count(ingest)\n            raise\n",
+        "            self._count(ingest)\n            end = EndOfSnapshot(True)\n",
+        ENGINE,
+        "g01",
+    ),
+    Mutant(
+        "g08",
+        "a changed scope counts as the same",
+        _DATASET,
+        "scope_unchanged=last is None or last.evidence.scope_fingerprint == scope_fingerprint",
+        "scope_unchanged=True",
+        ENGINE,
+        "g08",
+    ),
+    Mutant(
+        "g02",
+        "no rows at all prove that all have left",
+        _ABSENCE,
+        "if evidence.rows_read == 0 and",
+        "if False and",
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
+        "g02",
+        "no drop is suspect",
+        _ABSENCE,
+        "if missing and (to_zero or sharply):",
+        "if False:",
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
+        "g02",
+        "a drop to zero is not suspect",
+        _ABSENCE,
+        "to_zero = missing == total",
+        "to_zero = False",
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
+        "g02",
+        "the share of a kind does not matter",
+        _ABSENCE,
+        "missing > thresholds.fraction * total",
+        "True",
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
+        "g03", "every row counts as changed", _DIFF, "if known.digest == digest:", "if False:", ENGINE, "g03"
+    ),
+    Mutant(
+        "g03", "the last of conflicting rows wins", _DIFF, "if earlier < digest:", "if False:", ENGINE, "g03"
+    ),
+    Mutant(
+        "g03",
+        "updates are not kept back until the end",
+        _PIPELINE,
+        "if len(self._deferred) > MAX_DEFERRED:",
+        "if self._deferred:",
+        ENGINE,
+        "g03",
+    ),
+    Mutant(
+        "g04",
+        "a record that returns is not revived",
+        _DIFF,
+        "Outcome.UNCHANGED if known.live else Outcome.UPDATE",
+        "Outcome.UNCHANGED",
+        ENGINE,
+        "g04",
+    ),
+    Mutant(
+        "g05",
+        "keys are joined text",
+        "plugins/src/schoolgate_sdk/keys.py",
+        "return orjson.dumps((key.namespace, *key.parts)).decode()",
+        'return orjson.dumps((key.namespace, "".join(map(str, key.parts)))).decode()',
+        ENGINE,
+        "g05",
+    ),
+    Mutant(
+        "g06",
+        "what a run observed can be absent",
+        _DIFF,
+        "and record_id not in self._observed",
+        "",
+        ENGINE,
+        "g06 or g01_a_sealed",
+    ),
+    Mutant(
+        "g09",
+        "findings are dropped",
+        _PIPELINE,
+        "for finding in projection.findings:",
+        "for finding in projection.findings[:0]:",
+        ENGINE,
+        "g09",
+    ),
+    Mutant(
+        "g09",
+        "duplicates leave no decision",
+        _PIPELINE,
+        "self._log.record(_duplicate(projection.records[0], same=True), self._context.clock())",
+        "pass",
+        ENGINE,
+        "g09",
+    ),
+    Mutant(
+        "g10",
+        "retained rows are not replayed",
+        _DATASET,
+        "cursor = await self._replay(manifest, ingest)",
+        'cursor = manifest[-1].cursor if manifest else ""',
+        ENGINE,
+        "g10",
+    ),
+    Mutant(
+        "g16",
+        "a defect quotes the exception's text",
+        "server/src/schoolgate_server/model/failures.py",
+        'return f"{name} at',
+        'return f"{name} {error} at',
+        "tests/unit/server/model",
+        "g16",
+    ),
+)
+
+
+def survives(mutant: Mutant) -> str | None:
+    """Return why ``mutant`` is not caught, or ``None`` where a test fails as it should."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder)
+        for source in SOURCES:
+            shutil.copytree(ROOT / source, copy / source, ignore=shutil.ignore_patterns("__pycache__"))
+        target = copy / mutant.file
+        text = target.read_text()
+        if text.count(mutant.old) != 1:
+            return f"its text stands {text.count(mutant.old)} times in {mutant.file}"
+        target.write_text(text.replace(mutant.old, mutant.new))
+        path = os.pathsep.join(str(copy / source) for source in SOURCES)
+        command = [sys.executable, "-m", "pytest", mutant.tests, "-k", mutant.expression]
+        command += ["-q", "-x", "-p", "no:cacheprovider", "--timeout", "60", "--no-header"]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+        )
+        if done.returncode == 1:
+            return None
+        return "its tests pass" if done.returncode == 0 else f"pytest ended with {done.returncode}"
+
+
+def main(wanted: list[str]) -> int:
+    """Try the mutants of the guarantees in ``wanted``, or all; return an exit status."""
+    survivors = 0
+    for mutant in MUTANTS:
+        if wanted and mutant.guarantee not in wanted:
+            continue
+        why = survives(mutant)
+        survivors += why is not None
+        verdict = "caught" if why is None else f"SURVIVES ({why})"
+        print(f"{mutant.guarantee}  {verdict:9} {mutant.what}", flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

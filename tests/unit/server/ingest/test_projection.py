@@ -1,0 +1,121 @@
+"""What a parser may do wrong ends as a finding about its row, never as an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import pytest
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1.groups_pb2 import Group
+from schoolgate.v1.people_pb2 import Student
+from schoolgate_sdk import Dataset, KindSpec, Parsed, Ref, Row, RowRejected, Scope, SourceKey, source_key
+from schoolgate_server.ingest.decisions import DecisionLog, Finding
+from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.projection import Projection, Projector
+from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.codes import resolve_meanings
+from schoolgate_server.model.ids import Minter
+from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields
+from tests.support.engine import TickingClock
+from tests.support.scripted import mark, parse_mark
+
+KEY = source_key("acme/student", 1)
+
+
+def project(row: Row, parse: Callable[[Row], Iterable[Parsed]], aliases: Any = None) -> Projection:
+    def parser(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
+        return parse(row)
+
+    dataset = Dataset("students", (KindSpec(kinds.KIND_STUDENT, "acme/student"),), ("Students",), parser, 1)
+    return projector(dataset, aliases).project(row)
+
+
+def projector(dataset: Dataset, aliases: Any = None) -> Projector:
+    scope = Scope(dataset.name, "2026/27", date(2026, 9, 1), date(2027, 9, 1))
+    identities = Identities(Minter("oak"), [dataset], aliases or {})
+    shaper = Shaper(resolve_meanings({}), dropped_fields(CORE_PROFILE))
+    return Projector(dataset, scope, {}, shaper, identities)
+
+
+def yields(parsed: Any) -> Callable[[Row], Iterable[Parsed]]:
+    return lambda row: [parsed]
+
+
+@pytest.mark.parametrize(
+    "parsed",
+    [
+        Parsed(kinds.KIND_GROUP, KEY, Group()),
+        Parsed(kinds.KIND_STUDENT, KEY, Group()),
+        Parsed(kinds.KIND_STUDENT, source_key("acme/staff", 1), Student()),
+        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", ()), Student()),
+        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (True,)), Student()),
+        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (1.0,)), Student()),  # type: ignore[arg-type]
+        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (2**63,)), Student()),
+        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", ("",)), Student()),
+        Parsed(kinds.KIND_STUDENT, KEY, Student(), refs=(Ref("no_such_id", kinds.KIND_STUDENT, KEY),)),
+        "nonsense",
+        None,
+    ],
+)
+def test_a_parser_that_breaks_its_contract_is_a_finding(parsed: Any) -> None:
+    result = project({"id": 1}, yields(parsed))
+    assert result.records == []
+    assert result.rejected
+    assert [finding.reason for finding in result.findings] == [diagnostics.DECISION_REASON_PARSER_ERROR]
+
+
+def test_a_parser_that_yields_nothing_is_a_finding() -> None:
+    assert project({"id": 1}, lambda row: ()).findings[0].reason == diagnostics.DECISION_REASON_PARSER_ERROR
+
+
+def test_a_row_is_taken_as_a_whole_or_not_at_all() -> None:
+    def parse(row: Row) -> Iterable[Parsed]:
+        yield Parsed(kinds.KIND_STUDENT, KEY, Student(surname="S"))
+        raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "born", "no date", KEY)
+
+    result = project({"id": 1}, parse)
+    assert result.records == []
+    assert result.protects == (Minter("oak").mint(kinds.KIND_STUDENT, '["acme/student",1]'),)
+
+
+def test_a_further_key_of_another_record_is_left_out_and_named() -> None:
+    person = source_key("acme/person", 7)
+    other = {(kinds.KIND_STUDENT, '["acme/person",7]'): "stu_other"}
+    result = project(
+        {}, yields(Parsed(kinds.KIND_STUDENT, KEY, Student(surname="S"), other_keys=(person,))), other
+    )
+    assert result.records[0].keys == ('["acme/student",1]',)
+    assert [finding.field for finding in result.findings] == ["acme/person"]
+
+
+def test_the_same_row_projects_to_the_same_bytes() -> None:
+    parse = yields(Parsed(kinds.KIND_STUDENT, KEY, Student(surname="S", upn="H801200001001")))
+    assert project({}, parse).records[0][5:7] == project({}, parse).records[0][5:7]
+
+
+@pytest.mark.parametrize(
+    ("day", "taken"), [("2026-08-31", 0), ("2026-09-01", 1), ("2027-08-31", 1), ("2027-09-01", 0)]
+)
+def test_the_window_is_half_open(day: str, taken: int) -> None:
+    spec = KindSpec(kinds.KIND_ATTENDANCE_MARK, "scripted/marks", "date")
+    dataset = Dataset("marks", (spec,), ("Marks",), parse_mark, 1, windowed=True)
+    result = projector(dataset).project(mark(1, day))
+    assert len(result.records) == taken
+    outside = [f for f in result.findings if f.reason == diagnostics.DECISION_REASON_OUT_OF_SCOPE]
+    assert len(outside) == 1 - taken
+
+
+def test_decisions_have_the_same_id_in_every_run_and_are_new_once() -> None:
+    finding = Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", "the row came more than once", KEY)
+    first = DecisionLog("oak", "students", "run_1", ())
+    first.record(finding, TickingClock()())
+    first.record(finding, TickingClock()())
+    [decision] = first.take_new()
+    assert decision.source_key.parts[0].integer == 1
+    later = DecisionLog("oak", "students", "run_2", {decision.decision_id})
+    later.record(finding, TickingClock()())
+    assert later.take_new() == []

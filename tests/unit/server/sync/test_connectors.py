@@ -1,0 +1,93 @@
+"""Connectors come in through entry points; a broken one is reported and stops nobody."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate_sdk import Connector, hookimpl
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.sync.connectors import load_connectors
+from tests.support.scripted import ScriptedMis, scripted_connector
+
+Install = Callable[[str, Any], None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Make ``install(name, hook)`` behave as if a distribution with that entry point were installed."""
+    points: list[importlib.metadata.EntryPoint] = []
+
+    def add(name: str, hook: Any) -> None:
+        module = types.ModuleType(f"installed_{name}")
+        if hook is not None:
+            module.schoolgate_connector = hook  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        points.append(importlib.metadata.EntryPoint(name, module.__name__, "schoolgate.connectors"))
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: points)
+    return add
+
+
+@hookimpl
+def good() -> Connector:
+    return scripted_connector(ScriptedMis())
+
+
+@hookimpl
+def raises() -> Connector:
+    raise RuntimeError("boom")
+
+
+@hookimpl
+def not_a_connector() -> Any:
+    return {"name": "scripted"}
+
+
+def test_a_good_connector_is_loaded_and_described(install: Install) -> None:
+    install("scripted", good)
+    host = load_connectors(["scripted"])
+    assert host.get("scripted").display_name == "Scripted MIS"
+    [info] = host.infos()
+    assert info.loaded
+    assert [dataset.name for dataset in info.datasets] == ["students", "groups", "memberships", "marks"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        (raises, "RuntimeError"),
+        (not_a_connector, "must implement schoolgate_connector once"),
+        (None, "must implement schoolgate_connector once"),
+        (good, "calls itself 'scripted'"),
+    ],
+)
+def test_a_broken_connector_is_reported_beside_a_good_one(install: Install, hook: Any, says: str) -> None:
+    install("scripted", good)
+    install("broken", hook)
+    host = load_connectors(["broken", "scripted"])
+    assert set(host.loaded) == {"scripted"}
+    assert says in host.errors["broken"]
+    assert [(info.name, info.loaded) for info in host.infos()] == [("broken", False), ("scripted", True)]
+    with pytest.raises(ServiceError) as raised:
+        host.get("broken")
+    assert raised.value.reason == reasons.ERROR_REASON_CONNECTOR_UNKNOWN
+    assert says in raised.value.message
+
+
+def test_only_configured_connectors_are_imported(install: Install) -> None:
+    install("scripted", good)
+    install("broken", raises)
+    host = load_connectors(["scripted"])
+    assert host.errors == {}
+
+
+def test_a_connector_that_is_not_installed_is_reported(install: Install) -> None:
+    host = load_connectors(["absent"])
+    assert "no installed distribution" in host.errors["absent"]
