@@ -75,8 +75,9 @@ def new(
         _write(out, token)
         console.remark(f"the token is in {out}; add this to the server's callers file:")
     else:
+        # Not to standard output, which is what goes into the callers file.
         console.remark("the token, shown this once:")
-        sys.stdout.write(f"{token}\n\n")
+        sys.stderr.write(f"{token}\n\n")
         console.remark("add this to the server's callers file:")
     sys.stdout.write(entry)
 

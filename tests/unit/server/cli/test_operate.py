@@ -32,14 +32,14 @@ def test_health_of_nobody(run: Run) -> None:
 
 def test_a_token_is_shown_once_and_the_stanza_holds_its_hash(run: Run) -> None:
     outcome = run("token", "new", "reports", "--role", "OPERATOR", "--school", "oak", "--school", "elm")
-    token, _, stanza = outcome.out.partition("\n")
+    token, stanza = outcome.err.splitlines()[1], outcome.out
     digest = hashlib.sha256(token.encode()).hexdigest()
     assert token not in stanza
     caller = parse_callers(stanza)[digest]
     assert caller.name == "reports"
     assert caller.roles == {Role.OPERATOR, Role.READER}
     assert caller.schools == frozenset({"oak", "elm"})
-    assert run("token", "new", "reports").out.splitlines()[0] != token
+    assert run("token", "new", "reports").err.splitlines()[1] != token
 
 
 def test_a_token_file_is_private_and_never_overwritten(run: Run, tmp_path: Path) -> None:
