@@ -35,9 +35,9 @@ def _day(value: object) -> date:
 
 
 def _session(value: object) -> str:
-    if value not in {"AM", "PM"}:
+    if not isinstance(value, str) or value not in {"AM", "PM"}:
         raise ValueError("must be AM or PM")
-    return str(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,18 +51,23 @@ def school_year(start: date) -> SchoolYear:
     if start.month not in {8, 9}:
         raise WorldError("an academic year begins in August or September")
     easter = _easter(start.year + 1)
-    autumn = _weekdays(start + timedelta(days=2), _monday_from(date(start.year, 12, 20)))
-    spring = _weekdays(date(start.year + 1, 1, 4), easter - timedelta(days=6))
-    summer = _weekdays(easter + timedelta(days=8), date(start.year + 1, 9, 1))
-    holidays = _half_terms(start.year)
-    open_days = [day for part in (autumn, spring, summer) for day in part if day not in holidays]
-    open_days = open_days[: SCHOOL_DAYS + _INSET_DAYS]
+    holidays = _holidays(start.year)
+    spans = {
+        "Autumn": (start + timedelta(days=2), _monday_from(date(start.year, 12, 20))),
+        "Spring": (date(start.year + 1, 1, 4), easter - timedelta(days=6)),
+        "Summer": (easter + timedelta(days=8), date(start.year + 1, 9, 1)),
+    }
+    weekdays = {
+        name: [day for day in _weekdays(*span) if day not in holidays] for name, span in spans.items()
+    }
+    open_days = [day for part in weekdays.values() for day in part][: SCHOOL_DAYS + _INSET_DAYS]
     terms = tuple(
         Term(name, part[0], min(part[-1], open_days[-1]) + timedelta(days=1))
-        for name, part in (("Autumn", autumn), ("Spring", spring), ("Summer", summer))
+        for name, part in weekdays.items()
     )
-    after_half_term = _monday_from(date(start.year, 10, 29))
-    inset = {autumn[0], autumn[1], spring[0], summer[0], after_half_term}
+    autumn = weekdays["Autumn"]
+    after_half_term = next(day for day in autumn if day >= date(start.year, 10, 29))
+    inset = {autumn[1], after_half_term, *(part[0] for part in weekdays.values())}
     return SchoolYear(
         name=f"{start.year}/{(start.year + 1) % 100:02d}",
         valid_from=start,
@@ -81,15 +86,15 @@ def _monday_from(day: date) -> date:
     return day + timedelta(days=-day.weekday() % 7)
 
 
-def _half_terms(year: int) -> frozenset[date]:
-    """Return the half-term weeks and the early May bank holiday of the year that begins in ``year``."""
+def _holidays(year: int) -> frozenset[date]:
+    """Return the half-term weeks and the bank holidays in term time of the year that begins in ``year``."""
     mondays = (
         _monday_from(date(year, 10, 22)),
         _monday_from(date(year + 1, 2, 12)),
         _monday_from(date(year + 1, 5, 25)),
     )
     weeks = {monday + timedelta(days=offset) for monday in mondays for offset in range(5)}
-    return frozenset(weeks | {_monday_from(date(year + 1, 5, 1))})
+    return frozenset(weeks | {_monday_from(date(year, 8, 25)), _monday_from(date(year + 1, 5, 1))})
 
 
 def _easter(year: int) -> date:

@@ -1,0 +1,125 @@
+"""Edits in JSON form do what the methods do, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import date
+
+import pytest
+
+from schoolgate_sdk.testing.json_edits import OPS
+from schoolgate_sdk.testing.world import EditRefused, World
+from tests.unit.sdk.testing.consistency import digest
+
+NO_EDITS = {
+    "apply",
+    "build",
+    "from_sds",
+    "schools_in_sds",
+    "canonical",
+    "count_marks",
+    "marks",
+    "tutor_groups",
+}
+
+
+@pytest.fixture
+def world() -> World:
+    return World.build(5, pupils=24, marks_until=date(2026, 11, 10))
+
+
+def test_every_edit_has_a_json_form_with_the_same_arguments() -> None:
+    methods = {
+        name: list(inspect.signature(method).parameters.values())[1:]
+        for name, method in inspect.getmembers(World, inspect.isfunction)
+        if not name.startswith("_") and name not in NO_EDITS
+    }
+    assert methods.keys() == OPS.keys()
+    for name, parameters in methods.items():
+        required = {each.name for each in parameters if each.default is inspect.Parameter.empty}
+        assert set(OPS[name].required) == required, name
+        assert set(OPS[name].optional) == {each.name for each in parameters} - required, name
+
+
+def test_a_json_edit_does_what_the_method_does(world: World) -> None:
+    other = World.build(5, pupils=24, marks_until=date(2026, 11, 10))
+    pupil, group = next(iter(world.tutor_groups().items()))
+    target = next(
+        g.number for g in world.groups.values() if g.type_code == "TUTORGRP" and g.number != group.number
+    )
+    upn = world.pupils[2].upn or "R201100018042"
+    edits: list[tuple[dict[str, object], dict[str, int]]] = [
+        ({"op": "join", "on": "2026-10-05", "forename": "Zoë", "surname": None}, {"pupil": 25}),
+        ({"op": "leave", "pupil": 25, "on": "2026-10-20"}, {"pupil": 25}),
+        ({"op": "rejoin", "pupil": 25}, {"pupil": 25}),
+        ({"op": "rename", "pupil": 7, "surname": "O'Neill"}, {"pupil": 7}),
+        ({"op": "change_upn", "pupil": 7, "upn": upn}, {"pupil": 7}),
+        (
+            {"op": "move_group", "pupil": pupil, "from_group": group.number, "to_group": target},
+            {"pupil": pupil, "from_group": group.number, "to_group": target},
+        ),
+        (
+            {"op": "correct_mark", "pupil": 7, "date": "2026-10-05", "session": "PM", "code": "C1"},
+            {"pupil": 7},
+        ),
+        ({"op": "merge", "loser": 20, "survivor": 21}, {"loser": 20, "survivor": 21}),
+        ({"op": "rekey", "pupil": 22, "new_number": 99}, {"pupil": 99}),
+        ({"op": "rebuild_timetable"}, {}),
+        ({"op": "advance", "to": "2026-11-20"}, {}),
+    ]
+    assert {str(edit["op"]) for edit, _ in edits} == OPS.keys()
+    for edit, concerned in edits:
+        assert world.apply(edit) == concerned
+    other.join(on=date(2026, 10, 5), forename="Zoë")
+    other.leave(25, date(2026, 10, 20))
+    other.rejoin(25)
+    other.rename(7, surname="O'Neill")
+    other.change_upn(7, upn)
+    other.move_group(pupil, group.number, target)
+    other.correct_mark(7, date(2026, 10, 5), "PM", "C1")
+    other.merge(20, 21)
+    other.rekey(22, 99)
+    other.rebuild_timetable()
+    other.advance(date(2026, 11, 20))
+    assert digest(world) == digest(other)
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        ({}, "edit: op: must be one of: join, "),
+        ({"op": "expel", "pupil": 1}, "edit: op: must be one of"),
+        ({"op": ["join"]}, "edit: op: must be one of"),
+        (
+            {"op": "rename", "pupil": 1, "nickname": "A"},
+            "rename: edit: takes only: pupil, forename, surname, ",
+        ),
+        ({"op": "rename", "surname": "A"}, "rename: pupil: is missing"),
+        ({"op": "rename", "pupil": "1", "surname": "A"}, "rename: pupil: must be an integer"),
+        ({"op": "rename", "pupil": True, "surname": "A"}, "rename: pupil: must be an integer"),
+        ({"op": "rename", "pupil": None, "surname": "A"}, "rename: pupil: must be an integer"),
+        ({"op": "rename", "pupil": 1, "surname": 5}, "rename: surname: must be a text"),
+        ({"op": "leave", "pupil": 1, "on": "1/9/2026"}, "leave: on: must be a date, YYYY-MM-DD"),
+        ({"op": "leave", "pupil": 1, "on": 20260901}, "leave: on: must be a date, YYYY-MM-DD"),
+        (
+            {"op": "correct_mark", "pupil": 1, "date": "2026-10-05", "session": "P3", "code": "/"},
+            "correct_mark: session: must be AM or PM",
+        ),
+        (
+            {"op": "correct_mark", "pupil": 1, "date": "2026-10-05", "session": [], "code": "/"},
+            "correct_mark: session: must be AM or PM",
+        ),
+    ],
+)
+def test_a_malformed_edit_is_refused_by_field(world: World, edit: dict[str, object], text: str) -> None:
+    before = digest(world)
+    with pytest.raises(EditRefused) as refused:
+        world.apply(edit)
+    assert str(refused.value).startswith(text)
+    assert digest(world) == before
+
+
+def test_g16_what_was_given_is_not_in_the_error(world: World) -> None:
+    with pytest.raises(EditRefused) as refused:
+        world.apply({"op": "join", "surname": "Secretname", "year_group": "Year Secret"})
+    assert "Secret" not in str(refused.value)
