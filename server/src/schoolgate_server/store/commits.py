@@ -7,11 +7,12 @@ they see nothing of a commit before its last step and all of it afterwards.
 
 from __future__ import annotations
 
-from asyncio import Lock
+import asyncio
+from asyncio import Lock, Task
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pymongo.operations import ReplaceOne
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -23,11 +24,16 @@ from schoolgate_server.store.handles import BulkFailed, Collection, Document, Wr
 from schoolgate_server.store.leases import Clock, Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
 
+_T = TypeVar("_T")
+
 Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 """Waits for some seconds."""
 
 CHUNK = 5_000
 """Documents per bulk: large enough to be fast, small enough to end well within the time limit."""
+
+WIDTH = 2
+"""Bulks on their way at once: one is encoded while MongoDB works on the other."""
 
 ATTEMPTS = 4
 """How often a commit is tried while MongoDB is unavailable (a failover, for instance) and the lease lasts."""
@@ -58,7 +64,8 @@ class Commits:
         """Make all changes visible at once, with the run totals, and return the seq at which they are.
 
         Without changes nothing is written and the present seq returned. Where MongoDB is unavailable
-        meanwhile, what was begun is completed or undone, and tried again.
+        meanwhile, what was begun is completed or undone, and tried again. A cancelled caller is held until
+        the commit has ended, so that none of its writes is still on its way when somebody looks.
 
         Raises:
             LeaseLost: another owner has the school, or the lease has expired.
@@ -71,7 +78,6 @@ class Commits:
         async with self._turns[lease.school_id]:
             if not commit.changes:
                 return (await self._leases.head(lease.school_id)).published
-            attempt = _Attempt(lease, commit)
             retrying = AsyncRetrying(
                 sleep=self._sleep,
                 retry=retry_if_exception_type(StoreUnavailable),
@@ -79,7 +85,7 @@ class Commits:
                 wait=wait_exponential(multiplier=0.25, max=5),
                 reraise=True,
             )
-            return await retrying(self._once, attempt)
+            return await _to_the_end(retrying(self._once, _Attempt(lease, commit)))
 
     async def recover(self, lease: Lease) -> None:
         """Complete or undo what a crash left between announcement and publication; see :class:`Recovery`.
@@ -88,7 +94,7 @@ class Commits:
             LeaseLost: another owner has the school, or the lease has expired.
         """
         async with self._turns[lease.school_id]:
-            await self._recovery.recover(lease)
+            await _to_the_end(self._recovery.recover(lease))
 
     async def _once(self, attempt: _Attempt) -> int:
         pending = await self._announce(attempt)
@@ -154,35 +160,46 @@ class Commits:
                 )
 
     async def _write(self, attempt: _Attempt, pending: Document) -> None:
+        """Write all records, some bulks at a time; return or raise only when none is on its way any more."""
+        running: set[Task[None]] = set()
+        try:
+            for chunk in _chunks(attempt.commit.changes):
+                if len(running) == WIDTH:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        await task
+                running.add(asyncio.create_task(self._write_chunk(attempt, pending, chunk)))
+        finally:
+            outcomes = await asyncio.gather(*running, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _write_chunk(self, attempt: _Attempt, pending: Document, chunk: Sequence[Change]) -> None:
         """Insert what is new, replace what is not, each only at its expected version."""
         lease, school_id = attempt.lease, attempt.lease.school_id
-        for chunk in _chunks(attempt.commit.changes):
-            created: list[Document] = []
-            replaced: list[Write] = []
-            for change in chunk:
-                document = document_of(
-                    change,
-                    school_id=school_id,
-                    seq=pending["seq"],
-                    at=pending["at"],
-                    run_id=attempt.commit.run_id,
-                )
-                if change.expected_version:
-                    at_version = {
-                        "_id": change.record_id,
-                        "school": school_id,
-                        "version": change.expected_version,
-                    }
-                    replaced.append(ReplaceOne(at_version, document))
-                else:
-                    created.append(document)
-            if created:
-                await self._insert(lease, created)
-            if replaced:
-                with self._leases.holding(lease):
-                    matched = await self._records.bulk(replaced)
-                if matched != len(replaced):
-                    raise _conflict(school_id, len(replaced) - matched)
+        created: list[Document] = []
+        replaced: list[Write] = []
+        for change in chunk:
+            document = document_of(
+                change,
+                school_id=school_id,
+                seq=pending["seq"],
+                at=pending["at"],
+                run_id=attempt.commit.run_id,
+            )
+            if change.expected_version:
+                query = {"_id": change.record_id, "school": school_id, "version": change.expected_version}
+                replaced.append(ReplaceOne(query, document))
+            else:
+                created.append(document)
+        if created:
+            await self._insert(lease, created)
+        if replaced:
+            with self._leases.holding(lease):
+                matched = await self._records.bulk(replaced)
+            if matched != len(replaced):
+                raise _conflict(school_id, len(replaced) - matched)
 
     async def _insert(self, lease: Lease, created: list[Document]) -> None:
         try:
@@ -205,6 +222,19 @@ class _Attempt:
         self.lease = lease
         self.commit = commit
         self.seq = 0
+
+
+async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Await ``work``; where the caller is cancelled meanwhile, let the work end first."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as lost
+        raise
 
 
 def _check(changes: Sequence[Change]) -> None:

@@ -18,7 +18,7 @@ class EmbeddedFolder:
     """One folder (0700), kept between starts.
 
     ``db`` holds MongoDB's own files, ``password`` and ``keyfile`` (0600) the secrets, ``port`` the last port,
-    ``mongod.log`` the log of this start (``mongod.log.1`` of the one before), ``mongod.out`` what was printed.
+    ``mongod.log`` the log of this start (``mongod.log.1`` of the one before), ``mongod.out`` its output.
     """
 
     def __init__(self, path: Path) -> None:

