@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
+from google.rpc.status_pb2 import Status
 
 from schoolgate.v1 import diagnostics_service_pb2_grpc as diagnostics_grpc
 from schoolgate.v1 import query_service_pb2_grpc as query_grpc
@@ -51,10 +51,12 @@ class Failure:
     retry_after: float | None = None
 
 
-def failure_of(error: grpc.RpcError) -> Failure:
+def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """Decode the rich status of a failed call; every error of this API has one."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is a call
-    assert status is not None, f"no google.rpc.Status: {error}"
+    trailers: dict[str, Any] = dict(error.trailing_metadata())
+    assert "grpc-status-details-bin" in trailers, f"no google.rpc.Status: {error}"
+    status = Status.FromString(trailers["grpc-status-details-bin"])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
     failure = Failure(error.code(), status.message, "")
     for detail in status.details:
         info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
@@ -121,6 +123,13 @@ class Client:
         ):
             latest = state.run
         return latest
+
+
+def health_stub(client: Client) -> Any:
+    """Return the stub of grpc.health.v1.Health; the published types know its messages only."""
+    from grpc_health.v1 import health_pb2_grpc
+
+    return health_pb2_grpc.HealthStub(client.channel)
 
 
 class MemoryVault:

@@ -139,7 +139,7 @@ def _as_text(entry: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-class _FromStdlib(logging.Handler):
+class FromStdlib(logging.Handler):
     """Hands records of the standard library's loggers to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -193,7 +193,7 @@ def configure_logging(
 
     logger.remove()  # noqa: TID251 - this is the one file
     logger.add(write, level=level, format=no_text, backtrace=False, diagnose=False, catch=False)  # noqa: TID251 - likewise
-    logging.basicConfig(handlers=[_FromStdlib()], level=level, force=True)
+    logging.basicConfig(handlers=[FromStdlib()], level=level, force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
     logging.captureWarnings(capture=True)

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from schoolgate.v1 import (
@@ -27,7 +28,16 @@ from schoolgate_server.rpc.roles import METHOD_ROLES, Role
 from schoolgate_server.store.store import Store
 from tests.support.engine import TickingClock
 from tests.support.scripted import ScriptedMis, scripted_connector
-from tests.support.served import Client, Served, bearer, failure_of, new_request_id, refused, served
+from tests.support.served import (
+    Client,
+    Served,
+    bearer,
+    failure_of,
+    health_stub,
+    new_request_id,
+    refused,
+    served,
+)
 
 TOKENS = {role: f"{role.value.lower()}-token" for role in Role}
 EVERY_SCHOOL = "admin-of-all"
@@ -93,16 +103,14 @@ async def call(
         request.school.school_id = school_id  # type: ignore[attr-defined]
     path = f"/{service.full_name}/{method}"
     metadata = bearer(token) if token is not None else ()
-    coding = {
-        "request_serializer": lambda message: message.SerializeToString(),
-        "response_deserializer": GetMessageClass(descriptor.output_type).FromString,
-    }
+    channel: Any = client.channel
+    raw = request.SerializeToString()
     try:
         if descriptor.server_streaming:
-            async for _ in client.channel.unary_stream(path, **coding)(request, metadata=metadata):
+            async for _ in channel.unary_stream(path)(raw, metadata=metadata):
                 pass
         else:
-            await client.channel.unary_unary(path, **coding)(request, metadata=metadata)
+            await channel.unary_unary(path)(raw, metadata=metadata)
     except grpc.aio.AioRpcError as error:
         return error
     return None
@@ -122,11 +130,7 @@ async def test_every_method_asks_for_a_token_and_its_role(
     for role, token in TOKENS.items():
         error = await call(client, service, method, token)
         reason = failure_of(error).reason if error else ""
-        included = (
-            role is needed
-            or needed is Role.READER
-            or (role is Role.ADMIN and needed is Role.OPERATOR)
-        )
+        included = role is needed or needed is Role.READER or (role is Role.ADMIN and needed is Role.OPERATOR)
         assert (reason == "ROLE_MISSING") is not included, f"{role} calling {method}: {reason}"
         if error and reason == "ROLE_MISSING":
             assert failure_of(error).metadata == {"method": method, "role": needed.value}
@@ -136,9 +140,11 @@ async def test_every_method_asks_for_a_token_and_its_role(
 async def test_g17_a_callers_schools_are_all_that_it_reaches(
     client: Client, service: ServiceDescriptor, method: str
 ) -> None:
-    token = TOKENS[{**dict.fromkeys(Role, Role.ADMIN), Role.WRITER: Role.WRITER, Role.APPROVER: Role.APPROVER}[
-        METHOD_ROLES[f"/{service.full_name}/{method}"]
-    ]]
+    token = TOKENS[
+        {**dict.fromkeys(Role, Role.ADMIN), Role.WRITER: Role.WRITER, Role.APPROVER: Role.APPROVER}[
+            METHOD_ROLES[f"/{service.full_name}/{method}"]
+        ]
+    ]
     fields = service.methods_by_name[method].input_type.fields_by_name
     for school_id in ("elm", "never-registered"):
         error = await call(client, service, method, token, school_id)
@@ -168,10 +174,13 @@ async def test_two_authorizations_are_none(client: Client) -> None:
 
 
 async def test_health_is_open_and_reflection_is_not(client: Client) -> None:
-    health = health_pb2_grpc.HealthStub(client.channel)
-    assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+    health = health_stub(client)
+    assert (
+        await health.Check(health_pb2.HealthCheckRequest())
+    ).status == health_pb2.HealthCheckResponse.SERVING
 
-    stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+    channel: Any = client.channel  # the stubs know synchronous channels only
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
     failure = await refused(stub.ServerReflectionInfo(iter(asked)))
     assert failure.reason == "TOKEN_INVALID"

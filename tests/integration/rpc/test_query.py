@@ -172,12 +172,8 @@ async def test_an_unknown_school_is_not_found(synced: Client) -> None:
 
 async def test_a_record_by_id_and_by_key(synced: Client) -> None:
     key = SourceKey(namespace="scripted/students", parts=[KeyPart(integer=7)])
-    by_key = await synced.query.GetRecord(
-        q.GetRecordRequest(school_id=SCHOOL, source_key=key, kind=STUDENT)
-    )
-    by_id = await synced.query.GetRecord(
-        q.GetRecordRequest(school_id=SCHOOL, record_id=by_key.record.id)
-    )
+    by_key = await synced.query.GetRecord(q.GetRecordRequest(school_id=SCHOOL, source_key=key, kind=STUDENT))
+    by_id = await synced.query.GetRecord(q.GetRecordRequest(school_id=SCHOOL, record_id=by_key.record.id))
     assert by_key == by_id
     assert by_id.record.student.surname == "Surname007"
     text = SourceKey(namespace="scripted/students", parts=[KeyPart(text="7")])

@@ -21,7 +21,9 @@ SECRET = "correct horse battery staple"
 @pytest.fixture
 async def running(store: Store, mis: ScriptedMis) -> Any:
     connector = scripted_connector(mis)
-    object.__setattr__(connector, "settings", (FieldSpec("host", "The MIS.", required=True), FieldSpec("port", "Port.")))
+    object.__setattr__(
+        connector, "settings", (FieldSpec("host", "The MIS.", required=True), FieldSpec("port", "Port."))
+    )
     object.__setattr__(connector, "credentials", (FieldSpec("secret", "The secret.", required=True),))
     async with served(store, connector, clock=TickingClock()) as running:
         yield running
@@ -109,7 +111,9 @@ async def test_a_late_repetition_does_not_bring_old_credentials_back(running: Se
         ),
     ],
 )
-async def test_a_malformed_registration_is_refused(client: Client, changes: dict[str, Any], field: str) -> None:
+async def test_a_malformed_registration_is_refused(
+    client: Client, changes: dict[str, Any], field: str
+) -> None:
     failure = await refused(client.schools.CreateSchool(creation(**changes)))
     assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", [field])
 
