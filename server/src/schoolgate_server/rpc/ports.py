@@ -56,7 +56,9 @@ class Records(Protocol):
     """Records as of a seq."""
 
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None: ...
-    async def find_by_key(self, school_id: str, kind: Kind.ValueType, encoded_key: str) -> Record | None: ...
+    async def find_by_key(
+        self, school_id: str, kind: Kind.ValueType, key: str, seq: int | None = None
+    ) -> Record | None: ...
     async def query(
         self,
         school_id: str,

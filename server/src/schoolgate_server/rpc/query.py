@@ -47,11 +47,10 @@ class Query(QueryServiceServicer):
         violations.raise_any()
         # Before the record, so that the seq it is said to be of is never ahead of what was read.
         seq = await self._published(request.school_id)
-        record_id = request.record_id
         if encoded:
-            by_key = await self._store.records.find_by_key(request.school_id, request.kind, encoded)
-            record_id = by_key.id if by_key else ""
-        record = await self._store.records.get(request.school_id, record_id, seq) if record_id else None
+            record = await self._store.records.find_by_key(request.school_id, request.kind, encoded, seq)
+        else:
+            record = await self._store.records.get(request.school_id, request.record_id, seq)
         if record is None:
             raise _record_not_found(request.school_id)
         return q.GetRecordResponse(record=record, seq=seq)
