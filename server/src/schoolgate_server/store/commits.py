@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.store.documents import check_size, document_of, superseded
 from schoolgate_server.store.errors import CommitConflict, StoreError, StoreUnavailable
-from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write
+from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write, storable
 from schoolgate_server.store.leases import Clock, Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
 
@@ -245,9 +245,8 @@ def _check(changes: Sequence[Change]) -> None:
 
 
 def _commit_time(now: datetime, before: datetime | None) -> datetime:
-    """Return a time that MongoDB keeps exactly (milliseconds) and that never runs backwards in a school."""
-    exact = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    return exact if before is None else max(exact, before)
+    """Return the time of a commit, which never runs backwards within a school."""
+    return storable(now) if before is None else max(storable(now), before)
 
 
 def _run_document(commit: Commit) -> Document:

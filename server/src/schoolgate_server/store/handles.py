@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 import pymongo
@@ -220,6 +221,11 @@ class Database:
 
     async def close(self) -> None:
         await _settled(self.handle.close())
+
+
+def storable(time: datetime) -> datetime:
+    """Return ``time`` as MongoDB keeps it: cut to milliseconds."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 async def _settled(outcome: object) -> None:
