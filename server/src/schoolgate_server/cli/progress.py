@@ -120,25 +120,26 @@ def dataset_line(dataset: DatasetRun) -> str:
 
 
 class PlainReporter:
-    """Writes a line whenever a dataset changes its state, and now and then while one is read."""
+    """Writes a line when a dataset has ended, and now and then while one is read."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.perf_counter) -> None:
         self._write = write
         self._clock = clock
-        self._seen: dict[str, DatasetState.ValueType] = {}
+        self._ended: set[str] = set()
         self._reported = clock()
 
     def update(self, run: Run) -> None:
         """Report what is new in ``run``."""
         for dataset in run.datasets:
-            if dataset.state == DatasetState.DATASET_STATE_PENDING:
+            if dataset.state == DatasetState.DATASET_STATE_PENDING or dataset.dataset in self._ended:
                 continue
-            moved = self._seen.get(dataset.dataset) != dataset.state
-            due = dataset.state in _UNDECIDED and self._clock() - self._reported >= _REPORT_EVERY
-            if moved or due:
-                self._seen[dataset.dataset] = dataset.state
-                self._reported = self._clock()
-                self._write(console.clean(dataset_line(dataset)))
+            ended = dataset.state not in _UNDECIDED
+            if ended:
+                self._ended.add(dataset.dataset)
+            elif self._clock() - self._reported < _REPORT_EVERY:
+                continue
+            self._reported = self._clock()
+            self._write(console.clean(dataset_line(dataset)))
 
 
 def follow(printer: Console, states: Iterable[Run], indent: int = 0) -> Run:

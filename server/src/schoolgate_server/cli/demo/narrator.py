@@ -27,7 +27,7 @@ class Narrator:
         """Begin a step."""
         self._number += 1
         self.printer.print()
-        self.printer.print(Padding(Text(f"{self._number}. {sentence}", style="bold"), (0, 0)))
+        self.printer.print(Text(f"{self._number}. {sentence}", style="bold"))
 
     def line(self, text: str, style: str = "") -> None:
         """Write one result of the present step."""
@@ -35,7 +35,7 @@ class Narrator:
 
     def show(self, result: RenderableType) -> None:
         """Write a table, or whatever else can be shown, as a result of the present step."""
-        self.printer.print(Padding(result, (0, 0, 0, INDENT)))
+        self.printer.print(Padding(result, (0, 0, 0, INDENT), expand=False))
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.diagnostics_service_pb2 import ListConnectorsRequest
-from schoolgate.v1.record_pb2 import Record
+from schoolgate.v1.record_pb2 import (
+    TOMBSTONE_REASON_LEFT,
+    TOMBSTONE_REASON_UNKNOWN_ABSENCE,
+    Record,
+)
 from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CreateSchoolRequest, School
 from schoolgate.v1.sync_service_pb2 import Run, RunState
 from schoolgate_sdk.kinds import KINDS
@@ -30,6 +34,12 @@ SHOWN_KINDS = (
     kinds.KIND_ATTENDANCE_MARK,
 )
 """The kinds whose records are counted before and after."""
+
+
+_REASONS = {
+    TOMBSTONE_REASON_LEFT: "the MIS had said that the pupil would leave",
+    TOMBSTONE_REASON_UNKNOWN_ABSENCE: "proven absent, asked for by key too; this MIS does not say why",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +186,7 @@ def show_changes(narrator: Narrator, client: Client, school: str, before: int, c
     for record in left:
         when = console.moment(record.tombstone.at)
         narrator.line(f"left     {_name(record)}, tombstone {records.gone(record)} at {when}")
+        narrator.line(f"         {_REASONS.get(record.tombstone.reason, '')}", style="dim")
     if [r.id for r in left] != [chosen.leaver.id] or len(joined) != 1:
         raise CommandFailed("one joiner and one leaver were expected")
     _history(narrator, client, school, "renamed", chosen.renamed)

@@ -1,0 +1,18 @@
+"""How much work the benchmarks do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """``pupils`` with a whole year of marks; ``runs`` of each side; ``points`` single reads per run."""
+
+    pupils: int
+    runs: int
+    points: int
+
+
+FULL = Sizes(pupils=1500, runs=5, points=5_000)
+QUICK = Sizes(pupils=200, runs=5, points=1_000)
