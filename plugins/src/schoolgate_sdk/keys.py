@@ -28,25 +28,31 @@ class SourceKey(NamedTuple):
 
 
 def source_key(namespace: str, *parts: KeyPart) -> SourceKey:
-    """Return a checked key.
+    """Return a checked key; raises as :func:`check_key` does."""
+    key = SourceKey(namespace, parts)
+    check_key(key)
+    return key
+
+
+def check_key(key: SourceKey) -> None:
+    """Return if ``key`` is well formed.
 
     Raises:
         ValueError: the namespace or ``parts`` is empty, a text part is empty, or an integer exceeds 64 bits.
         TypeError: a part is neither ``int`` nor ``str`` (``bool`` counts as neither).
     """
+    namespace, parts = key
     if not namespace or not parts:
         raise ValueError("a source key needs a namespace and at least one part")
     for part in parts:
-        kind = type(part)
-        if kind is str:
+        if type(part) is str:
             if not part:
                 raise ValueError("a text part of a source key is empty")
-        elif kind is int:
-            if not -_INT64 <= part < _INT64:  # type: ignore[operator]  # narrowed by `kind is int`
+        elif type(part) is int:
+            if not -_INT64 <= part < _INT64:
                 raise ValueError("an integer part of a source key exceeds 64 bits")
         else:
-            raise TypeError(f"a part of a source key must be int or str, not {kind.__name__}")
-    return SourceKey(namespace, parts)
+            raise TypeError(f"a part of a source key must be int or str, not {type(part).__name__}")
 
 
 def encode_key(key: SourceKey) -> str:

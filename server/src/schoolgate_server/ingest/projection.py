@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -21,8 +20,8 @@ from schoolgate_sdk import (
     SourceKey,
     encode_key,
     kind_info,
-    source_key,
 )
+from schoolgate_sdk.keys import check_key
 from schoolgate_server.ingest.decisions import Finding, row_fingerprint
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.shape import Shaper
@@ -45,16 +44,15 @@ class Projected(NamedTuple):
     valid_to: str | None
 
 
-@dataclass(slots=True)
-class Projection:
+class Projection(NamedTuple):
     """What one row yields.
 
     ``findings`` says what was not taken over as it came. ``rejected`` means that the row yields nothing, and
     then ``protects`` holds the record ids that it may have been; without any the row is unidentified.
     """
 
-    records: list[Projected] = field(default_factory=list[Projected])
-    findings: list[Finding] = field(default_factory=list[Finding])
+    records: Sequence[Projected] = ()
+    findings: Sequence[Finding] = ()
     rejected: bool = False
     protects: tuple[str, ...] = ()
 
@@ -92,18 +90,20 @@ class Projector:
             parsed = list(self._parser(row, self._settings))
             if not parsed:
                 raise _Refused("the parser yielded nothing for the row")
-            result = Projection()
-            for item in parsed:
-                self._project_one(item, result)
+            findings: list[Finding] = []
+            records = [
+                projected for item in parsed if (projected := self._project_one(item, findings)) is not None
+            ]
         except RowRejected as rejection:
             return self._rejected(row, rejection)
         except _Refused as refusal:
             return self._defective(row, str(refusal))
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
-        return result
+        return Projection(records, findings)
 
-    def _project_one(self, item: Parsed, result: Projection) -> None:
+    def _project_one(self, item: Parsed, findings: list[Finding]) -> Projected | None:
+        """Return the record of one message, or ``None`` where it lies outside the scope."""
         kind, key, message = item.kind, item.key, item.message
         plan = self._plans.get(kind)
         if plan is None or type(message) is not plan.info.message or key.namespace != plan.spec.namespace:
@@ -112,28 +112,20 @@ class Projector:
             )
         encoded = _encode(key)
         record_id = self._identities.own(kind, encoded)
-        self._resolve(item, result.findings)
-        for code_field in self._shaper.shape(kind, message):
-            result.findings.append(_unmapped(plan.info.name, code_field, getattr(message, code_field)))
-        keys = (encoded, *self._learn(item, record_id, result.findings))
+        if item.refs:
+            self._resolve(item, findings)
+        if unmapped := self._shaper.shape(kind, message):
+            findings += [_unmapped(plan.info.name, field, getattr(message, field)) for field in unmapped]
+        keys: tuple[str, ...] = (encoded,)
+        if item.other_keys:
+            keys += self._learn(item, record_id, findings)
         if not self._in_window(plan, message):
-            result.findings.append(_out_of_scope(plan, key))
-            return
+            findings.append(_out_of_scope(plan, key))
+            return None
         valid_from, valid_to = validity(plan.info, message)
         wire = message.SerializeToString(deterministic=True)
-        result.records.append(
-            Projected(
-                record_id,
-                kind,
-                key,
-                keys,
-                message,
-                wire,
-                content_digest(wire, keys),
-                valid_from,
-                valid_to,
-            )
-        )
+        digest = content_digest(wire, keys)
+        return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to)
 
     def _resolve(self, item: Parsed, findings: list[Finding]) -> None:
         """Fill in the record ids that the message refers to."""
@@ -148,17 +140,19 @@ class Projector:
                 Finding(diagnostics.DECISION_REASON_REFERENCE_UNRESOLVED, ref.field, detail, item.key)
             )
 
-    def _learn(self, item: Parsed, record_id: str, findings: list[Finding]) -> Iterator[str]:
-        """Yield the record's further keys, encoded; one that another record has already is left out."""
+    def _learn(self, item: Parsed, record_id: str, findings: list[Finding]) -> tuple[str, ...]:
+        """Return the record's further keys, encoded; one that another record has already is left out."""
+        keys: tuple[str, ...] = ()
         for other in item.other_keys:
             encoded = _encode(other)
             if self._identities.learn(item.kind, encoded, record_id):
-                yield encoded
+                keys += (encoded,)
                 continue
             detail = "another record has this further key already"
             findings.append(
                 Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, other.namespace, detail, item.key)
             )
+        return keys
 
     def _in_window(self, plan: _KindPlan, message: Message) -> bool:
         if self._window is None or plan.spec.windowed_by is None:
@@ -198,7 +192,8 @@ class _Refused(Exception):
 def _encode(key: SourceKey) -> str:
     """Return the encoded key, checked: the parts of a stranger's key may be anything."""
     try:
-        return encode_key(source_key(key.namespace, *key.parts))
+        check_key(key)
+        return encode_key(key)
     except (TypeError, ValueError) as error:
         raise _Refused(f"the parser yielded a malformed key: {error}") from error
 

@@ -14,10 +14,8 @@ def content_digest(wire: bytes, keys: Sequence[str]) -> bytes:
 
     Encoded keys are JSON and hold no raw newline, so the parts cannot run into each other.
     """
-    sha = hashlib.blake2b("\n".join(keys).encode(), digest_size=DIGEST_BYTES)
-    sha.update(b"\n")
-    sha.update(wire)
-    return sha.digest()
+    joined = keys[0] if len(keys) == 1 else "\n".join(keys)
+    return hashlib.blake2b(b"%b\n%b" % (joined.encode(), wire), digest_size=DIGEST_BYTES).digest()
 
 
 def rows_digest(payload: bytes) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk import KINDS, kind_info
+from schoolgate_sdk import KINDS
 
 SCHOOLS = uuid.UUID("6f0f6c4e-3a52-5b0e-9d0c-0c8a4d2a7a11")
 """Namespace of all schools; changing it would change every id."""
@@ -21,18 +21,26 @@ class Minter:
     """
 
     def __init__(self, school_id: str) -> None:
-        self._base = hashlib.sha1(uuid.uuid5(SCHOOLS, school_id).bytes, usedforsecurity=False)
+        namespace = uuid.uuid5(SCHOOLS, school_id).bytes
+        self._begun = {
+            kind: (
+                f"{info.prefix}_",
+                hashlib.sha1(namespace + f"{info.name}\n".encode(), usedforsecurity=False),
+            )
+            for kind, info in KINDS.items()
+        }
 
     def mint(self, kind: Kind.ValueType, encoded_key: str) -> str:
         """Return the id of the record of ``kind`` whose first key is ``encoded_key``."""
-        info = kind_info(kind)
-        sha = self._base.copy()
-        sha.update(f"{info.name}\n{encoded_key}".encode())
-        raw = bytearray(sha.digest()[:16])
-        raw[6] = raw[6] & 0x0F | 0x50
-        raw[8] = raw[8] & 0x3F | 0x80
-        return f"{info.prefix}_{raw.hex()}"
+        prefix, begun = self._begun[kind]
+        sha = begun.copy()
+        sha.update(encoded_key.encode())
+        digest = sha.hexdigest()
+        return f"{prefix}{digest[:12]}5{digest[13:16]}{_VARIANT[digest[16]]}{digest[17:32]}"
 
+
+_VARIANT = {digit: f"{int(digit, 16) & 0x3 | 0x8:x}" for digit in "0123456789abcdef"}
+"""The RFC's two variant bits set in a hexadecimal digit."""
 
 _KIND_BY_PREFIX = {info.prefix: kind for kind, info in KINDS.items()}
 

@@ -63,7 +63,7 @@ def yields(parsed: Any) -> Callable[[Row], Iterable[Parsed]]:
 )
 def test_a_parser_that_breaks_its_contract_is_a_finding(parsed: Any) -> None:
     result = project({"id": 1}, yields(parsed))
-    assert result.records == []
+    assert not result.records
     assert result.rejected
     assert [finding.reason for finding in result.findings] == [diagnostics.DECISION_REASON_PARSER_ERROR]
 
@@ -78,7 +78,7 @@ def test_a_row_is_taken_as_a_whole_or_not_at_all() -> None:
         raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "born", "no date", KEY)
 
     result = project({"id": 1}, parse)
-    assert result.records == []
+    assert not result.records
     assert result.protects == (Minter("oak").mint(kinds.KIND_STUDENT, '["acme/student",1]'),)
 
 
