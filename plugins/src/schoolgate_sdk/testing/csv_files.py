@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schoolgate_sdk.testing.errors import SdsFormatError
 
-_US_DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
+_US_DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/((?:19|20|21)[0-9]{2})")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -41,7 +41,7 @@ class CsvRow:
 
     def day(self, column: str) -> date:
         """Return a date written M/D/YYYY; raises ``SdsFormatError`` where the column holds none."""
-        problem = self.refused(column, "is no date of the form M/D/YYYY")
+        problem = self.refused(column, "is no date of the form M/D/YYYY from 1900 to 2199")
         match = _US_DATE.fullmatch(self.required(column))
         if match is None:
             raise problem

@@ -12,7 +12,7 @@ from schoolgate_sdk.testing.entities import Enrolment, Membership, Pupil, Sessio
 from schoolgate_sdk.testing.errors import EditRefused
 from schoolgate_sdk.testing.marks import draw_register
 from schoolgate_sdk.testing.people import add_contacts, draw_pupil
-from schoolgate_sdk.testing.randomness import stream
+from schoolgate_sdk.testing.randomness import chance, stream
 from schoolgate_sdk.testing.registers import BYTE_OF
 from schoolgate_sdk.testing.staffing import teachers_of
 from schoolgate_sdk.testing.state import WorldState, covers, rewrite
@@ -186,20 +186,24 @@ def rebuild_timetable(state: WorldState, on: date | None) -> None:
 
 
 def _change_teachers(state: WorldState, generation: int, on: date) -> None:
-    """Let about every fifth class have another main teacher from ``on``."""
+    """Let about every fifth class have a main teacher from ``on`` who has not been that before."""
     random = stream(state.seed, "teachers", generation)
-    for assignment in list(state.assignments.values()):
-        if assignment.role_code != "Main Teacher" or not covers(assignment, on) or random.random() > 0.2:
+    main = [held for held in state.assignments.values() if held.role_code == "Main Teacher"]
+    had: dict[int, set[int]] = {}
+    for held in main:
+        had.setdefault(held.group, set()).add(held.staff)
+    for held in main:
+        subject = state.groups[held.group].subject or ""
+        new = [one for one in teachers_of(state, subject) if one not in had[held.group]]
+        if not covers(held, on) or not new or not chance(random, 0.2):
             continue
-        subject = state.groups[assignment.group].subject
-        others = [one for one in teachers_of(state, subject or "") if one != assignment.staff]
-        if not others:
-            continue
-        if assignment.valid_from == on:
-            del state.assignments[assignment[:4]]
+        if held.valid_from == on:
+            del state.assignments[held[:4]]
         else:
-            state.add_assignment(assignment._replace(valid_to=on))
-        state.add_assignment(StaffAssignment(assignment.group, random.choice(others), "Main Teacher", on))
+            state.add_assignment(held._replace(valid_to=on))
+        state.add_assignment(
+            StaffAssignment(held.group, random.choice(new), "Main Teacher", on, held.valid_to)
+        )
 
 
 def advance(state: WorldState, to: date) -> None:

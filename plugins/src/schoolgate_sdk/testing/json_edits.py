@@ -24,6 +24,8 @@ def _number(value: object) -> int:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a text")  # noqa: TRY004 - the caller reports one kind of error
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must be Unicode text, without lone surrogates")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -67,15 +67,19 @@ def canonical(state: WorldState, date_from: date | None, date_to: date | None) -
     yield from _attendance(state, date_from, date_to)
 
 
-def _message(cls: type[_M], **values: Any) -> _M:  # noqa: ANN401 - the message class checks them
-    """Return a message with the values that are not ``None``; dates become ISO 8601."""
-    return cls(
-        **{
-            field: value.isoformat() if isinstance(value, date) else value
-            for field, value in values.items()
-            if value is not None
-        }
-    )
+def _message(cls: type[_M], entity: object = None, /, **further: object) -> _M:
+    """Return a message with the values that ``entity`` has under the message's field names, and ``further``.
+
+    What is ``None`` stays unset; dates become ISO 8601.
+    """
+    message = cls()
+    for field in cls.DESCRIPTOR.fields_by_name:
+        value = further.get(field, getattr(entity, field, None))
+        if isinstance(value, list):
+            getattr(message, field).extend(value)
+        elif value is not None:
+            setattr(message, field, value.isoformat() if isinstance(value, date) else value)
+    return message
 
 
 def _pupil_ref(number: int) -> TruthRef:
@@ -90,149 +94,57 @@ def _school(state: WorldState) -> Iterator[Truth]:
     school, year = state.school, state.year
     authority, establishment = divmod(school.dfe_number, 10_000)
     whole = authority >= 100
-    yield Truth(
-        k.KIND_SCHOOL,
-        (school.dfe_number,),
-        _message(
-            roll_pb2.SchoolDetails,
-            name=school.name,
-            local_authority_number=str(authority) if whole else None,
-            establishment_number=f"{establishment:04d}" if whole else None,
-            urn=school.urn,
-        ),
+    details = _message(
+        roll_pb2.SchoolDetails,
+        school,
+        local_authority_number=str(authority) if whole else None,
+        establishment_number=f"{establishment:04d}" if whole else None,
     )
-    terms = [
-        _message(
-            roll_pb2.AcademicYear.Term, name=term.name, valid_from=term.valid_from, valid_to=term.valid_to
-        )
-        for term in year.terms
-    ]
-    message = _message(
-        roll_pb2.AcademicYear,
-        name=year.name,
-        valid_from=year.valid_from,
-        valid_to=year.valid_to,
-        terms=terms,
-    )
-    yield Truth(k.KIND_ACADEMIC_YEAR, (year.name,), message)
+    yield Truth(k.KIND_SCHOOL, (school.dfe_number,), details)
+    terms = [_message(roll_pb2.AcademicYear.Term, term) for term in year.terms]
+    yield Truth(k.KIND_ACADEMIC_YEAR, (year.name,), _message(roll_pb2.AcademicYear, year, terms=terms))
     houses = [group.name for group in state.groups.values() if group.type_code == "HOUSE"]
     for category, codes in (("year_group", list(state.year_groups)), ("house", houses)):
         for code in codes:
-            message_of_code = _message(roll_pb2.LocalCode, category=category, code=code, active=True)
-            yield Truth(k.KIND_LOCAL_CODE, (category, code), message_of_code)
+            message = _message(roll_pb2.LocalCode, category=category, code=code, active=True)
+            yield Truth(k.KIND_LOCAL_CODE, (category, code), message)
 
 
 def _people(state: WorldState) -> Iterator[Truth]:
     for pupil in state.pupils.values():
-        student = _message(
-            people_pb2.Student,
-            upn=pupil.upn,
-            uln=pupil.uln,
-            admission_number=pupil.admission_number,
-            exam_number=pupil.exam_number,
-            forename=pupil.forename,
-            middle_names=pupil.middle_names,
-            surname=pupil.surname,
-            preferred_forename=pupil.preferred_forename,
-            preferred_surname=pupil.preferred_surname,
-            date_of_birth=pupil.date_of_birth,
-            sex_code=pupil.sex_code,
-            email=pupil.email,
-            year_group_code=pupil.year_group,
-            national_curriculum_year=pupil.national_curriculum_year,
-            ethnicity_code=pupil.ethnicity_code,
-            sen_provision_code=pupil.sen_provision_code,
-            free_school_meals_ever_6=pupil.free_school_meals_ever_6,
-            english_additional_language=pupil.english_additional_language,
-            in_care=pupil.in_care,
-            gifted_and_talented=pupil.gifted_and_talented,
-            pupil_premium=pupil.pupil_premium,
-        )
+        student = _message(people_pb2.Student, pupil, year_group_code=pupil.year_group)
         yield Truth(k.KIND_STUDENT, (pupil.number,), student)
     for member in state.staff.values():
-        staff = _message(
-            people_pb2.Staff,
-            title=member.title,
-            forename=member.forename,
-            surname=member.surname,
-            email=member.email,
-            staff_code=member.staff_code,
-            job_title=member.job_title,
-            middle_names=member.middle_names,
-        )
-        yield Truth(k.KIND_STAFF, (member.number,), staff)
-    for person in state.contacts.values():
-        contact = _message(
-            people_pb2.Contact,
-            title=person.title,
-            forename=person.forename,
-            surname=person.surname,
-            email=person.email,
-            telephone=person.telephone,
-        )
-        yield Truth(k.KIND_CONTACT, (person.number,), contact)
+        yield Truth(k.KIND_STAFF, (member.number,), _message(people_pb2.Staff, member))
+    for contact in state.contacts.values():
+        yield Truth(k.KIND_CONTACT, (contact.number,), _message(people_pb2.Contact, contact))
     for link in state.contact_links.values():
-        edge = _message(
-            people_pb2.StudentContact,
-            relationship_code=link.relationship_code,
-            priority=link.priority,
-            parental_responsibility=link.parental_responsibility,
-            lives_with=link.lives_with,
-            court_order=link.court_order,
-            correspondence=link.correspondence,
-        )
         refs = (_pupil_ref(link.pupil), TruthRef("contact_id", k.KIND_CONTACT, (link.contact,)))
+        edge = _message(people_pb2.StudentContact, link)
         yield Truth(k.KIND_STUDENT_CONTACT, (link.pupil, link.contact), edge, refs)
 
 
 def _groups(state: WorldState) -> Iterator[Truth]:
     for subject in state.subjects.values():
-        message = _message(groups_pb2.Subject, code=subject.code, name=subject.name)
-        yield Truth(k.KIND_SUBJECT, (subject.code,), message)
+        yield Truth(k.KIND_SUBJECT, (subject.code,), _message(groups_pb2.Subject, subject))
     for group in state.groups.values():
-        refs = (TruthRef("subject_id", k.KIND_SUBJECT, (group.subject,)),) if group.subject else ()
-        body = _message(
-            groups_pb2.Group,
-            name=group.name,
-            description=group.description,
-            type_code=group.type_code,
-            valid_from=group.valid_from,
-            valid_to=group.valid_to,
-        )
-        yield Truth(k.KIND_GROUP, (group.number,), body, refs)
+        subjects = (TruthRef("subject_id", k.KIND_SUBJECT, (group.subject,)),) if group.subject else ()
+        yield Truth(k.KIND_GROUP, (group.number,), _message(groups_pb2.Group, group), subjects)
     for held in state.memberships.values():
-        membership = _message(groups_pb2.GroupMembership, valid_from=held.valid_from, valid_to=held.valid_to)
         key = (held.group, held.pupil, held.valid_from.isoformat())
-        yield Truth(
-            k.KIND_GROUP_MEMBERSHIP, key, membership, (_group_ref(held.group), _pupil_ref(held.pupil))
-        )
+        refs = (_group_ref(held.group), _pupil_ref(held.pupil))
+        yield Truth(k.KIND_GROUP_MEMBERSHIP, key, _message(groups_pb2.GroupMembership, held), refs)
     for role in state.assignments.values():
-        assignment = _message(
-            groups_pb2.StaffAssignment,
-            role_code=role.role_code,
-            valid_from=role.valid_from,
-            valid_to=role.valid_to,
-        )
-        staff_ref = TruthRef("staff_id", k.KIND_STAFF, (role.staff,))
-        yield Truth(
-            k.KIND_STAFF_ASSIGNMENT,
-            (role.group, role.staff, role.role_code, role.valid_from.isoformat()),
-            assignment,
-            (_group_ref(role.group), staff_ref),
-        )
+        role_key = (role.group, role.staff, role.role_code, role.valid_from.isoformat())
+        refs = (_group_ref(role.group), TruthRef("staff_id", k.KIND_STAFF, (role.staff,)))
+        yield Truth(k.KIND_STAFF_ASSIGNMENT, role_key, _message(groups_pb2.StaffAssignment, role), refs)
 
 
 def _roll(state: WorldState) -> Iterator[Truth]:
     begins: dict[int, date] = {}
     ends: dict[int, date | None] = {}
     for held in state.enrolments.values():
-        enrolment = _message(
-            roll_pb2.Enrolment,
-            status_code=held.status_code,
-            year_group_code=held.year_group,
-            valid_from=held.valid_from,
-            valid_to=held.valid_to,
-        )
+        enrolment = _message(roll_pb2.Enrolment, held, year_group_code=held.year_group)
         key = (held.pupil, held.valid_from.isoformat())
         yield Truth(k.KIND_ENROLMENT, key, enrolment, (_pupil_ref(held.pupil),))
         begins[held.pupil] = min(held.valid_from, begins.get(held.pupil, held.valid_from))
@@ -255,10 +167,7 @@ def _timetable(state: WorldState) -> Iterator[Truth]:
     for period in state.periods.values():
         message = _message(
             timetable_pb2.Period,
-            name=period.name,
-            type_code=period.type_code,
-            week=period.week,
-            weekday=period.weekday,
+            period,
             start_time=f"{period.starts:%H:%M}",
             end_time=f"{period.ends:%H:%M}",
         )
@@ -272,7 +181,7 @@ def _timetable(state: WorldState) -> Iterator[Truth]:
         subject = state.groups[entry.group].subject
         if subject is not None:
             refs.append(TruthRef("subject_id", k.KIND_SUBJECT, (subject,)))
-        body = _message(timetable_pb2.TimetableEntry, valid_from=entry.valid_from, valid_to=entry.valid_to)
+        body = _message(timetable_pb2.TimetableEntry, entry)
         yield Truth(k.KIND_TIMETABLE_ENTRY, (entry.number,), body, tuple(refs))
 
 

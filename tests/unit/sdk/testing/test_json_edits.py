@@ -6,6 +6,8 @@ import inspect
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schoolgate_sdk.testing.json_edits import OPS
 from schoolgate_sdk.testing.world import EditRefused, World
@@ -101,6 +103,7 @@ def test_a_json_edit_does_what_the_method_does(world: World) -> None:
         ({"op": "rename", "pupil": 1, "surname": 5}, "rename: surname: must be a text"),
         ({"op": "leave", "pupil": 1, "on": "1/9/2026"}, "leave: on: must be a date, YYYY-MM-DD"),
         ({"op": "leave", "pupil": 1, "on": 20260901}, "leave: on: must be a date, YYYY-MM-DD"),
+        ({"op": "rename", "pupil": 1, "surname": "\ud800"}, "rename: surname: must be Unicode text"),
         (
             {"op": "correct_mark", "pupil": 1, "date": "2026-10-05", "session": "P3", "code": "/"},
             "correct_mark: session: must be AM or PM",
@@ -123,3 +126,31 @@ def test_g16_what_was_given_is_not_in_the_error(world: World) -> None:
     with pytest.raises(EditRefused) as refused:
         world.apply({"op": "join", "surname": "Secretname", "year_group": "Year Secret"})
     assert "Secret" not in str(refused.value)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.integers(), max_size=2),
+    st.integers(1, 9),
+    st.sampled_from(["2026-10-05", "AM", "/", "Year 7", "R201100018042"]),
+)
+FIELDS = st.sampled_from(sorted({field for op in OPS.values() for field in (*op.required, *op.optional)}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(OPS)), st.data())
+def test_g18_no_json_gives_any_other_error(op: str, data: st.DataObject) -> None:
+    required = data.draw(st.fixed_dictionaries(dict.fromkeys(OPS[op].required, VALUES)))
+    edit = {"op": op, **required, **data.draw(st.dictionaries(FIELDS, VALUES, max_size=1))}
+    world = World.build(5, pupils=8, marks_until=date(2026, 9, 10))
+    accepted = True
+    try:
+        world.apply(edit)
+    except EditRefused:
+        accepted = False
+    assert world.revision == accepted
+    assert list(world.canonical())

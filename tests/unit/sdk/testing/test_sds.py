@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schoolgate_sdk.testing.entities import Membership, StaffAssignment
-from schoolgate_sdk.testing.world import SdsFormatError, World
+from schoolgate_sdk.testing.world import EditRefused, SdsFormatError, World
 from tests.unit.sdk.testing.consistency import check, digest
 
 FILES = {
@@ -158,6 +162,7 @@ MALFORMED: list[tuple[Callable[[Path], None], str, int, str, str]] = [
     (_replace("Student.csv", "4/2/2012", "4/2/2012,extra"), "Student.csv", 2, "", "has 12 fields"),
     (_replace("Student.csv", '"Smith, Jr"', '"Smith, Jr" x'), "Student.csv", 3, "", "is no CSV"),
     (_replace("Student.csv", "Birthdate", "Birthday"), "Student.csv", 1, "Birthdate", "is not exactly once"),
+    (_replace("Section.csv", "7/31/2027", "12/31/9999"), "Section.csv", 2, "Term EndDate", "is no date"),
     (_replace("Section.csv", "7/31/2027", "7/31/2025"), "Section.csv", 2, "Term EndDate", "is before"),
     (
         _replace("StudentEnrollment.csv", "101,11", "999,11"),
@@ -212,6 +217,35 @@ def test_a_malformed_file_says_where(
     assert problem in error.problem
     assert "Hunter2!" not in str(error)
     assert "O'Brien" not in str(error)
+
+
+JUNK = st.text(alphabet=st.sampled_from('",\n\r\x00/1é '), max_size=5)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(sorted(FILES)), st.integers(0, 400), st.integers(0, 12), JUNK)
+def test_g18_no_damage_to_a_file_gives_any_other_error(file: str, place: int, length: int, junk: str) -> None:
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        for name, text in FILES.items():
+            whole = text.lstrip("\n")
+            damaged = whole[:place] + junk + whole[place + length :] if name == file else whole
+            (folder / name).write_bytes(damaged.encode())
+        with suppress(SdsFormatError):
+            assert digest(World.from_sds(folder, 8_914_001))
+
+
+def test_terms_without_school_days_make_a_world_without_registers(folder: Path) -> None:
+    section = folder / "Section.csv"
+    text = section.read_text(encoding="utf-8-sig")
+    section.write_text(text.replace("9/1/2026", "7/25/2027"), encoding="utf-8")
+    world = World.from_sds(folder, 8_914_001, marks_until=date(2027, 8, 1))
+    assert (world.year.days, world.today, world.count_marks()) == ((), date(2027, 7, 25), 0)
+    world.advance(date(2027, 8, 1))
+    joiner = world.join(year_group="9")
+    assert [held.group for held in world.memberships.values() if held.pupil == joiner.number] == [101]
+    with pytest.raises(EditRefused, match="is no school day"):
+        world.correct_mark(11, date(2027, 7, 26), "AM", "/")
 
 
 @pytest.mark.parametrize("number", [1, 8_914_003])

@@ -86,6 +86,24 @@ def test_a_missing_value_is_absent_and_not_empty(world: World, truths: list[Trut
     assert student.date_of_birth == str(pupil.date_of_birth)
 
 
+def test_a_message_has_every_value_that_the_world_has(world: World, truths: list[Truth]) -> None:
+    renamed = {"year_group_code": "year_group"}
+    for pupil in world.pupils.values():
+        student = _of(truths, kind_pb2.KIND_STUDENT, pupil.number).message
+        for field in student.DESCRIPTOR.fields:
+            value = getattr(pupil, renamed.get(field.name, field.name), None)
+            if value is None:
+                assert not student.HasField(field.name)
+            else:
+                assert getattr(student, field.name) == (str(value) if isinstance(value, date) else value)
+    term = _of(truths, kind_pb2.KIND_ACADEMIC_YEAR, "2026/27").message
+    assert [each.name for each in term.terms] == ["Autumn", "Spring", "Summer"]  # type: ignore[attr-defined]  # an AcademicYear
+    link = next(iter(world.contact_links.values()))
+    edge = _of(truths, kind_pb2.KIND_STUDENT_CONTACT, link.pupil, link.contact).message
+    assert isinstance(edge, people_pb2.StudentContact)
+    assert (edge.relationship_code, edge.court_order) == (link.relationship_code, link.court_order)
+
+
 def test_a_leaver_is_stated_with_the_last_day(truths: list[Truth]) -> None:
     enrolments = [t for t in truths if t.kind == kind_pb2.KIND_ENROLMENT and t.key[0] == 5]
     assert {t.message.valid_to for t in enrolments} == {"2026-09-21"}  # type: ignore[attr-defined]  # an Enrolment
