@@ -18,7 +18,7 @@ from schoolgate_bromcom.simulator.entities import PersonIds
 from schoolgate_bromcom.simulator.faults import Fault
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
-from schoolgate_sdk import EndOfSnapshot, Row, SchoolConnection, Scope
+from schoolgate_sdk import EndOfSnapshot, ReadRows, Row, SchoolConnection, Scope
 from schoolgate_sdk.testing.world import World
 
 CONNECTOR = schoolgate_connector()
@@ -120,7 +120,7 @@ async def mis(start_mis: StartMis) -> Mis:
 
 
 async def read_all(
-    session: BromcomSession,
+    session: ReadRows,
     dataset: str,
     date_from: date | None = None,
     date_to: date | None = None,

@@ -1,0 +1,129 @@
+"""A server that is no Bromcom at all: typed errors, bounded memory, no secret where it does not belong
+(G18).
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from schoolgate_sdk import ConnectorError, Incomplete, SchemaChanged, SchoolConnection, Transient
+from tests.contract.bromcom.conftest import CONNECTOR, CREDENTIALS, read_all
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Read: TypeAlias = Callable[[Handler], Awaitable[list[web.Request]]]
+
+
+@pytest.fixture
+async def read_students_from() -> AsyncGenerator[Read, None]:
+    """Read students from a server that answers every request by a handler; return what it was asked."""
+    servers: list[TestServer] = []
+
+    async def read(handler: Handler) -> list[web.Request]:
+        requests: list[web.Request] = []
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            requests.append(request)
+            return await handler(request)
+
+        application = web.Application()
+        application.router.add_get("/{path:.*}", answer)
+        server = TestServer(application)
+        await server.start_server()
+        servers.append(server)
+        settings = {
+            "base_url": str(server.make_url("/v2")),
+            "school_number": "1",
+            "max_response_mib": "1",
+            "retry_wait_seconds": "0.001",
+            "read_attempts": "2",
+        }
+        now = datetime(2026, 9, 12, tzinfo=UTC)
+        connection = SchoolConnection("school-1", settings, lambda: now, CREDENTIALS)
+        async with CONNECTOR.open(connection) as session:
+            await read_all(session, "students")
+        return requests
+
+    yield read
+    for server in servers:
+        await server.close()
+
+
+def answering(text: str | bytes, **headers: str) -> Handler:
+    body = text if isinstance(text, bytes) else text.encode()
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", Transient),
+        ("<html>Service unavailable</html>", Transient),
+        ("[" * 100_000, Transient),
+        ('{"success":true,"data":[{"studentId":NaN}]}', Transient),
+        ("null", SchemaChanged),
+        ("[]", SchemaChanged),
+        ('"success"', SchemaChanged),
+        ("{}", SchemaChanged),
+        ('{"success":"yes","data":[]}', SchemaChanged),
+        ('{"success":true,"data":{"studentId":1}}', SchemaChanged),
+        ('{"success":true,"data":"rows"}', SchemaChanged),
+        ('{"success":true,"data":[1,2]}', SchemaChanged),
+        ('{"success":true,"data":[{"studentId":1},null]}', SchemaChanged),
+        ('{"success":true,"data":[{"upn":"R201100018042"}]}', SchemaChanged),
+        ('{"success":true}', Transient),
+        ('{"success":false,"data":[{"studentId":1}]}', Transient),
+        ('{"success":null,"data":null}', Transient),
+    ],
+)
+async def test_g18_any_answer_gives_a_typed_error(
+    read_students_from: Read, text: str, error: type[ConnectorError]
+) -> None:
+    with pytest.raises(error) as caught:
+        await read_students_from(answering(text))
+    assert type(caught.value) is error
+    assert "R201100018042" not in str(caught.value)
+
+
+async def test_g18_a_decompression_bomb_is_cut_off(read_students_from: Read) -> None:
+    bomb = gzip.compress(b" " * (64 << 20))
+    with pytest.raises(Incomplete, match="1 MiB"):
+        await read_students_from(answering(bomb, **{"Content-Encoding": "gzip"}))
+
+
+async def test_g18_garbage_instead_of_compression(read_students_from: Read) -> None:
+    with pytest.raises(Transient):
+        await read_students_from(answering(b"not gzip", **{"Content-Encoding": "gzip"}))
+
+
+async def test_the_secret_follows_no_redirect(read_students_from: Read) -> None:
+    paths: list[str] = []
+
+    async def redirect(request: web.Request) -> web.StreamResponse:
+        paths.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    with pytest.raises(SchemaChanged, match="302"):
+        await read_students_from(redirect)
+    assert paths == ["/v2/StudentFlatView"]
+
+
+async def test_what_is_sent(read_students_from: Read) -> None:
+    requests = await read_students_from(answering('{"success":true,"data":[]}'))
+    assert [request.query["entityFilter"] for request in requests] == ["1=1{page:0}", "1=1{page:0}"]
+    request = requests[0]
+    assert request.query["schoolId"] == "1"
+    assert request.headers["ApplicationId"] == CREDENTIALS["application_id"]
+    assert request.headers["ApplicationSecret"] == CREDENTIALS["application_secret"]
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["User-Agent"].startswith("schoolgate-bromcom/")
