@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.simulator import Simulator, start_simulator
 
-SDS = Path(os.environ.get("SCHOOLGATE_TEST_SDS", Path(__file__).parents[4] / "shared/data/sds-uk-100"))
+SDS = Path(os.environ.get("SCHOOLGATE_SDS_DIR", Path(__file__).parents[4] / "shared/data/sds-uk-100"))
 SMALL = ("--pupils", "40", "--marks-until", "2026-09-19", "--school", "20001", "--school", "20002")
 
 
@@ -166,7 +166,7 @@ def test_a_wrong_command_line_is_told(arguments: tuple[str, ...], status: int) -
 
 
 @pytest.mark.sds
-@pytest.mark.skipif(not SDS.is_dir(), reason="the School Data Sync sample is not here")
+@pytest.mark.skipif(not SDS.is_dir(), reason=f"{SDS} is not there")
 def test_it_serves_the_schools_of_a_folder_of_csv_files() -> None:
     with (SDS / "Student.csv").open(encoding="utf-8-sig", newline="") as file:
         expected: dict[str, set[str]] = {}
