@@ -157,14 +157,14 @@ def follow(printer: Console, states: Iterable[Run], indent: int = 0) -> Run:
 
 
 def summary(run: Run) -> str:
-    """Return the outcome of a run in one line."""
+    """Return the outcome of a run in one line, without its id."""
     took = console.span(run.started_at, run.finished_at)
     moved = (
         f"seq {console.number(run.seq_before)} → {console.number(run.seq_after)}"
         if run.seq_after != run.seq_before
         else f"nothing written, seq stays {console.number(run.seq_after)}"
     )
-    return f"{run.run_id} {run_state(run)}" + (f" in {took}" if took else "") + f", {moved}"
+    return run_state(run) + (f" in {took}" if took else "") + f", {moved}"
 
 
 def complaints(run: Run) -> list[str]:

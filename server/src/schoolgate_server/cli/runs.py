@@ -40,7 +40,7 @@ def start(client: Client, school: str, datasets: list[str] | None = None) -> Run
 
 def _report(run: Run) -> None:
     printer = console.out()
-    printer.print(progress.summary(run))
+    printer.print(f"{run.run_id} {progress.summary(run)}")
     for line in progress.complaints(run):
         printer.print(line, style="yellow")
     if run.state != RunState.RUN_STATE_SUCCEEDED:

@@ -160,4 +160,4 @@ def test_plain_lines_about_a_long_read_come_now_and_then() -> None:
 def test_an_unchanged_run_says_that_it_wrote_nothing() -> None:
     run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED)
     run.seq_after = run.seq_before
-    assert progress.summary(run) == "run_1 succeeded in 1 min 15 s, nothing written, seq stays 3"
+    assert progress.summary(run) == "succeeded in 1 min 15 s, nothing written, seq stays 3"

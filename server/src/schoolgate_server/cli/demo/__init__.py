@@ -52,6 +52,7 @@ def demo(
                     invitation.show(narrator, running, school, renamed)
                     signal.pause()
     except KeyboardInterrupt:
+        console.err().print()
         console.remark("stopped; the demo's processes have ended")
         sys.exit(130 if not serve else 0)
     narrator.printer.print()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from schoolgate_server.cli.console import clean, seconds
@@ -27,7 +28,11 @@ class Narrator:
         """Begin a step."""
         self._number += 1
         self.printer.print()
-        self.printer.print(Text(f"{self._number}. {sentence}", style="bold"))
+        row = Table.grid()
+        row.add_column(width=INDENT)
+        row.add_column()
+        row.add_row(Text(f"{self._number}.", style="bold"), Text(sentence, style="bold"))
+        self.printer.print(row)
 
     def line(self, text: str, style: str = "") -> None:
         """Write one result of the present step."""

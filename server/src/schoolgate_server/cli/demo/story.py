@@ -91,7 +91,7 @@ def _school_id(school: SimulatedSchool) -> str:
 def _register(narrator: Narrator, stage: Stage, year: AcademicYearSpan | None) -> dict[int, str]:
     """Register the simulator's schools, and return their ids by their numbers at the MIS."""
     simulated = stage.simulator.schools()
-    who = "Schools are" if len(simulated) > 1 else "The school is"
+    who = "The schools are" if len(simulated) > 1 else "The school is"
     narrator.step(f"{who} registered through gRPC. Credentials are stored encrypted and never come out.")
     ids: dict[int, str] = {}
     for entry in simulated:
