@@ -349,7 +349,7 @@ def test_g18_no_row_makes_a_parser_fail_otherwise_than_by_its_verdict(parser: Pa
 
 @pytest.mark.slow
 def test_marks_are_parsed_fast() -> None:
-    """The aim is 250,000 rows a second on a core of its own; the bound here allows for a busy machine."""
+    """The aim is 250,000 rows a second of processor time; the bound allows for a slow machine."""
     text = json.dumps(
         [
             mark_row(studentId=pupil, calendarStartDate=f"2026-09-{day:02}T00:00:00", periodDisplayName=name)
@@ -361,9 +361,9 @@ def test_marks_are_parsed_fast() -> None:
     rows = json.loads(text)
     best = 0.0
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         for row in rows:
             parsers.parse_attendance_mark(row, NO_SETTINGS)
-        best = max(best, len(rows) / (time.perf_counter() - started))
+        best = max(best, len(rows) / (time.process_time() - started))
     print(f"{best:,.0f} rows/s")
-    assert best > 60_000
+    assert best > 100_000
