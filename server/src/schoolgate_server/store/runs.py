@@ -91,7 +91,7 @@ class Runs:
         return [_entry(document) for document in found]
 
     async def last_sealed(self, school_id: str, dataset: str) -> tuple[DatasetRun, list[Segment]] | None:
-        """Return how ``dataset`` was last read to a proven end (held or not), and the segments read then."""
+        """Return how ``dataset`` was last sealed with nothing held, and the segments read then."""
         found = await self._runs.find(
             {"school": school_id, "sealed": dataset}, sort=[("created_at", -1)], limit=1
         )

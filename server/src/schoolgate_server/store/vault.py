@@ -17,7 +17,7 @@ from bson.binary import Binary
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.encryption import AsyncClientEncryption
 from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyError, EncryptionError
-from pymongocrypt.errors import MongoCryptError
+from pymongocrypt.errors import MongoCryptError  # type: ignore[import-untyped]  # it has none
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.errors import ServiceError
@@ -158,10 +158,6 @@ class CredentialVault:
                 f"the server the one that it was made with; if that is lost, delete the key named "
                 f"{_key_name(school_id)!r} in {KEY_VAULT} and set the credentials again"
             ) from error
-        except (ConfigurationError, MongoCryptError) as error:
-            raise _unavailable(
-                f"the vault's master key ({self._kms.provider}) cannot be used: check the vault settings"
-            ) from error
 
     def _open(self) -> Any:  # noqa: ANN401 -- two drivers, two types
         providers = {self._kms.provider: dict(self._kms.options)}
@@ -172,9 +168,14 @@ class CredentialVault:
             from motor.motor_asyncio import AsyncIOMotorClientEncryption as driver  # noqa: N813 -- either
         elif isinstance(handle, AsyncMongoClient):
             driver = AsyncClientEncryption
-        if driver is not None:
+        if driver is None:
+            raise _unavailable("this MongoDB handle offers no client-side encryption; use PyMongo or Motor")
+        try:
             return driver(providers, namespace, handle, CODEC)
-        raise _unavailable("this MongoDB handle offers no client-side encryption; use PyMongo or Motor")
+        except (ConfigurationError, MongoCryptError, ValueError, TypeError) as error:
+            raise _unavailable(
+                f"the vault's master key ({self._kms.provider}) cannot be used: check the vault settings"
+            ) from error
 
 
 class NoVault:

@@ -1,0 +1,126 @@
+"""Raw pages, identities and holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1.sync_service_pb2 import Hold
+from schoolgate_sdk.keys import encode_key, source_key
+from schoolgate_server.store.errors import RawPageMissing
+from schoolgate_server.store.store import Store
+from tests.contract.store.conftest import OpenStore
+from tests.support.faults import ProcessDied, Step, dies_at
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 33 * MIB])
+async def test_a_page_of_any_size_comes_back(store: Store, size: int) -> None:
+    payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    await store.raw_pages.put("oak", "students", b"\x00\xff", payload)
+    assert await store.raw_pages.get("oak", "students", b"\x00\xff") == payload
+
+
+async def test_a_page_that_is_kept_costs_no_write(opened: OpenStore) -> None:
+    written: list[Step] = []
+
+    async def note(step: Step) -> None:
+        if step.is_write:
+            written.append(step)
+
+    store = opened(note)
+    await store.raw_pages.put("oak", "students", b"1", b"rows")
+    assert written
+    written.clear()
+    await store.raw_pages.put("oak", "students", b"1", b"rows")
+    assert written == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_g10_a_page_half_written_is_none_and_can_be_written_again(
+    opened: OpenStore, number: int, moment: str
+) -> None:
+    store = opened()
+    payload = b"r" * (17 * MIB)
+    with pytest.raises(ProcessDied):
+        await opened(dies_at(number, moment)).raw_pages.put("oak", "students", b"1", payload)
+    if (number, moment) != (3, "after"):
+        with pytest.raises(RawPageMissing):
+            await store.raw_pages.get("oak", "students", b"1")
+    await store.raw_pages.put("oak", "students", b"1", payload)
+    assert await store.raw_pages.get("oak", "students", b"1") == payload
+
+
+async def test_a_pruning_that_dies_leaves_no_half_page_for_a_whole_one(opened: OpenStore) -> None:
+    store = opened()
+    payload = b"r" * (17 * MIB)
+    await store.raw_pages.put("oak", "students", b"1", payload)
+    with pytest.raises(ProcessDied):
+        await opened(dies_at(1, "after")).raw_pages.prune("oak", "students", set())
+    with pytest.raises(RawPageMissing):
+        await store.raw_pages.get("oak", "students", b"1")
+    await store.raw_pages.put("oak", "students", b"1", payload)
+    assert await store.raw_pages.get("oak", "students", b"1") == payload
+
+
+async def test_pruning_keeps_what_it_is_told_to(store: Store) -> None:
+    for digest in (b"1", b"2", b"3"):
+        await store.raw_pages.put("oak", "students", digest, digest)
+    await store.raw_pages.put("oak", "staff", b"1", b"staff")
+    await store.raw_pages.put("elm", "students", b"1", b"elm")
+    await store.raw_pages.prune("oak", "students", {b"2", b"9"})
+    assert await store.raw_pages.get("oak", "students", b"2") == b"2"
+    assert await store.raw_pages.get("oak", "staff", b"1") == b"staff"
+    assert await store.raw_pages.get("elm", "students", b"1") == b"elm"
+    for digest in (b"1", b"3"):
+        with pytest.raises(RawPageMissing):
+            await store.raw_pages.get("oak", "students", digest)
+
+
+async def test_g05_identities_are_kept_by_kind_and_key(store: Store) -> None:
+    parts: list[tuple[int | str, ...]] = [(1,), ("1",), ("a", "bc"), ("ab", "c"), ("\x00:",)]
+    keys = [encode_key(source_key("mis/x", *key)) for key in parts]
+    aliases = [
+        (kind, key, f"{kind}-{number}", "run_1")
+        for kind in (kinds.KIND_STUDENT, kinds.KIND_STAFF)
+        for number, key in enumerate(keys)
+    ]
+    await store.identities.add("oak", aliases)
+    await store.identities.add("elm", aliases[:1])
+    await store.identities.add("oak", [])
+    expected = {(kind, key): record_id for kind, key, record_id, _ in aliases}
+    assert await store.identities.load("oak") == expected
+    await store.identities.add("oak", [(kinds.KIND_STUDENT, keys[0], "stu_survivor", "run_2")])
+    assert await store.identities.load("oak") == expected | {(kinds.KIND_STUDENT, keys[0]): "stu_survivor"}
+    assert len(await store.identities.load("elm")) == 1
+
+
+def hold(number: int, dataset: str = "students", digest: str | None = None) -> Hold:
+    made = Hold(
+        hold_id=f"hld_{number}",
+        school_id="oak",
+        dataset=dataset,
+        digest=digest or f"d{number}",
+        tombstones=number,
+    )
+    made.created_at.FromSeconds(1_800_000_000 + number)
+    return made
+
+
+async def test_a_new_hold_takes_the_place_of_the_old_one(store: Store) -> None:
+    await store.holds.replace("oak", "students", hold(1))
+    await store.holds.replace("oak", "staff", hold(2, "staff"))
+    await store.holds.replace("oak", "students", hold(3))
+    assert await store.holds.list("oak") == [hold(3), hold(2, "staff")]
+    await store.holds.replace("oak", "students", None)
+    await store.holds.replace("oak", "rooms", None)
+    assert await store.holds.list("oak") == [hold(2, "staff")]
+    assert await store.holds.list("elm") == []
+
+
+async def test_a_hold_over_the_same_changes_stays_the_same_hold(store: Store) -> None:
+    await store.holds.replace("oak", "students", hold(1))
+    await store.holds.replace("oak", "students", hold(5, digest="d1"))
+    assert await store.holds.list("oak") == [hold(1)]
