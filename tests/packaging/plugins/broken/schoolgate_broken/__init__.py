@@ -1,0 +1,1 @@
+"""Connectors that fail where a connector can fail before it has said anything."""
