@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
 
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
 from tests.support.engine import Engine, TickingClock, engine_over
+from tests.support.mongo import mongo_database, mongo_uri
 from tests.support.mongomock_handle import MockHandle
 
+__all__ = ["mongo_database", "mongo_uri"]
 
-@pytest.fixture(params=["mongomock"])
-async def store(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    opened = Store.open(MockHandle(), "schoolgate", TickingClock())
-    await opened.prepare()
 
-    class NoCredentials:
-        async def get(self, school_id: str) -> None:
-            return None
+class NoCredentials:
+    """The scripted MIS asks for none."""
 
+    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
+        raise AssertionError("no test of the engine sets credentials")
+
+    async def get(self, school_id: str) -> dict[str, str] | None:
+        return None
+
+    async def forget(self, school_id: str) -> None:
+        return None
+
+
+@pytest.fixture(params=["mongomock", pytest.param("mongod", marks=pytest.mark.mongod)])
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The URI of a real mongod, empty for the in-memory one, and the name of a database there."""
+    if request.param == "mongomock":
+        return "", "schoolgate"
+    return request.getfixturevalue("mongo_uri"), request.getfixturevalue("mongo_database")
+
+
+@pytest.fixture
+async def store(place: tuple[str, str]) -> AsyncGenerator[Store]:
+    uri, database = place
+    handle: Any = AsyncMongoClient[Any](uri, serverMonitoringMode="poll") if uri else MockHandle()
+    opened = Store.open(handle, database, TickingClock())
     opened.credentials = NoCredentials()
+    await opened.prepare()
     yield opened
     await opened.close()
 

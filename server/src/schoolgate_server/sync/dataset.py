@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
@@ -20,7 +21,7 @@ from schoolgate_server.store.errors import LeaseLost, RawPageMissing, StoreUnava
 from schoolgate_server.sync.absences import Absences
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.scope import fingerprint, scope_of
-from schoolgate_server.sync.segments import decode_rows, encode_rows, read_segments
+from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_rows, read_segments
 
 SHOWN_ROWS = 10_000
 """Rows between two states that watchers see."""
@@ -119,22 +120,32 @@ class DatasetSync:
         state.rows_read = state.pages_read = 0
         cursor = await self._replay(manifest, ingest)
         pages = context.session.read(self._scope, cursor)
-        contradiction: str | None = None
-        async for segment in read_segments(pages, context.options.segment_rows, context.options.page_timeout):
-            payload = encode_rows(segment.rows)
-            digest = rows_digest(payload)
-            if segment.rows and any(earlier.digest == digest for earlier in manifest):
-                contradiction = "the MIS sent the same rows twice as different pages"
-            await self._store.raw_pages.put(context.ingest.school_id, self._dataset.name, digest, payload)
-            await self._take(segment.rows, ingest)
-            manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
-            state.pages_read += segment.pages
-            await context.save()
-            if contradiction is not None:
-                raise Incomplete(contradiction)
-            if segment.end is not None:
-                return segment.end
+        segments = read_segments(pages, context.options.segment_rows, context.options.page_timeout)
+        async with aclosing(segments):
+            async for segment in segments:
+                await self._take_segment(segment, manifest, ingest)
+                if segment.end is not None:
+                    return segment.end
         return None
+
+    async def _take_segment(
+        self, segment: SegmentRows, manifest: list[Segment], ingest: DatasetIngest
+    ) -> None:
+        """Retain a segment, take it in, and note that the run has come this far.
+
+        Raises:
+            Incomplete: the same rows came before in this snapshot.
+        """
+        payload = encode_rows(segment.rows)
+        digest = rows_digest(payload)
+        repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in manifest)
+        await self._store.raw_pages.put(self._context.ingest.school_id, self._dataset.name, digest, payload)
+        await self._take(segment.rows, ingest)
+        manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
+        self._state.pages_read += segment.pages
+        await self._context.save()
+        if repeated:
+            raise Incomplete("the MIS sent the same rows twice as different pages")
 
     async def _replay(self, manifest: list[Segment], ingest: DatasetIngest) -> str:
         """Take retained segments of an interrupted run in again; return the cursor to go on from."""

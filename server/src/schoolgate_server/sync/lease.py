@@ -12,6 +12,7 @@ from loguru import logger
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
+from schoolgate_server.sync.cancelling import AGAIN_SECONDS, end_tasks
 
 
 class LeaseHolder:
@@ -51,9 +52,9 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
             except LeaseLost:
                 lost = True
                 logger.warning("lease of school {} lost", lease.school_id)
-                if block is not None:
+                while block is not None:  # until it has ended, for a driver may lose a cancellation
                     block.cancel()
-                return
+                    await asyncio.sleep(AGAIN_SECONDS)
 
     renewing = asyncio.create_task(renew(), name=f"renew lease {lease.school_id}")
     try:
@@ -64,7 +65,6 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
             raise LeaseLost(f"lease of school {lease.school_id} lost") from None
         raise
     finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
+        await end_tasks(renewing)
         if not lost:
             await asyncio.shield(store.leases.release(holder()))

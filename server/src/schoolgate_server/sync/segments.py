@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 import orjson
 
 from schoolgate_sdk import EndOfSnapshot, Page, Row, Transient
+from schoolgate_server.sync.cancelling import end_tasks
 
 
 class SegmentRows(NamedTuple):
@@ -24,7 +25,7 @@ class SegmentRows(NamedTuple):
 
 async def read_segments(
     pages: AsyncIterator[Page], rows_per_segment: int, page_timeout: timedelta
-) -> AsyncIterator[SegmentRows]:
+) -> AsyncGenerator[SegmentRows]:
     """Yield segments of at least ``rows_per_segment`` rows; the next page is fetched meanwhile.
 
     Raises:
@@ -32,10 +33,10 @@ async def read_segments(
     """
     rows: list[Row] = []
     count = 0
-    upcoming = asyncio.ensure_future(_next(pages, page_timeout))
+    upcoming = asyncio.create_task(_next(pages, page_timeout))
     try:
         while (page := await upcoming) is not None:
-            upcoming = asyncio.ensure_future(_next(pages, page_timeout))
+            upcoming = asyncio.create_task(_next(pages, page_timeout))
             rows += page.rows
             count += 1
             if page.end is not None or len(rows) >= rows_per_segment:
@@ -46,8 +47,9 @@ async def read_segments(
         if rows:
             yield SegmentRows(rows, "", count, None)
     finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
+        await end_tasks(upcoming)
+        if isinstance(pages, AsyncGenerator):
+            await pages.aclose()
 
 
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:

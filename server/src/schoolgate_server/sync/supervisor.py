@@ -20,6 +20,7 @@ from schoolgate_server.model.failures import from_connector, from_defect, place_
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
+from schoolgate_server.sync.cancelling import end_tasks
 from schoolgate_server.sync.check import check_grants
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled
@@ -80,9 +81,7 @@ class Supervisor:
         tasks = [active.task for active in self._active.values() if active.task is not None]
         if self._sweeping is not None:
             tasks.append(self._sweeping)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
     async def start_sync(
         self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str

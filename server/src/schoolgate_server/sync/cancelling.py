@@ -1,0 +1,25 @@
+"""Ends tasks for certain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+AGAIN_SECONDS = 0.5
+"""Between two cancellations of a task that goes on; long enough for what it must still do to end well."""
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel ``tasks`` until each has ended, and swallow what they end with.
+
+    Once is not enough: before Python 3.12 ``asyncio.wait_for``, which the MongoDB driver sends with, loses a
+    cancellation that arrives just as its future completes (python/cpython#86296), and the task goes on.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as lost
