@@ -1,4 +1,4 @@
-"""grpcurl and `buf curl` drive the service with nothing installed but themselves: reflection shows the API."""
+"""grpcurl and `buf curl` drive the service with nothing but themselves: reflection shows them the API."""
 
 from __future__ import annotations
 

@@ -148,6 +148,9 @@ class MemoryVault:
     async def get(self, school_id: str) -> dict[str, str] | None:
         return self._kept.get(school_id)
 
+    async def forget(self, school_id: str) -> None:
+        self._kept.pop(school_id, None)
+
 
 @dataclass
 class Served:

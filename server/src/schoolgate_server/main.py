@@ -182,11 +182,21 @@ async def _store(settings: Settings, redactor: Redactor, stack: AsyncExitStack) 
     client = _client(uri, settings, redactor)
     store = Store.open(client, settings.mongo.database, system_clock)
     stack.push_async_callback(store.close)
+    await _answering(store, settings.mongo.server_selection_s)
     await store.prepare()
     vault = CredentialVault(client, settings.mongo.database, store.schools, kms, system_clock)
     stack.push_async_callback(vault.close)
     store.credentials = _RememberingVault(vault, redactor.remember)
     return store
+
+
+async def _answering(store: Store, seconds: float) -> None:
+    """Return if MongoDB answers; a start should not wait as long as a running service may."""
+    try:
+        async with asyncio.timeout(seconds):
+            await store.ping()
+    except TimeoutError:
+        raise StoreUnavailable(f"MongoDB cannot be reached within {seconds:g} s (mongo.uri)") from None
 
 
 def _client(uri: str, settings: Settings, redactor: Redactor) -> AsyncMongoClient[Document]:

@@ -30,7 +30,7 @@ SCHOOL = "oak"
 async def store() -> AsyncGenerator[Store]:
     opened = Store.open(MockHandle(), "schoolgate", TickingClock())
     await opened.prepare()
-    opened.credentials = MemoryVault(opened)  # type: ignore[attr-defined]
+    opened.credentials = MemoryVault(opened)
     yield opened
     await opened.close()
 

@@ -10,7 +10,6 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from loguru import logger
 
 from schoolgate_server.rpc.ports import Store
-from schoolgate_server.store.errors import StoreError
 
 OVERALL = ""
 """The service name under which the state of the server as a whole is asked for."""
@@ -71,10 +70,12 @@ class HealthMonitor:
             async with asyncio.timeout(self._patience_s):
                 await self._store.ping()
             healthy = True
-        except (StoreError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer; and this must go on asking
             healthy = False
             if self._healthy is not False:
-                logger.warning("store does not answer, no longer serving: {}", type(error).__name__)
+                logger.opt(exception=True).warning(
+                    "store does not answer, not serving: {}", type(error).__name__
+                )
         if healthy and self._healthy is False:
             logger.info("store answers again, serving")
         if healthy is not self._healthy:
