@@ -40,7 +40,7 @@ def measure_streams(stage: Stage, school: str, runs: int) -> results.Figure:
             reference.append(len(wires) / (time.perf_counter() - began))
             assert streamed == found == len(wires)
     return results.ratio(
-        "query_vs_cursor", ours, reference, sides="records/s: QueryRecords, PyMongo cursor", goal=1.0
+        "query_vs_cursor", ours, reference, sides="records/s: QueryRecords, cursor", goal=1.0
     )
 
 

@@ -15,4 +15,4 @@ class Sizes:
 
 
 FULL = Sizes(pupils=1500, runs=5, points=5_000)
-QUICK = Sizes(pupils=200, runs=5, points=1_000)
+QUICK = Sizes(pupils=150, runs=5, points=1_000)

@@ -45,6 +45,11 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def amount(value: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless there is exactly one: "1,500 records"."""
+    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
+
+
 def moment(stamp: Timestamp) -> str:
     """Return ``stamp`` in the local time of whoever runs the command, to the second; empty where unset."""
     if not stamp.seconds:
@@ -68,14 +73,29 @@ def seconds(duration: timedelta | float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def table(*columns: str, right: Collection[str] = ()) -> Table:
-    """Return an empty table; the columns named in ``right`` hold numbers and are right-justified."""
+def table(
+    *columns: str, right: Collection[str] = (), whole: Collection[str] = (), narrow: bool = False
+) -> Table:
+    """Return an empty table.
+
+    The columns in ``right`` hold numbers and are right-justified. They, those in ``whole`` and the first one
+    are never broken into lines. ``narrow`` leaves one blank between columns instead of two.
+    """
     made = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold"
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0 if narrow else 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
     )
-    for column in columns:
+    for index, column in enumerate(columns):
         numeric = column in right
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=numeric or column in whole or index == 0,
+            overflow="fold",
+        )
     return made
 
 

@@ -45,7 +45,7 @@ def decisions(
         console.remark("no decisions: every row was taken over as it came")
         return
     shown = found[:limit] if limit else found
-    made = console.table("first seen", "dataset", "reason", "key", "what")
+    made = console.table("first seen", "dataset", "reason", "key", "what", whole=("dataset", "reason"))
     for decision in shown:
         reason = DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
         key = questions.key_text(decision.source_key) if decision.HasField("source_key") else ""

@@ -99,7 +99,10 @@ def _unreached(code: grpc.StatusCode, server: str, text: str) -> CallFailed:
         step = "the server speaks TLS with another certificate authority, or none: see --ca"
         return CallFailed("UNAVAILABLE", f"no TLS connection to {server}", step)
     if code is grpc.StatusCode.UNAVAILABLE:
-        step = "start one with `schoolgate serve`, or name another with --server or SCHOOLGATE_SERVER"
+        step = (
+            "start one with `schoolgate serve`, name another with --server or SCHOOLGATE_SERVER, "
+            "or give --ca if it speaks TLS"
+        )
         return CallFailed("UNAVAILABLE", f"no schoolgate server answers at {server}", step)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallFailed(
@@ -133,9 +136,13 @@ def show(failure: CallFailed | CommandFailed) -> None:
     """Write a failed call or command to standard error."""
     printer = console.err()
     head = Text("error: ", style="bold red")
+    message = failure.message
     if isinstance(failure, CallFailed):
-        head.append(f"{failure.reason}: ", style="bold")
-    head.append(console.clean(failure.message), style="not bold default")
+        # The server's sentence usually is the violations in a row, which stand below one by one.
+        repeated = failure.violations and all(field in message for field, _ in failure.violations)
+        message = "" if repeated else message
+        head.append(f"{failure.reason}: " if message else failure.reason, style="bold")
+    head.append(console.clean(message), style="not bold default")
     printer.print(head)
     if isinstance(failure, CallFailed):
         for name, description in failure.violations:
@@ -146,13 +153,14 @@ def show(failure: CallFailed | CommandFailed) -> None:
         )
 
 
-def describe(failure: Failure) -> str:
-    """Return a run's or a connection's failure in one line: type, sentence, what to do, for whom."""
+def describe(failure: Failure) -> list[str]:
+    """Return a run's or a connection's failure in lines: type and sentence, then what to do and who can."""
     kind = FailureType.Name(failure.type).removeprefix("FAILURE_TYPE_")
-    parts = [f"{kind}: {failure.message}"]
+    lines = [f"{kind}: {failure.message}"]
     if failure.remediation:
-        parts.append(f"next: {failure.remediation}")
-    if failure.audience not in (Audience.AUDIENCE_UNSPECIFIED, Audience.AUDIENCE_NOBODY):
-        who = Audience.Name(failure.audience).removeprefix("AUDIENCE_").lower().replace("_", " ")
-        parts.append(f"({who})")
-    return console.clean(" ".join(parts))
+        who = ""
+        if failure.audience not in (Audience.AUDIENCE_UNSPECIFIED, Audience.AUDIENCE_NOBODY):
+            name = Audience.Name(failure.audience).removeprefix("AUDIENCE_").lower().replace("_", " ")
+            who = f" ({name})"
+        lines.append(f"  next: {failure.remediation}{who}")
+    return [console.clean(line) for line in lines]

@@ -168,16 +168,24 @@ def summary(run: Run) -> str:
 
 
 def complaints(run: Run) -> list[str]:
-    """Return what did not go well in a run, a line each."""
-    found = [describe(run.failure)] if run.HasField("failure") else []
+    """Return what did not go well in a run, line by line; what befell several datasets alike stands once."""
+    failed: dict[tuple[str, ...], list[str]] = {}
+    if run.HasField("failure"):
+        failed[tuple(describe(run.failure))] = []
     for dataset in run.datasets:
         if dataset.HasField("failure"):
-            found.append(f"{dataset.dataset}: {describe(dataset.failure)}")
+            failed.setdefault(tuple(describe(dataset.failure)), []).append(dataset.dataset)
+    found: list[str] = []
+    for (first, *rest), names in failed.items():
+        found += [f"{', '.join(names)}: {first}" if names else first, *rest]
+    for dataset in run.datasets:
         if dataset.held:
-            found.append(f"{dataset.dataset}: {console.number(dataset.held)} tombstones held for an operator")
+            held = console.amount(dataset.held, "tombstone")
+            found.append(f"{dataset.dataset}: {held} held for an operator")
         if dataset.rejected_rows:
-            rejected = console.number(dataset.rejected_rows)
+            rejected = console.amount(dataset.rejected_rows, "row")
             found.append(
-                f"{dataset.dataset}: {rejected} rows not taken over; `schoolgate decisions` says why"
+                f"{dataset.dataset}: {rejected} not taken over; "
+                f"`schoolgate decisions {run.school_id}` says why"
             )
     return found

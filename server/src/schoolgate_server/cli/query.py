@@ -89,7 +89,8 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         listing, hidden = records.listing(found, info, records.columns(info, wanted), printer.width)
         printer.print(listing)
         if hidden:
-            console.remark(f"{hidden} more columns do not fit: --fields chooses, --json has everything")
+            more = "1 more column does not fit" if hidden == 1 else f"{hidden} more columns do not fit"
+            console.remark(f"{more}: --fields chooses, --json has everything")
     _summary(client, request, len(found), seq)
 
 
@@ -97,11 +98,10 @@ def _summary(client: Client, request: QueryRecordsRequest, shown: int, seq: int)
     total = shown
     if request.max_records and shown == request.max_records:
         total = client.call(client.query.CountRecords, _count_request(request, seq)).count
-    word = "record" if total == 1 else "records"
     if total == shown:
-        console.remark(f"{console.number(total)} {word} as of seq {console.number(seq)}")
+        console.remark(f"{console.amount(total, 'record')} as of seq {console.number(seq)}")
     else:
-        part = f"{console.number(shown)} of {console.number(total)} {word}"
+        part = f"{console.number(shown)} of {console.amount(total, 'record')}"
         console.remark(f"{part} as of seq {console.number(seq)}; --limit 0 shows all")
 
 

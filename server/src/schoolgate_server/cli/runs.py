@@ -129,11 +129,10 @@ def runs(
     if not answer.runs:
         console.remark(f"no runs yet; `schoolgate sync {school}` starts one")
         return
-    numbers = ("rows", "new", "changed", "left")
-    made = console.table("run", "accepted", "state", *numbers, right=numbers)
+    numbers = ("new", "changed", "left")
+    made = console.table("run", "accepted", "state", *numbers, right=numbers, narrow=True)
     for found in answer.runs:
         sums = (
-            sum(d.rows_read for d in found.datasets),
             sum(d.created + d.revived for d in found.datasets),
             sum(d.updated for d in found.datasets),
             sum(d.tombstoned for d in found.datasets),

@@ -167,7 +167,8 @@ def check(client: Client, school: SchoolId) -> None:
     printer = console.out()
     printer.print("the MIS was reached and took the credentials" if answer.ok else "the MIS cannot be used")
     if answer.HasField("failure"):
-        printer.print(describe(answer.failure), style="yellow")
+        for line in describe(answer.failure):
+            printer.print(line, style="yellow")
     denied = False
     if answer.grants:
         made = console.table("entity", "state", "needed for")

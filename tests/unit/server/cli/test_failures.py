@@ -34,6 +34,16 @@ def test_reason_message_violations_and_next_step_are_shown(ask: Run, fake: FakeS
     ]
 
 
+def test_a_message_that_only_repeats_the_violations_is_left_out(ask: Run, fake: FakeServer) -> None:
+    def answer(_: object) -> ListSchoolsResponse:
+        known = refusal(grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID", "page_size: must be less")
+        raise Refusal(known.code, known.message, *known.details, violations(page_size="must be less"))
+
+    fake.on("SchoolService/ListSchools", answer)
+    first, second, _ = ask("school", "list").err.splitlines()
+    assert (first, second) == ("error: REQUEST_INVALID", "  page_size: must be less")
+
+
 def test_metadata_that_is_missing_leaves_a_placeholder(ask: Run, fake: FakeServer) -> None:
     def answer(_: object) -> ListSchoolsResponse:
         raise refusal(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING", "no")

@@ -85,9 +85,19 @@ def test_a_run_that_did_not_succeed_says_why_and_ends_with_1(ask: conftest.Run, 
     outcome = ask("sync", "oak")
     assert outcome.status == 1
     assert outcome.out.splitlines()[-2:] == [
-        "students: 3 rows not taken over; `schoolgate decisions` says why",
-        "attendance_marks: PERMISSION: BasicAttendance is not granted next: grant it (school)",
+        "  next: grant it (school)",
+        "students: 3 rows not taken over; `schoolgate decisions oak` says why",
     ]
+
+
+def test_what_befell_all_datasets_alike_is_told_once() -> None:
+    run = run_of(RUN_STATE_PARTIAL, DATASET_STATE_FAILED, DATASET_STATE_FAILED)
+    for dataset in run.datasets:
+        dataset.failure.CopyFrom(Failure(type=FAILURE_TYPE_PERMISSION, message="nothing is granted"))
+    assert progress.complaints(run) == ["students, attendance_marks: PERMISSION: nothing is granted"]
+    run.failure.CopyFrom(run.datasets[0].failure)
+    run.datasets[1].ClearField("failure")
+    assert progress.complaints(run) == ["students: PERMISSION: nothing is granted"]
 
 
 def test_detach_writes_the_id_alone(ask: conftest.Run, fake: FakeServer) -> None:
@@ -101,7 +111,7 @@ def test_runs_and_run(ask: conftest.Run, fake: FakeServer) -> None:
     fake.on("SyncService/GetRun", GetRunResponse(run=run))
     fake.on("SyncService/CancelRun", CancelRunResponse(run=run))
     (row,) = ask("runs", "oak").out.splitlines()[2:]
-    assert row.split() == ["run_1", "succeeded", "211,500", "1,498", "0", "0"]
+    assert row.split() == ["run_1", "succeeded", "1,498", "0", "0"]
     shown = ask("run", "oak", "run_1", "--cancel")
     assert "3 → 1,200" in shown.out
     assert "1 min 15 s" in shown.out

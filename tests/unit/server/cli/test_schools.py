@@ -156,11 +156,16 @@ def test_check_says_what_is_denied_and_ends_with_1(ask: Run, fake: FakeServer) -
     outcome = ask("school", "check", "oak")
     assert outcome.status == 1
     assert ["Collections", "denied", "groups"] in [line.split() for line in outcome.out.splitlines()]
-    failure = Failure(type=FAILURE_TYPE_AUTH_INVALID, message="not accepted", audience=AUDIENCE_OPERATOR)
+    failure = Failure(
+        type=FAILURE_TYPE_AUTH_INVALID,
+        message="not accepted",
+        remediation="set others",
+        audience=AUDIENCE_OPERATOR,
+    )
     fake.on("SchoolService/CheckConnection", CheckConnectionResponse(failure=failure))
     outcome = ask("school", "check", "oak")
     assert outcome.status == 1
-    assert "AUTH_INVALID: not accepted (operator)" in outcome.out
+    assert "AUTH_INVALID: not accepted\n  next: set others (operator)\n" in outcome.out
 
 
 def test_connectors(ask: Run) -> None:
