@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure
 
 from schoolgate_server.store.errors import EmbeddedError
 from schoolgate_server.store.handles import Document
@@ -16,6 +16,7 @@ REPLICA_SET = "schoolgate"
 
 _AUTHENTICATION_FAILED = 18
 _ALREADY_INITIALIZED = 23
+_NOT_YET_INITIALIZED = 94
 _POLL = 0.05
 
 
@@ -27,6 +28,7 @@ class Setup:
     """Steps that may be taken again after a crash between any two of them."""
 
     def __init__(self, port: int, user: str, password: str, exited: Callable[[], bool]) -> None:
+        self._port = port
         self._host = f"127.0.0.1:{port}"
         self._user = user
         self._password = password
@@ -39,8 +41,7 @@ class Setup:
             ServerExited: the process has ended.
             EmbeddedError: the data belong to another password.
         """
-        async with self._connected() as client:
-            await self._reachable(client)
+        await self._listening()
         if not await self._can_log_in():
             await self._first_start()
         async with self._connected(self._user, self._password) as client:
@@ -66,13 +67,19 @@ class Setup:
         finally:
             await client.close()
 
-    async def _reachable(self, client: AsyncMongoClient[Document]) -> None:
+    async def _listening(self) -> None:
+        """Wait until somebody listens.
+
+        Not by a MongoDB client: PyMongo leaves a socket open when it is closed while it tries to connect.
+        """
         while True:
             try:
-                await client.admin.command("ping")
-            except ConnectionFailure:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
                 await self._pause()
             else:
+                writer.close()
+                await writer.wait_closed()
                 return
 
     async def _can_log_in(self) -> bool:
@@ -104,21 +111,29 @@ class Setup:
 
     async def _right_address(self, client: AsyncMongoClient[Document]) -> None:
         """Tell the set its member's address where the port is another one than at the last start."""
-        config: Document = (await client.admin.command("replSetGetConfig"))["config"]
-        if config["members"][0]["host"] != self._host:
-            config["members"][0]["host"] = self._host
-            config["version"] += 1
-            # Forced, because a member that does not find itself in its set has no primary to agree.
-            await client.admin.command("replSetReconfig", config, force=True)
+        while True:
+            try:
+                config: Document = (await client.admin.command("replSetGetConfig"))["config"]
+                if config["members"][0]["host"] == self._host:
+                    return
+                config["members"][0]["host"] = self._host
+                config["version"] += 1
+                # Forced, because a member that does not find itself in its set has no primary to agree.
+                await client.admin.command("replSetReconfig", config, force=True)
+            except OperationFailure as error:
+                if error.code != _NOT_YET_INITIALIZED:
+                    raise
+            except ConnectionFailure:
+                pass  # a member that changes its state closes its connections
+            await self._pause()
 
     async def _writable(self, client: AsyncMongoClient[Document]) -> None:
         while True:
             try:
                 if (await client.admin.command("hello")).get("isWritablePrimary"):
                     return
-            except PyMongoError as error:
-                if not isinstance(error, ConnectionFailure):
-                    raise
+            except ConnectionFailure:
+                pass  # a member that changes its state closes its connections
             await self._pause()
 
     async def _pause(self) -> None:
