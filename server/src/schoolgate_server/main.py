@@ -27,6 +27,7 @@ from schoolgate_server.store.errors import EmbeddedError, StoreMisconfigured, St
 from schoolgate_server.store.handles import Document
 from schoolgate_server.store.store import Store
 from schoolgate_server.store.vault import CredentialVault, Kms
+from schoolgate_server.sync.cancelling import end_tasks
 from schoolgate_server.sync.connectors import load_connectors
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
@@ -121,13 +122,8 @@ async def _callers(settings: Settings, stack: AsyncExitStack) -> Callers:
         return AnyoneLocal()
     callers = CallersFile(path)
     following = asyncio.create_task(callers.follow(), name="follow callers file")
-    stack.push_async_callback(_ended, following)
+    stack.push_async_callback(end_tasks, following)
     return callers
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 def _listen(settings: ListenSettings) -> Listen:

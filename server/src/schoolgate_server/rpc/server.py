@@ -31,6 +31,7 @@ from schoolgate_server.rpc.roles import METHOD_ROLES
 from schoolgate_server.rpc.schools import Schools
 from schoolgate_server.rpc.sync import Sync
 from schoolgate_server.rpc.writeback import Writeback
+from schoolgate_server.sync.cancelling import end_tasks
 
 PACKAGE = "schoolgate.v1"
 
@@ -156,8 +157,7 @@ class RpcServer:
         await self.close_to_new_calls()
         await self._server.stop(self._listen.drain_s)
         if self._monitor is not None:
-            self._monitor.cancel()
-            await asyncio.wait([self._monitor])
+            await end_tasks(self._monitor)
 
 
 def _served_paths(service: str, servicer: object, base: type) -> set[str]:
