@@ -168,25 +168,14 @@ def _served_paths(service: str, servicer: object, base: type) -> set[str]:
     }
 
 
-def build_server(
+def _servicers(
     store: Store,
     supervisor: Supervisor,
-    *,
-    callers: Callers,
-    listen: Listen,
-    new_id: Callable[[], str],
+    closing: asyncio.Event,
     remember_secrets: Callable[[Iterable[str]], None],
-) -> RpcServer:
-    """Put the server together.
-
-    ``new_id`` makes correlation ids; ``remember_secrets`` is told every secret that a caller sends.
-
-    Raises:
-        ListenRefused: the server would be reachable from elsewhere without TLS and callers.
-    """
-    check_exposure(listen, callers)
-    closing = asyncio.Event()
-    servicers: dict[str, tuple[Any, type, Callable[[Any, Any], None]]] = {
+) -> dict[str, tuple[Any, type, Callable[[Any, Any], None]]]:
+    """Return, by service: its servicer, the generated base with all of its methods, and what adds it."""
+    return {
         "SchoolService": (
             Schools(store, supervisor, remember_secrets),
             school_service_pb2_grpc.SchoolServiceServicer,
@@ -213,6 +202,27 @@ def build_server(
             diagnostics_service_pb2_grpc.add_DiagnosticsServiceServicer_to_server,
         ),
     }
+
+
+def build_server(
+    store: Store,
+    supervisor: Supervisor,
+    *,
+    callers: Callers,
+    listen: Listen,
+    new_id: Callable[[], str],
+    remember_secrets: Callable[[Iterable[str]], None],
+) -> RpcServer:
+    """Put the server together.
+
+    ``new_id`` makes correlation ids; ``remember_secrets`` is told every secret that a caller sends.
+
+    Raises:
+        ListenRefused: the server would be reachable from elsewhere without TLS and callers.
+    """
+    check_exposure(listen, callers)
+    closing = asyncio.Event()
+    servicers = _servicers(store, supervisor, closing, remember_secrets)
     served = {
         f"{PACKAGE}.{name}": _served_paths(f"{PACKAGE}.{name}", servicer, base)
         for name, (servicer, base, _) in servicers.items()
