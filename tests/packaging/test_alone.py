@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.packaging.installing import Workshop
+
+pytestmark = pytest.mark.slow
 
 _ALL_MESSAGES = """
 import importlib, importlib.util, pkgutil

@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 
 from tests.packaging.installing import ROOT, Workshop, import_root, members, read_toml
 
+pytestmark = pytest.mark.slow  # the first of them waits for the build
+
 MEMBERS = members()
 
 each_distribution = pytest.mark.parametrize("distribution", MEMBERS)
