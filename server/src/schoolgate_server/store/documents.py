@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1.record_pb2 import Record, TombstoneReason
 from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
@@ -29,7 +31,6 @@ _LARGEST = 7 * 1024 * 1024
 
 _REASONS = {value: name.removeprefix("TOMBSTONE_REASON_") for name, value in TombstoneReason.items()}
 _REASON_VALUES = {name: TombstoneReason.Value(f"TOMBSTONE_REASON_{name}") for name in _REASONS.values()}
-_BODY_FIELD = {name: (info.kind, info.kind + 20) for name, info in KINDS_BY_NAME.items()}
 
 Reader = Callable[[Any], object]
 
@@ -117,19 +118,20 @@ def restored(history: Document) -> Document:
 
 def record_of(document: Document, school_id: str) -> Record:
     """Return the ``Record`` of a document of ``records`` or ``history``."""
-    kind, number = _BODY_FIELD[document["kind"]]
-    wire: bytes = document["wire"]
-    # Appending the stored message under its field number makes one parse of two, and copies nothing.
-    record = Record.FromString(_tag(number) + _varint(len(wire)) + wire)
-    record.id = document.get("id") or document["_id"]
-    record.kind = kind
-    record.school_id = school_id
-    record.version = document["version"]
-    record.seq = document["seq"]
-    record.run_id = document["run"]
-    record.committed_at.FromDatetime(document["at"])
-    for encoded in document["keys"]:
-        _add_key(record, encoded)
+    name = document["kind"]
+    record = Record(
+        id=document.get("id") or document["_id"],
+        kind=KINDS_BY_NAME[name].kind,
+        school_id=school_id,
+        source_keys=[_source_key(encoded) for encoded in document["keys"]],
+        version=document["version"],
+        seq=document["seq"],
+        committed_at=_timestamp(document["at"]),
+        run_id=document["run"],
+    )
+    body: Message = getattr(record, name)
+    body.SetInParent()  # a message without any field is a body too
+    body.MergeFromString(document["wire"])
     tombstone = document.get("tombstone")
     if tombstone is not None:
         record.tombstone.reason = _REASON_VALUES[tombstone["reason"]]
@@ -139,24 +141,18 @@ def record_of(document: Document, school_id: str) -> Record:
     return record
 
 
-def _add_key(record: Record, encoded: str) -> None:
+@lru_cache(maxsize=4096)
+def _timestamp(time: datetime) -> dict[str, int]:
+    # All records of a commit share one.
+    made = Timestamp()
+    made.FromDatetime(time)
+    return {"seconds": made.seconds, "nanos": made.nanos}
+
+
+def _source_key(encoded: str) -> dict[str, Any]:
+    """Return what ``Record`` makes a ``SourceKey`` of; by half faster than making one first."""
     namespace, *parts = orjson.loads(encoded)
-    key = record.source_keys.add(namespace=namespace)
-    for part in parts:
-        if isinstance(part, str):
-            key.parts.add(text=part)
-        else:
-            key.parts.add(integer=part)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _tag(number: int) -> bytes:
-    return _varint(number << 3 | 2)  # wire type 2: length-delimited
+    return {
+        "namespace": namespace,
+        "parts": [{"text": part} if isinstance(part, str) else {"integer": part} for part in parts],
+    }
