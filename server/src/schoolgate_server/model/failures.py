@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
 from schoolgate.v1 import failure_pb2 as f
 from schoolgate_sdk import ConnectorError, RateLimited
+
+LONGEST_MESSAGE = 500
+"""Characters of a connector's message that are kept: enough for a sentence, too few for a response."""
 
 
 class Advice(NamedTuple):
@@ -77,9 +81,17 @@ def failure(
     )
 
 
-def from_connector(error: ConnectorError, connector: str) -> f.Failure:
-    """Return the failure for an error that a connector raised on purpose."""
-    result = failure(error.failure_type, error.message, entity=error.entity, connector=connector)
+def from_connector(error: ConnectorError, connector: str, secrets: Iterable[str] = ()) -> f.Failure:
+    """Return the failure for an error that a connector raised on purpose.
+
+    Its text should hold no secret; ``secrets`` are taken out of it all the same (G16).
+    """
+    message = error.message
+    for secret in secrets:
+        if secret:
+            message = message.replace(secret, "[secret]")
+    message = message[:LONGEST_MESSAGE]
+    result = failure(error.failure_type, message, entity=error.entity, connector=connector)
     if isinstance(error, RateLimited) and error.until is not None:
         result.retry_at.FromDatetime(error.until)
     return result

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
 
+from schoolgate.v1.failure_pb2 import Failure
 from schoolgate.v1.school_service_pb2 import School
-from schoolgate_sdk import Connector, Session
+from schoolgate_sdk import Connector, ConnectorError, SchoolConnection, Session
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.pipeline import IngestContext
 from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.failures import from_connector
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.sync.options import SyncOptions
 
@@ -30,7 +32,7 @@ class RunContext:
     school: School
     connector: Connector
     session: Session
-    settings: dict[str, str]
+    connection: SchoolConnection
     entry: RunEntry
     ingest: IngestContext
     identities: Identities
@@ -38,6 +40,10 @@ class RunContext:
     options: SyncOptions
     show: Callable[[], Awaitable[None]]
     save: Callable[[], Awaitable[None]]
+
+    def failure(self, error: ConnectorError) -> Failure:
+        """Return the failure for an error of the run's connector."""
+        return from_connector(error, self.connector.name, self.connection.credentials.values())
 
     @property
     def today(self) -> date:

@@ -12,7 +12,7 @@ from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, In
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest
 from schoolgate_server.ingest.projection import Projector
-from schoolgate_server.model.failures import failure, from_connector, from_defect
+from schoolgate_server.model.failures import failure, from_defect
 from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.reconcile.absence import incompleteness
@@ -57,9 +57,9 @@ class DatasetSync:
             self._end(pb.DATASET_STATE_SKIPPED, None)
             return
         except Incomplete as error:
-            self._end(pb.DATASET_STATE_INCOMPLETE, from_connector(error, self._context.connector.name))
+            self._end(pb.DATASET_STATE_INCOMPLETE, self._context.failure(error))
         except ConnectorError as error:
-            self._end(pb.DATASET_STATE_FAILED, from_connector(error, self._context.connector.name))
+            self._end(pb.DATASET_STATE_FAILED, self._context.failure(error))
         except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; the run goes on
             self._end(pb.DATASET_STATE_FAILED, from_defect(error, self._context.connector.name))
         await self._context.save()
@@ -68,7 +68,7 @@ class DatasetSync:
         context = self._context
         diff = SnapshotDiff(await self._stored_records())
         projector = Projector(
-            self._dataset, self._scope, context.settings, context.shaper, context.identities
+            self._dataset, self._scope, context.connection.settings, context.shaper, context.identities
         )
         school_id = context.ingest.school_id
         known = await self._store.decisions.known(school_id, self._dataset.name)

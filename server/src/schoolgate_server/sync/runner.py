@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -72,8 +73,6 @@ class Runner:
             raise
         except RunCancelled:
             logger.info("run cancelled on request")
-        except ConnectorError as error:
-            run.failure.CopyFrom(from_connector(error, run.connector))
         except ServiceError as error:
             run.failure.CopyFrom(failure(failures.FAILURE_TYPE_UNSUPPORTED, error.message))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must end in a state that says so
@@ -99,19 +98,24 @@ class Runner:
         school = await self.store.schools.get(run.school_id)
         connector = self.connectors.get(school.connector)
         connection = await self.connection(school, connector)
-        async with connector.open(connection) as session:
+        async with AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(connector.open(connection))
+            except ConnectorError as error:
+                secrets = connection.credentials.values()
+                run.failure.CopyFrom(from_connector(error, connector.name, secrets))
+                return
+            except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything
+                run.failure.CopyFrom(from_defect(error, connector.name))
+                return
             context = RunContext(
                 school=school,
                 connector=connector,
                 session=session,
-                settings=dict(connection.settings),
+                connection=connection,
                 entry=entry,
                 ingest=await self._ingest_context(run, lease),
-                identities=Identities(
-                    Minter(run.school_id),
-                    connector.datasets,
-                    await self.store.identities.load(run.school_id),
-                ),
+                identities=await self._identities(run, connector),
                 shaper=Shaper(
                     resolve_meanings(connector.code_meanings, school.code_mappings),
                     dropped_fields(school.data_profile),
@@ -120,12 +124,20 @@ class Runner:
                 show=partial(post, False),
                 save=partial(post, True),
             )
-            for state in run.datasets:
-                if state.state in _UNFINISHED:
-                    await DatasetSync(context, connector.dataset(state.dataset), state).run()
-                if state.failure.type in _WHOLE_RUN:
-                    run.failure.CopyFrom(state.failure)
-                    return
+            await self._sync_datasets(context)
+
+    async def _sync_datasets(self, context: RunContext) -> None:
+        run = context.entry.run
+        for state in run.datasets:
+            if state.state in _UNFINISHED:
+                await DatasetSync(context, context.connector.dataset(state.dataset), state).run()
+            if state.failure.type in _WHOLE_RUN:
+                run.failure.CopyFrom(state.failure)
+                return
+
+    async def _identities(self, run: pb.Run, connector: Connector) -> Identities:
+        aliases = await self.store.identities.load(run.school_id)
+        return Identities(Minter(run.school_id), connector.datasets, aliases)
 
     async def connection(self, school: School, connector: Connector) -> SchoolConnection:
         """Return what ``connector`` needs to open a session with ``school``'s MIS.

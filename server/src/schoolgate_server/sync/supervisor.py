@@ -170,7 +170,8 @@ class Supervisor:
             async with connector.open(connection) as session:
                 return await check_grants(connector, session)
         except ConnectorError as error:
-            return schools.CheckConnectionResponse(failure=from_connector(error, connector.name))
+            secrets = connection.credentials.values()
+            return schools.CheckConnectionResponse(failure=from_connector(error, connector.name, secrets))
         except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; that is an answer too
             return schools.CheckConnectionResponse(failure=from_defect(error, connector.name))
 

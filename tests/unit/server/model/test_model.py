@@ -11,10 +11,10 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_PRESENT, ATTENDANCE_MEANING_UNSPECIFIED
 from schoolgate.v1.people_pb2 import Student
 from schoolgate.v1.school_service_pb2 import CodeMapping
-from schoolgate_sdk import KINDS, encode_key, source_key
+from schoolgate_sdk import KINDS, Transient, encode_key, source_key
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
-from schoolgate_server.model.failures import ADVICE, from_defect
+from schoolgate_server.model.failures import ADVICE, LONGEST_MESSAGE, from_connector, from_defect
 from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import SCHOOLS, Minter, kind_of
 from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields, structural_fields
@@ -122,6 +122,13 @@ def test_shaping_drops_what_a_connector_smuggles_in() -> None:
 
 def test_every_failure_type_has_advice() -> None:
     assert set(ADVICE) == set(failures.FailureType.values()) - {failures.FAILURE_TYPE_UNSPECIFIED}
+
+
+def test_g16_a_connectors_message_loses_its_secrets_and_its_length() -> None:
+    error = Transient("the MIS refused hunter2 " + "x" * 10_000)
+    message = from_connector(error, "bromcom", ["hunter2", ""]).message
+    assert message.startswith("the MIS refused [secret] xxx")
+    assert len(message) == LONGEST_MESSAGE
 
 
 def test_g16_a_defect_is_named_by_its_place_and_not_by_its_text() -> None:
