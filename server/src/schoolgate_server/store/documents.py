@@ -119,16 +119,18 @@ def restored(history: Document) -> Document:
 def record_of(document: Document, school_id: str) -> Record:
     """Return the ``Record`` of a document of ``records`` or ``history``."""
     name = document["kind"]
-    record = Record(
-        id=document.get("id") or document["_id"],
-        kind=KINDS_BY_NAME[name].kind,
-        school_id=school_id,
-        source_keys=[_source_key(encoded) for encoded in document["keys"]],
-        version=document["version"],
-        seq=document["seq"],
-        committed_at=_timestamp(document["at"]),
-        run_id=document["run"],
-    )
+    # As dictionaries: that is by half faster than making the parts first.
+    fields: dict[str, Any] = {
+        "id": document.get("id") or document["_id"],
+        "kind": KINDS_BY_NAME[name].kind,
+        "school_id": school_id,
+        "source_keys": [_source_key(encoded) for encoded in document["keys"]],
+        "version": document["version"],
+        "seq": document["seq"],
+        "committed_at": _timestamp(document["at"]),
+        "run_id": document["run"],
+    }
+    record = Record(**fields)
     body: Message = getattr(record, name)
     body.SetInParent()  # a message without any field is a body too
     body.MergeFromString(document["wire"])
@@ -150,7 +152,6 @@ def _timestamp(time: datetime) -> dict[str, int]:
 
 
 def _source_key(encoded: str) -> dict[str, Any]:
-    """Return what ``Record`` makes a ``SourceKey`` of; by half faster than making one first."""
     namespace, *parts = orjson.loads(encoded)
     return {
         "namespace": namespace,
