@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate bench-quick secrets lock clean sync
+.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ proto-baseline: .venv/.dev ## part of a release: make the present API the one th
 
 simulate: .venv/.dev ## whole histories from seeds; SEEDS=N runs N of them, SEEDS=A..B a range
 	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
+
+mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
 	$(BIN)/python -m bench --quick $(ARGS)
