@@ -148,12 +148,12 @@ class Live:
         hashes: dict[str, Any] = self.database.command("dbHash", collections=sorted(names))["collections"]
         return {**hashes, "heads": list(self.database["heads"].find({}, {"lease": 0, "epoch": 0}))}
 
-    def data(self) -> dict[str, Any]:
+    def data(self, *left_out: str) -> dict[str, Any]:
         """Return the fingerprints of what a run leaves alone that learns nothing new.
 
         A run that fails may retain rows, decide about some and set deletions aside; it is a document itself.
         """
-        return self.fingerprints("runs", "raw_pages", "decisions", "holds")
+        return self.fingerprints("runs", "raw_pages", "decisions", "holds", *left_out)
 
 
 @contextmanager
