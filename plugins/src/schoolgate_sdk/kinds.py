@@ -19,13 +19,13 @@ from schoolgate.v1 import (
 from schoolgate.v1 import kind_pb2 as k
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KindInfo:
     """What is fixed about one kind.
 
     ``name`` is the member of ``Record.body`` and the name used in data profiles; ``prefix`` begins every id.
     ``coded`` maps a code field to the field of its canonical meaning. ``on`` names the field that holds the
-    day of a one-day kind.
+    day of a one-day kind; ``is_span`` tells whether the message is dated by ``valid_from`` and ``valid_to``.
     """
 
     kind: k.Kind.ValueType
@@ -34,11 +34,10 @@ class KindInfo:
     message: type[Message]
     coded: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
     on: str | None = None
+    is_span: bool = field(init=False)
 
-    @property
-    def is_span(self) -> bool:
-        """Whether the message is dated by ``valid_from`` and ``valid_to``."""
-        return "valid_from" in self.message.DESCRIPTOR.fields_by_name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_span", "valid_from" in self.message.DESCRIPTOR.fields_by_name)
 
     @property
     def references(self) -> tuple[str, ...]:

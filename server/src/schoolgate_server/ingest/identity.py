@@ -39,7 +39,8 @@ class Identities:
 
     def own(self, kind: Kind.ValueType, encoded_key: str) -> str:
         """Return the id of the record that has ``encoded_key`` in its kind's own namespace."""
-        return self._aliases.get((kind, encoded_key)) or self._minter.mint(kind, encoded_key)
+        known = self._aliases.get((kind, encoded_key)) if self._aliases else None
+        return known or self._minter.mint(kind, encoded_key)
 
     def resolve(self, kind: Kind.ValueType, key: SourceKey) -> str | None:
         """Return the id of the record that ``key`` refers to, or ``None`` where nobody knows."""

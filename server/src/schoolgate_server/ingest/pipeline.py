@@ -23,6 +23,9 @@ CHUNK_ROWS = 2_000
 MAX_DEFERRED = 50_000
 """Updates kept back until the snapshot's end because of conflicting rows; more are committed as they come."""
 
+_ORDINARY = ([Outcome.UNCHANGED], [Outcome.CREATE], [Outcome.UPDATE])
+"""What nearly every row comes to, so that it is looked for first."""
+
 _WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST})
 
 
@@ -124,6 +127,8 @@ class DatasetIngest:
 
     def _take_row(self, projection: Projection) -> None:
         outcomes = [self._observe(projected) for projected in projection.records]
+        if outcomes in _ORDINARY and not projection.findings:
+            return
         for finding in projection.findings:
             self._log.record(finding, self._context.clock())
         if Outcome.CONFLICT_WON in outcomes:
@@ -142,8 +147,10 @@ class DatasetIngest:
     def _observe(self, projected: Projected) -> Outcome:
         """Compare one record, and queue what is to be written of it."""
         outcome = self._diff.observe(projected.record_id, projected.digest)
+        if outcome is Outcome.UNCHANGED:
+            return outcome
         match outcome:
-            case Outcome.UNCHANGED | Outcome.DUPLICATE:
+            case Outcome.DUPLICATE:
                 pass
             case Outcome.CREATE:
                 self._creates[projected.record_id] = _change(projected, self._dataset, 0)

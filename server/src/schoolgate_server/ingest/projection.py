@@ -12,7 +12,6 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import (
     Dataset,
     KindInfo,
-    KindSpec,
     Parsed,
     Row,
     RowRejected,
@@ -59,7 +58,9 @@ class Projection(NamedTuple):
 
 class _KindPlan(NamedTuple):
     info: KindInfo
-    spec: KindSpec
+    message: type[Message]
+    namespace: str
+    windowed_by: str | None
 
 
 class Projector:
@@ -77,12 +78,17 @@ class Projector:
         self._settings = settings
         self._shaper = shaper
         self._identities = identities
-        self._plans = {spec.kind: _KindPlan(kind_info(spec.kind), spec) for spec in dataset.kinds}
-        self._window = (
-            (scope.date_from.isoformat(), scope.date_to.isoformat())
-            if dataset.windowed and scope.date_from is not None and scope.date_to is not None
-            else None
-        )
+        windowed = dataset.windowed and scope.date_from is not None and scope.date_to is not None
+        self._begins, self._ends = str(scope.date_from), str(scope.date_to)
+        self._plans = {
+            spec.kind: _KindPlan(
+                info := kind_info(spec.kind),
+                info.message,
+                spec.namespace,
+                spec.windowed_by if windowed else None,
+            )
+            for spec in dataset.kinds
+        }
 
     def project(self, row: Row) -> Projection:
         """Return what ``row`` yields. A row that cannot be taken over is a finding, never an exception."""
@@ -104,23 +110,23 @@ class Projector:
 
     def _project_one(self, item: Parsed, findings: list[Finding]) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""
-        kind, key, message = item.kind, item.key, item.message
+        kind, key, message, refs, other_keys = item
         plan = self._plans.get(kind)
-        if plan is None or type(message) is not plan.info.message or key.namespace != plan.spec.namespace:
+        if plan is None or type(message) is not plan.message or key.namespace != plan.namespace:
             raise _Refused(
                 "the parser yielded a kind, message or namespace that its dataset does not declare"
             )
         encoded = _encode(key)
         record_id = self._identities.own(kind, encoded)
-        if item.refs:
+        if refs:
             self._resolve(item, findings)
         if unmapped := self._shaper.shape(kind, message):
             findings += [_unmapped(plan.info.name, field, getattr(message, field)) for field in unmapped]
         keys: tuple[str, ...] = (encoded,)
-        if item.other_keys:
+        if other_keys:
             keys += self._learn(item, record_id, findings)
-        if not self._in_window(plan, message):
-            findings.append(_out_of_scope(plan, key))
+        if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
+            findings.append(_out_of_scope(plan.windowed_by, key))
             return None
         valid_from, valid_to = validity(plan.info, message)
         wire = message.SerializeToString(deterministic=True)
@@ -154,11 +160,9 @@ class Projector:
             )
         return keys
 
-    def _in_window(self, plan: _KindPlan, message: Message) -> bool:
-        if self._window is None or plan.spec.windowed_by is None:
-            return True
-        day: str = getattr(message, plan.spec.windowed_by)
-        return self._window[0] <= day < self._window[1]
+    def _in_window(self, field: str, message: Message) -> bool:
+        day: str = getattr(message, field)
+        return self._begins <= day < self._ends
 
     def _rejected(self, row: Row, rejection: RowRejected) -> Projection:
         finding = Finding(
@@ -177,7 +181,7 @@ class Projector:
         return tuple(
             self._identities.own(kind, encode_key(key))
             for kind, plan in self._plans.items()
-            if plan.spec.namespace == key.namespace
+            if plan.namespace == key.namespace
         )
 
     def _defective(self, row: Row, detail: str) -> Projection:
@@ -198,10 +202,10 @@ def _encode(key: SourceKey) -> str:
         raise _Refused(f"the parser yielded a malformed key: {error}") from error
 
 
-def _out_of_scope(plan: _KindPlan, key: SourceKey) -> Finding:
+def _out_of_scope(field: str, key: SourceKey) -> Finding:
     return Finding(
         diagnostics.DECISION_REASON_OUT_OF_SCOPE,
-        plan.spec.windowed_by or "",
+        field,
         "the row lies outside the dates that were asked for",
         key,
     )
