@@ -101,7 +101,7 @@ async def test_a_version_that_moves_during_the_commit_fails_it(opened: OpenStore
     await commit(plain, lease, student(1, "Ash"), student(2, "Bly"))
 
     async def meddle(step: Step) -> None:
-        if (step.moment, step.collection, step.operation) == ("after", "history", "bulk_write"):
+        if (step.moment, step.collection, step.operation) == ("after", "history", "insert_many"):
             await plain.database.collection("records").update_one(
                 {"_id": student_id(2)}, {"$inc": {"version": 7}}
             )

@@ -152,12 +152,19 @@ class Commits:
                 if len(at_version) != len(expected):
                     raise _conflict(school_id, len(expected) - len(at_version))
                 copies = [superseded(document, seq=pending["seq"], at=pending["at"]) for document in current]
-                await self._history.bulk(
-                    [
-                        ReplaceOne({"_id": copy["_id"], "school": school_id}, copy, upsert=True)
-                        for copy in copies
-                    ]
-                )
+                await self._copy(copies)
+
+    async def _copy(self, copies: list[Document]) -> None:
+        """Put ``copies`` into ``history``, in place of those that a commit left which was undone."""
+        try:
+            await self._history.insert_many(copies)  # ten times faster than upserts
+        except BulkFailed:
+            await self._history.bulk(
+                [
+                    ReplaceOne({"_id": copy["_id"], "school": copy["school"]}, copy, upsert=True)
+                    for copy in copies
+                ]
+            )
 
     async def _write(self, attempt: _Attempt, pending: Document) -> None:
         """Write all records, some bulks at a time; return or raise only when none is on its way any more."""

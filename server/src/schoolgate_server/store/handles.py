@@ -21,7 +21,7 @@ from pymongo.operations import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from schoolgate_server.store.errors import StoreMisconfigured, StoreUnavailable
+from schoolgate_server.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 
 Document: TypeAlias = dict[str, Any]
 Query: TypeAlias = Mapping[str, Any]
@@ -45,11 +45,11 @@ class Handle(Protocol):
         """Close all connections."""
 
 
-class BulkFailed(Exception):
-    """Some writes of a bulk were refused; ``duplicates`` counts those refused for a key that exists."""
+class BulkFailed(StoreError):
+    """MongoDB refused some writes of a bulk, ``duplicates`` of them for a key that exists already."""
 
     def __init__(self, duplicates: int, others: int) -> None:
-        super().__init__(f"{duplicates} duplicate keys, {others} other refusals")
+        super().__init__(f"MongoDB refused writes: {duplicates} duplicate keys, {others} other reasons")
         self.duplicates = duplicates
         self.others = others
 

@@ -123,15 +123,25 @@ class Schools:
                 return _school(after)
         raise StoreUnavailable(f"school {school.school_id} is being changed by others; try again")
 
-    async def put_credentials(self, school_id: str, ciphertext: bytes, at: datetime) -> None:
-        """Keep encrypted credentials in place of earlier ones.
+    async def put_credentials(
+        self, school_id: str, ciphertext: bytes, at: datetime, request_id: str
+    ) -> datetime:
+        """Keep encrypted credentials in place of earlier ones, once per request; return when the kept ones came.
 
         Raises:
             ServiceError: SCHOOL_NOT_FOUND.
         """
-        stored = {"credentials": {"ciphertext": ciphertext, "set_at": at}}
-        if not await self._schools.update_one({"_id": school_id}, {"$set": stored}):
-            raise school_not_found(school_id)
+        update: Document = {
+            "$set": {"credentials": {"ciphertext": ciphertext, "set_at": at}},
+            "$push": {"credential_requests": {"$each": [request_id], "$slice": -REMEMBERED}},
+        }
+        if await self._schools.update_one(
+            {"_id": school_id, "credential_requests": {"$ne": request_id}}, update
+        ):
+            return at
+        document = await self._document(school_id)
+        kept: datetime = document["credentials"]["set_at"] if "credentials" in document else at
+        return kept
 
     async def credentials(self, school_id: str) -> bytes | None:
         """Return the encrypted credentials, ``None`` where there are none.

@@ -15,14 +15,14 @@ from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.runs import Runs
 from schoolgate_server.store.schools import Schools
-from schoolgate_server.store.vault import Credentials, NoVault
+from schoolgate_server.store.vault import Credentials, NoVault, RowSeal
 
 
 class Store:
     """Everything that schoolgate keeps, in one MongoDB database.
 
     Every method of every part may raise :class:`~schoolgate_server.store.errors.StoreUnavailable`. Set
-    ``credentials`` to a vault; until then there is none.
+    ``credentials`` and ``row_seal`` to a vault; until then there is none.
     """
 
     def __init__(self, database: Database, clock: Clock, sleep: Sleep) -> None:
@@ -38,6 +38,7 @@ class Store:
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.credentials: Credentials = NoVault()
+        self.row_seal: RowSeal = NoVault()
 
     @classmethod
     def open(cls, handle: Handle, database_name: str, clock: Clock, *, sleep: Sleep = asyncio.sleep) -> Store:

@@ -32,11 +32,15 @@ ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 """Two encryptions of the same credentials differ, so nobody can compare."""
 
 
+_PIECE = 4 * 1024 * 1024
+"""Bytes encrypted at once; libmongocrypt works on BSON documents, which MongoDB limits to 16 MB."""
+
+
 class Credentials(Protocol):
     """What keeps credentials; the vault, or memory in simulations."""
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
-        """Store ``credentials`` in place of earlier ones and return when."""
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
+        """Store ``credentials`` in place of earlier ones and return when; a repeated request changes nothing."""
         ...
 
     async def get(self, school_id: str) -> dict[str, str] | None:
@@ -45,6 +49,21 @@ class Credentials(Protocol):
 
     async def forget(self, school_id: str) -> None:
         """Make the stored credentials unreadable for good."""
+        ...
+
+
+class RowSeal(Protocol):
+    """What keeps retained source rows from whoever can only read the database.
+
+    They hold what the MIS sent, which is more than a school's data profile lets into its records.
+    """
+
+    async def seal(self, school_id: str, plain: bytes) -> bytes:
+        """Return ``plain`` encrypted for one school."""
+        ...
+
+    async def unseal(self, school_id: str, sealed: bytes) -> bytes:
+        """Return what :meth:`seal` was given for the same school."""
         ...
 
 
@@ -77,8 +96,10 @@ class CredentialVault:
         self._keys = Database(handle, database_name).collection(KEY_VAULT)
         self._opened: Any = None
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
         """Encrypt and store ``credentials`` in place of earlier ones; return when.
+
+        A repeated request changes nothing, so that a late duplicate cannot bring old ones back.
 
         Raises:
             ServiceError: SCHOOL_NOT_FOUND; VAULT_UNAVAILABLE where the master key does not work.
@@ -90,8 +111,7 @@ class CredentialVault:
             key_id = await self._data_key(encryption, school_id)
             ciphertext = await encryption.encrypt(Binary(plain), ALGORITHM, key_id=key_id)
         at = storable(self._clock())
-        await self._schools.put_credentials(school_id, bytes(ciphertext), at)
-        return at
+        return await self._schools.put_credentials(school_id, bytes(ciphertext), at, request_id)
 
     async def get(self, school_id: str) -> dict[str, str] | None:
         """Return the school's credentials, ``None`` where there are none.
@@ -116,6 +136,39 @@ class CredentialVault:
         """Delete the credentials and the key that alone can read them, copies in backups included."""
         await self._schools.drop_credentials(school_id)
         await self._keys.delete_many({"keyAltNames": _key_name(school_id)})
+
+    async def seal(self, school_id: str, plain: bytes) -> bytes:
+        """Return ``plain`` encrypted under the school's data key.
+
+        Raises:
+            ServiceError: VAULT_UNAVAILABLE where the master key does not work.
+        """
+        sealed: list[bytes] = []
+        async with self._encryption(school_id) as encryption:
+            key_id = await self._data_key(encryption, school_id)
+            for start in range(0, max(1, len(plain)), _PIECE):
+                piece = Binary(_bound(school_id) + plain[start : start + _PIECE])
+                sealed.append(bytes(await encryption.encrypt(piece, ALGORITHM, key_id=key_id)))
+        return b"".join(len(piece).to_bytes(4, "big") + piece for piece in sealed)
+
+    async def unseal(self, school_id: str, sealed: bytes) -> bytes:
+        """Return what :meth:`seal` was given for the same school.
+
+        Raises:
+            ServiceError: VAULT_UNAVAILABLE where it cannot be decrypted, or was sealed for another school.
+        """
+        plain: list[bytes] = []
+        rest = memoryview(sealed)
+        bound = _bound(school_id)
+        async with self._encryption(school_id) as encryption:
+            while rest:
+                length = int.from_bytes(rest[:4], "big")
+                piece = bytes(await encryption.decrypt(Binary(bytes(rest[4 : 4 + length]), 6)))
+                if not piece.startswith(bound):
+                    raise _unavailable(f"rows retained for {school_id!r} are another school's")
+                plain.append(piece[len(bound) :])
+                rest = rest[4 + length :]
+        return b"".join(plain)
 
     async def close(self) -> None:
         """Let go of the encryption library; the handle stays open."""
@@ -181,18 +234,33 @@ class CredentialVault:
 class NoVault:
     """Stands where no vault was configured."""
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:  # noqa: ARG002 -- protocol
-        raise _unavailable("no credential vault is configured: check the vault settings of the server")
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
+        raise _not_configured()
 
-    async def get(self, school_id: str) -> dict[str, str] | None:  # noqa: ARG002 -- protocol
-        raise _unavailable("no credential vault is configured: check the vault settings of the server")
+    async def get(self, school_id: str) -> dict[str, str] | None:
+        raise _not_configured()
 
-    async def forget(self, school_id: str) -> None:  # noqa: ARG002 -- protocol
-        raise _unavailable("no credential vault is configured: check the vault settings of the server")
+    async def forget(self, school_id: str) -> None:
+        raise _not_configured()
+
+    async def seal(self, school_id: str, plain: bytes) -> bytes:
+        raise _not_configured()
+
+    async def unseal(self, school_id: str, sealed: bytes) -> bytes:
+        raise _not_configured()
 
 
 def _key_name(school_id: str) -> str:
     return f"school:{school_id}"
+
+
+def _bound(school_id: str) -> bytes:
+    """Return what begins every sealed piece, so that a copy under another school's id proves foreign."""
+    return school_id.encode() + b"\0"
+
+
+def _not_configured() -> ServiceError:
+    return _unavailable("no credential vault is configured: check the vault settings of the server")
 
 
 def _unavailable(message: str) -> ServiceError:
