@@ -139,9 +139,9 @@ class MemoryVault:
         self._store = store
         self._kept: dict[str, dict[str, str]] = {}
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
         at = datetime(2026, 11, 2, tzinfo=UTC)
-        await self._store.schools.put_credentials(school_id, b"sealed", at)
+        await self._store.schools.put_credentials(school_id, b"sealed", at, request_id)
         self._kept[school_id] = dict(credentials)
         return at
 
@@ -150,6 +150,12 @@ class MemoryVault:
 
     async def forget(self, school_id: str) -> None:
         self._kept.pop(school_id, None)
+
+    async def seal(self, school_id: str, plain: bytes) -> bytes:
+        return plain[::-1]
+
+    async def unseal(self, school_id: str, sealed: bytes) -> bytes:
+        return sealed[::-1]
 
 
 @dataclass

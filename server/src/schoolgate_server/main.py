@@ -57,9 +57,9 @@ class _RememberingVault:
         self._vault = vault
         self._remember = remember
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
         self._remember(credentials.values())
-        return await self._vault.set(school_id, credentials)
+        return await self._vault.set(school_id, credentials, request_id)
 
     async def get(self, school_id: str) -> dict[str, str] | None:
         credentials = await self._vault.get(school_id)
@@ -183,6 +183,7 @@ async def _store(settings: Settings, redactor: Redactor, stack: AsyncExitStack) 
     vault = CredentialVault(client, settings.mongo.database, store.schools, kms, system_clock)
     stack.push_async_callback(vault.close)
     store.credentials = _RememberingVault(vault, redactor.remember)
+    store.row_seal = vault
     return store
 
 

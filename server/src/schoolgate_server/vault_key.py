@@ -23,9 +23,7 @@ class VaultKeyInvalid(ValueError):
     """There is no usable master key; the text says what to set, and nothing of the key."""
 
 
-def local_key(
-    settings: VaultSettings, fallback: Path | None, random_bytes: Callable[[int], bytes]
-) -> bytes:
+def local_key(settings: VaultSettings, fallback: Path | None, random_bytes: Callable[[int], bytes]) -> bytes:
     """Return the local master key.
 
     ``fallback`` is the file that is read, and made on the first start, where no key is configured; ``None``

@@ -142,7 +142,7 @@ async def test_a_school_that_is_not_there(store: Store, clock: SettableClock) ->
     for ask in (
         store.schools.get("oak"),
         store.schools.update(school(), ["display_name"], "request-1", b"d"),
-        store.schools.put_credentials("oak", b"c", clock.now),
+        store.schools.put_credentials("oak", b"c", clock.now, "request-c"),
         store.schools.credentials("oak"),
     ):
         with pytest.raises(ServiceError) as raised:
@@ -166,7 +166,7 @@ async def test_schools_are_listed_by_id_and_as_far_as_the_caller_may_see(store: 
 
 async def test_stored_credentials_show_and_survive_updates(store: Store, clock: SettableClock) -> None:
     await store.schools.create(school(), "request-1", b"d")
-    await store.schools.put_credentials("oak", b"\x00cipher", clock.now)
+    await store.schools.put_credentials("oak", b"\x00cipher", clock.now, "request-c")
     shown = await store.schools.update(School(school_id="oak"), ["time_zone"], "request-2", b"d")
     assert shown.has_credentials
     assert shown.credentials_set_at.ToDatetime(tzinfo=clock.now.tzinfo) == clock.now

@@ -53,18 +53,18 @@ async def vaults(store: Store, clock: SettableClock, driver: Driver) -> AsyncGen
 async def test_credentials_come_back_and_the_school_shows_that_they_are_there(vaults: Vaults) -> None:
     vault = vaults.open()
     assert await vault.get("oak") is None
-    at = await vault.set("oak", SECRET)
+    at = await vault.set("oak", SECRET, "request-1")
     assert await vaults.open().get("oak") == SECRET
     school = await vaults.store.schools.get("oak")
     assert school.has_credentials
     assert school.credentials_set_at.ToDatetime(tzinfo=at.tzinfo) == at
-    await vault.set("oak", {"application_id": "new"})
+    await vault.set("oak", {"application_id": "new"}, "request-2")
     assert await vault.get("oak") == {"application_id": "new"}
     assert await vault.get("elm") is None
 
 
 async def test_g16_nothing_of_them_is_readable_in_the_database(vaults: Vaults) -> None:
-    await vaults.open().set("oak", SECRET)
+    await vaults.open().set("oak", SECRET, "request-3")
     for name in await vaults.store.database.driver.list_collection_names():
         for document in await vaults.store.database.collection(name).find({}):
             assert "s3cr3t" not in repr(document)
@@ -73,7 +73,7 @@ async def test_g16_nothing_of_them_is_readable_in_the_database(vaults: Vaults) -
 
 async def test_servers_that_store_at_once_make_one_key(vaults: Vaults) -> None:
     many = [vaults.open() for _ in range(8)]
-    await asyncio.gather(*(vault.set("oak", SECRET) for vault in many))
+    await asyncio.gather(*(vault.set("oak", SECRET, "request-4") for vault in many))
     assert await vaults.store.database.collection("__keyVault").count({}) == 1
     for vault in many:
         assert await vault.get("oak") == SECRET
@@ -81,26 +81,26 @@ async def test_servers_that_store_at_once_make_one_key(vaults: Vaults) -> None:
 
 async def test_schools_have_keys_of_their_own(vaults: Vaults) -> None:
     vault = vaults.open()
-    await vault.set("oak", SECRET)
-    await vault.set("elm", SECRET)
+    await vault.set("oak", SECRET, "request-5")
+    await vault.set("elm", SECRET, "request-6")
     assert await vaults.store.database.collection("__keyVault").count({}) == 2
 
 
 async def test_g17_credentials_of_another_school_are_not_taken_for_ones_own(vaults: Vaults) -> None:
     vault = vaults.open()
-    await vault.set("oak", SECRET)
+    await vault.set("oak", SECRET, "request-7")
     ciphertext = await vaults.store.schools.credentials("oak")
     assert ciphertext is not None
-    await vaults.store.schools.put_credentials("elm", ciphertext, vaults.clock.now)
+    await vaults.store.schools.put_credentials("elm", ciphertext, vaults.clock.now, "request-c")
     with pytest.raises(ServiceError) as raised:
         await vault.get("elm")
     assert raised.value.reason == reasons.ERROR_REASON_VAULT_UNAVAILABLE
 
 
 async def test_a_wrong_master_key_is_an_error_that_names_the_next_step(vaults: Vaults) -> None:
-    await vaults.open().set("oak", SECRET)
+    await vaults.open().set("oak", SECRET, "request-8")
     wrong = vaults.open(Kms.local(secrets.token_bytes(96)))
-    for attempt in (wrong.get("oak"), wrong.set("oak", {"application_id": "new"})):
+    for attempt in (wrong.get("oak"), wrong.set("oak", {"application_id": "new"}, "request-9")):
         with pytest.raises(ServiceError) as raised:
             await attempt
         assert raised.value.reason == reasons.ERROR_REASON_VAULT_UNAVAILABLE
@@ -112,28 +112,28 @@ async def test_a_wrong_master_key_is_an_error_that_names_the_next_step(vaults: V
 async def test_a_key_that_is_none_is_an_error_that_names_the_next_step(vaults: Vaults) -> None:
     for kms in (Kms.local(b"short"), Kms("local", {}), Kms("aws", {"accessKeyId": "a"})):
         with pytest.raises(ServiceError, match="check the vault settings") as raised:
-            await vaults.open(kms).set("oak", SECRET)
+            await vaults.open(kms).set("oak", SECRET, "request-10")
         assert raised.value.reason == reasons.ERROR_REASON_VAULT_UNAVAILABLE
 
 
 async def test_forgotten_credentials_are_unreadable_even_from_a_backup(vaults: Vaults) -> None:
     vault = vaults.open()
-    await vault.set("oak", SECRET)
+    await vault.set("oak", SECRET, "request-11")
     backup = await vaults.store.schools.credentials("oak")
     assert backup is not None
     await vault.forget("oak")
     assert await vault.get("oak") is None
     assert not (await vaults.store.schools.get("oak")).has_credentials
-    await vaults.store.schools.put_credentials("oak", backup, vaults.clock.now)
+    await vaults.store.schools.put_credentials("oak", backup, vaults.clock.now, "request-c")
     with pytest.raises(ServiceError):
         await vaults.open().get("oak")
-    await vault.set("oak", SECRET)
+    await vault.set("oak", SECRET, "request-12")
     assert await vaults.open().get("oak") == SECRET
 
 
 async def test_a_school_that_is_not_there_gets_no_key(vaults: Vaults) -> None:
     with pytest.raises(ServiceError) as raised:
-        await vaults.open().set("fir", SECRET)
+        await vaults.open().set("fir", SECRET, "request-13")
     assert raised.value.reason == reasons.ERROR_REASON_SCHOOL_NOT_FOUND
     assert await vaults.store.database.collection("__keyVault").count({}) == 0
 
@@ -147,7 +147,7 @@ def test_g16_a_master_key_does_not_show() -> None:
 async def test_without_a_vault_there_is_an_error_that_says_so(store: Store) -> None:
     attempts: list[Any] = [
         store.credentials.get("oak"),
-        store.credentials.set("oak", SECRET),
+        store.credentials.set("oak", SECRET, "request-14"),
         store.credentials.forget("oak"),
     ]
     for attempt in attempts:
@@ -164,4 +164,23 @@ async def test_a_handle_without_encryption_says_so(
     await store.schools.create(School(school_id="oak"), "request-1", b"d")
     vault = CredentialVault(store.database.handle, driver.database, store.schools, Kms.local(KEY), clock)
     with pytest.raises(ServiceError, match="offers no client-side encryption"):
-        await vault.set("oak", SECRET)
+        await vault.set("oak", SECRET, "request-15")
+
+
+async def test_a_late_duplicate_does_not_bring_old_credentials_back(vaults: Vaults) -> None:
+    vault = vaults.open()
+    first = await vault.set("oak", SECRET, "request-old")
+    second = await vault.set("oak", {"application_id": "new"}, "request-new")
+    assert await vaults.open().set("oak", SECRET, "request-old") == second >= first
+    assert await vault.get("oak") == {"application_id": "new"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 4 * 1024 * 1024, 9 * 1024 * 1024])
+async def test_sealed_rows_come_back_for_their_school_and_no_other(vaults: Vaults, size: int) -> None:
+    vault = vaults.open()
+    plain = bytes(range(256)) * (size // 256) + b"Ora Klein"[: size % 256]
+    sealed = await vault.seal("oak", plain)
+    assert b"Klein" not in sealed
+    assert await vaults.open().unseal("oak", sealed) == plain
+    with pytest.raises(ServiceError, match="another school's"):
+        await vault.unseal("elm", sealed)

@@ -21,7 +21,7 @@ __all__ = ["mongo_database", "mongo_uri"]
 class NoCredentials:
     """The scripted MIS asks for none."""
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime:
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
         raise AssertionError("no test of the engine sets credentials")
 
     async def get(self, school_id: str) -> dict[str, str] | None:

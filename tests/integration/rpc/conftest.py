@@ -30,7 +30,8 @@ SCHOOL = "oak"
 async def store() -> AsyncGenerator[Store]:
     opened = Store.open(MockHandle(), "schoolgate", TickingClock())
     await opened.prepare()
-    opened.credentials = MemoryVault(opened)
+    vault = MemoryVault(opened)
+    opened.credentials, opened.row_seal = vault, vault
     yield opened
     await opened.close()
 

@@ -36,7 +36,7 @@ class Schools(Protocol):
 class Credentials(Protocol):
     """The vault of MIS credentials."""
 
-    async def set(self, school_id: str, credentials: Mapping[str, str]) -> datetime: ...
+    async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime: ...
 
 
 class Head(Protocol):

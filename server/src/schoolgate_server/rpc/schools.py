@@ -50,7 +50,9 @@ class Schools(SchoolServiceServicer):
         created = await self._store.schools.create(school, request.request_id, _digest(request))
         # Also when this call is a repetition; but credentials that are there already may be newer than these.
         if request.credentials and not created.has_credentials:
-            await self._store.credentials.set(created.school_id, dict(request.credentials))
+            await self._store.credentials.set(
+                created.school_id, dict(request.credentials), request.request_id
+            )
             created = await self._store.schools.get(created.school_id)
         return s.CreateSchoolResponse(school=created)
 
@@ -102,7 +104,7 @@ class Schools(SchoolServiceServicer):
         if connector is not None:
             check_credentials(request.credentials, connector, violations)
         violations.raise_any()
-        await self._store.credentials.set(request.school_id, dict(request.credentials))
+        await self._store.credentials.set(request.school_id, dict(request.credentials), request.request_id)
         return s.SetCredentialsResponse(school=await self._store.schools.get(request.school_id))
 
     async def CheckConnection(

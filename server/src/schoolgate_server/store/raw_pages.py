@@ -19,6 +19,11 @@ class RawPages:
     def __init__(self, pages: Collection) -> None:
         self._pages = pages
 
+    async def has(self, school_id: str, dataset: str, digest: bytes) -> bool:
+        """Whether a payload is kept, to its last piece."""
+        query: Document = {"school": school_id, "dataset": dataset, "digest": digest, "last": True}
+        return await self._pages.find_one(query, {"_id": 1}) is not None
+
     async def put(self, school_id: str, dataset: str, digest: bytes, payload: bytes) -> None:
         """Keep ``payload``; what is kept already costs no write."""
         pieces = [payload[start : start + _PIECE] for start in range(0, len(payload), _PIECE)] or [b""]

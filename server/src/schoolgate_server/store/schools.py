@@ -126,14 +126,14 @@ class Schools:
     async def put_credentials(
         self, school_id: str, ciphertext: bytes, at: datetime, request_id: str
     ) -> datetime:
-        """Keep encrypted credentials in place of earlier ones, once per request; return when the kept ones came.
+        """Keep encrypted credentials in place of earlier ones, once per request; return when they came.
 
         Raises:
             ServiceError: SCHOOL_NOT_FOUND.
         """
         update: Document = {
             "$set": {"credentials": {"ciphertext": ciphertext, "set_at": at}},
-            "$push": {"credential_requests": {"$each": [request_id], "$slice": -REMEMBERED}},
+            "$push": {"credential_requests": {"$each": [request_id], "$slice": -_REMEMBERED}},
         }
         if await self._schools.update_one(
             {"_id": school_id, "credential_requests": {"$ne": request_id}}, update

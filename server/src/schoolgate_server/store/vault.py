@@ -40,7 +40,7 @@ class Credentials(Protocol):
     """What keeps credentials; the vault, or memory in simulations."""
 
     async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
-        """Store ``credentials`` in place of earlier ones and return when; a repeated request changes nothing."""
+        """Store ``credentials`` in place of earlier ones, once per request, and return when."""
         ...
 
     async def get(self, school_id: str) -> dict[str, str] | None:
@@ -235,19 +235,19 @@ class NoVault:
     """Stands where no vault was configured."""
 
     async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
-        raise _not_configured()
+        raise _not_configured(school_id, credentials, request_id)
 
     async def get(self, school_id: str) -> dict[str, str] | None:
-        raise _not_configured()
+        raise _not_configured(school_id)
 
     async def forget(self, school_id: str) -> None:
-        raise _not_configured()
+        raise _not_configured(school_id)
 
     async def seal(self, school_id: str, plain: bytes) -> bytes:
-        raise _not_configured()
+        raise _not_configured(school_id, plain)
 
     async def unseal(self, school_id: str, sealed: bytes) -> bytes:
-        raise _not_configured()
+        raise _not_configured(school_id, sealed)
 
 
 def _key_name(school_id: str) -> str:
@@ -259,7 +259,7 @@ def _bound(school_id: str) -> bytes:
     return school_id.encode() + b"\0"
 
 
-def _not_configured() -> ServiceError:
+def _not_configured(*_asked: object) -> ServiceError:
     return _unavailable("no credential vault is configured: check the vault settings of the server")
 
 

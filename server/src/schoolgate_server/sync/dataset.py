@@ -12,6 +12,7 @@ from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, In
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest
 from schoolgate_server.ingest.projection import Projector
+from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import failure, from_defect
 from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
@@ -43,6 +44,7 @@ class DatasetSync:
         Raises:
             LeaseLost: another server owns the school now.
             StoreUnavailable: MongoDB does not answer.
+            ServiceError: the vault cannot be used.
         """
         state, clock = self._state, self._context.ingest.clock
         state.state = pb.DATASET_STATE_READING
@@ -51,7 +53,7 @@ class DatasetSync:
         await self._context.save()
         try:
             await self._sync()
-        except (LeaseLost, StoreUnavailable):
+        except (LeaseLost, ServiceError, StoreUnavailable):
             raise
         except RunCancelled:
             self._end(pb.DATASET_STATE_SKIPPED, None)
@@ -139,7 +141,7 @@ class DatasetSync:
         payload = encode_rows(segment.rows)
         digest = rows_digest(payload)
         repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in manifest)
-        await self._store.raw_pages.put(self._context.ingest.school_id, self._dataset.name, digest, payload)
+        await self._retain(digest, payload)
         await self._take(segment.rows, ingest)
         manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
         self._state.pages_read += segment.pages
@@ -147,17 +149,24 @@ class DatasetSync:
         if repeated:
             raise Incomplete("the MIS sent the same rows twice as different pages")
 
+    async def _retain(self, digest: bytes, payload: bytes) -> None:
+        """Keep source rows, sealed; rows that are kept already cost no write."""
+        school_id = self._context.ingest.school_id
+        if not await self._store.raw_pages.has(school_id, self._dataset.name, digest):
+            sealed = await self._store.row_seal.seal(school_id, payload)
+            await self._store.raw_pages.put(school_id, self._dataset.name, digest, sealed)
+
     async def _replay(self, manifest: list[Segment], ingest: DatasetIngest) -> str:
         """Take retained segments of an interrupted run in again; return the cursor to go on from."""
         cursor = ""
+        school_id = self._context.ingest.school_id
         for index, segment in enumerate(manifest):
             try:
-                payload = await self._store.raw_pages.get(
-                    self._context.ingest.school_id, self._dataset.name, segment.digest
-                )
+                sealed = await self._store.raw_pages.get(school_id, self._dataset.name, segment.digest)
             except RawPageMissing:
                 del manifest[index:]
                 break
+            payload = await self._store.row_seal.unseal(school_id, sealed)
             await self._take(decode_rows(payload), ingest)
             cursor = segment.cursor
             self._state.pages_read += 1

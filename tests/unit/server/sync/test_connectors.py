@@ -31,7 +31,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         monkeypatch.setitem(sys.modules, module.__name__, module)
         points.append(importlib.metadata.EntryPoint(name, module.__name__, "schoolgate.connectors"))
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: points)
+    def installed(*, group: str) -> list[importlib.metadata.EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", installed)
     return add
 
 
