@@ -36,6 +36,7 @@ class Mutant(NamedTuple):
 
 
 _ABSENCE = "server/src/schoolgate_server/reconcile/absence.py"
+_HOLDS = "server/src/schoolgate_server/reconcile/holds.py"
 _DIFF = "server/src/schoolgate_server/reconcile/diff.py"
 _ABSENCES = "server/src/schoolgate_server/sync/absences.py"
 _PIPELINE = "server/src/schoolgate_server/ingest/pipeline.py"
@@ -82,8 +83,8 @@ MUTANTS = (
         "g01",
         "a connector's contradiction is ignored",
         _DATASET,
-        "doubt = end.contradiction",
-        "doubt = None",
+        "doubt = incompleteness(evidence) or (end.contradiction if end is not None else None)",
+        "doubt = incompleteness(evidence)",
         ENGINE,
         "g01",
     ),
@@ -117,7 +118,7 @@ MUTANTS = (
     Mutant(
         "g02",
         "no drop is suspect",
-        _ABSENCE,
+        _HOLDS,
         "if missing and (to_zero or sharply):",
         "if False:",
         ENGINE,
@@ -126,7 +127,7 @@ MUTANTS = (
     Mutant(
         "g02",
         "a drop to zero is not suspect",
-        _ABSENCE,
+        _HOLDS,
         "to_zero = missing == total",
         "to_zero = False",
         ENGINE,
@@ -135,8 +136,8 @@ MUTANTS = (
     Mutant(
         "g02",
         "the share of a kind does not matter",
-        _ABSENCE,
-        "missing > thresholds.fraction * total",
+        _HOLDS,
+        "missing > thresholds.deletions_fraction * total",
         "True",
         ENGINE,
         "g02",

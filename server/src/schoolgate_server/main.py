@@ -18,7 +18,7 @@ from pymongo.uri_parser import parse_uri
 
 from schoolgate_server.log import Redactor, configure_logging, loop_exception_handler
 from schoolgate_server.model.clock import system_clock
-from schoolgate_server.reconcile.absence import Thresholds
+from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers, CallersFile, CallersInvalid
 from schoolgate_server.rpc.server import Listen, ListenRefused, RpcServer, Tls, build_server, check_exposure
 from schoolgate_server.settings import ListenSettings, Settings, SettingsInvalid, SyncSettings, load_settings
@@ -157,7 +157,12 @@ def _sync_options(settings: SyncSettings) -> SyncOptions:
         lease_ttl=timedelta(seconds=settings.lease_ttl_s),
         commit_batch=settings.commit_batch,
         concurrency=settings.concurrency,
-        thresholds=Thresholds(fraction=settings.hold_deletions_fraction, count=settings.hold_deletions_count),
+        thresholds=Thresholds(
+            deletions_fraction=settings.hold_deletions_fraction,
+            deletions_count=settings.hold_deletions_count,
+            updates_fraction=settings.hold_updates_fraction,
+            updates_count=settings.hold_updates_count,
+        ),
     )
 
 

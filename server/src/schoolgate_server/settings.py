@@ -167,6 +167,15 @@ class SyncSettings(Group):
     hold_deletions_count: int = Field(
         default=20, ge=0, description="Records whose deletion is held, if above the fraction too."
     )
+    hold_updates_fraction: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="Share of a kind whose change in one run is held, if above the count too.",
+    )
+    hold_updates_count: int = Field(
+        default=20, ge=0, description="Records whose change is held, if above the fraction too."
+    )
 
 
 class LogSettings(Group):

@@ -156,6 +156,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "INTERNAL", "domain": "schoolgate", "metadata": {"correlation_id": "…"}}
     """
+    ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """The school has no open hold under this id; a later run may have superseded it.
+    NOT_FOUND. Metadata: school_id, hold_id. Next: SyncService.ListHolds.
+
+        {"reason": "HOLD_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
+    """
+    ERROR_REASON_HOLD_DIGEST_MISMATCH: _ErrorReason.ValueType  # 24
+    """The digest is not that of the open change set: a later run found another one.
+    ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide about what it is now.
+
+        {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -295,5 +307,17 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 INTERNAL.
 
     {"reason": "INTERNAL", "domain": "schoolgate", "metadata": {"correlation_id": "…"}}
+"""
+ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 23
+"""The school has no open hold under this id; a later run may have superseded it.
+NOT_FOUND. Metadata: school_id, hold_id. Next: SyncService.ListHolds.
+
+    {"reason": "HOLD_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
+"""
+ERROR_REASON_HOLD_DIGEST_MISMATCH: ErrorReason.ValueType  # 24
+"""The digest is not that of the open change set: a later run found another one.
+ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide about what it is now.
+
+    {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

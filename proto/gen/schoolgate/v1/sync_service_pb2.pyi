@@ -82,7 +82,7 @@ class _DatasetStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DatasetS
     DATASET_STATE_INCOMPLETE: _DatasetState.ValueType  # 5
     """Completeness could not be proven; nothing was tombstoned."""
     DATASET_STATE_HELD: _DatasetState.ValueType  # 6
-    """Sealed, but tombstones were set aside for an operator."""
+    """Sealed, but tombstones or updates were set aside for an operator."""
     DATASET_STATE_FAILED: _DatasetState.ValueType  # 7
     """Could not be read; Failure says why. Nothing was tombstoned."""
     DATASET_STATE_SKIPPED: _DatasetState.ValueType  # 8
@@ -104,7 +104,7 @@ DATASET_STATE_SUCCEEDED: DatasetState.ValueType  # 4
 DATASET_STATE_INCOMPLETE: DatasetState.ValueType  # 5
 """Completeness could not be proven; nothing was tombstoned."""
 DATASET_STATE_HELD: DatasetState.ValueType  # 6
-"""Sealed, but tombstones were set aside for an operator."""
+"""Sealed, but tombstones or updates were set aside for an operator."""
 DATASET_STATE_FAILED: DatasetState.ValueType  # 7
 """Could not be read; Failure says why. Nothing was tombstoned."""
 DATASET_STATE_SKIPPED: DatasetState.ValueType  # 8
@@ -207,7 +207,7 @@ class DatasetRun(_message.Message):
     revived: _builtins.int
     """Records that came back after a tombstone."""
     held: _builtins.int
-    """Tombstones set aside for an operator."""
+    """Tombstones and updates set aside for an operator."""
     rejected_rows: _builtins.int
     """Rows not taken over, each with a decision that says why."""
     @_builtins.property
@@ -717,6 +717,8 @@ class Hold(_message.Message):
     LIVE_RECORDS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    APPROVED_AT_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
     """Opaque ("hld_…")."""
     school_id: _builtins.str
@@ -735,9 +737,15 @@ class Hold(_message.Message):
     """Live records of the dataset when it was set aside."""
     explanation: _builtins.str
     """Why it looks wrong, in a sentence."""
+    approved_by: _builtins.str
+    """Name of the caller who approved it."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was set aside."""
+
+    @_builtins.property
+    def approved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was approved; the next run that finds exactly this change set applies it."""
 
     def __init__(
         self,
@@ -752,12 +760,16 @@ class Hold(_message.Message):
         live_records: _builtins.int = ...,
         explanation: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        approved_at: _timestamp_pb2.Timestamp | None = ...,
+        approved_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at", "approved_at", b"approved_at", "created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "digest", b"digest", "explanation", b"explanation", "hold_id", b"hold_id", "live_records", b"live_records", "run_id", b"run_id", "school_id", b"school_id", "tombstones", b"tombstones", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at", "approved_at", b"approved_at", "approved_by", b"approved_by", "created_at", b"created_at", "dataset", b"dataset", "digest", b"digest", "explanation", b"explanation", "hold_id", b"hold_id", "live_records", b"live_records", "run_id", b"run_id", "school_id", b"school_id", "tombstones", b"tombstones", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__approved_at: _TypeAlias = _typing.Literal["approved_at"]  # noqa: Y015
+    _WhichOneofArgType__approved_at: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__approved_at) -> _WhichOneofReturnType__approved_at | None: ...
 
 Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
@@ -834,7 +846,7 @@ class ResolveHoldRequest(_message.Message):
         RESOLUTION_UNSPECIFIED: ResolveHoldRequest._Resolution.ValueType  # 0
         """Not given; refused."""
         RESOLUTION_APPROVE: ResolveHoldRequest._Resolution.ValueType  # 1
-        """Apply it."""
+        """Let the next run apply it, if it finds exactly this change set again; another one is held anew."""
         RESOLUTION_DISCARD: ResolveHoldRequest._Resolution.ValueType  # 2
         """Forget it; the next run decides anew."""
 
@@ -844,7 +856,7 @@ class ResolveHoldRequest(_message.Message):
     RESOLUTION_UNSPECIFIED: ResolveHoldRequest.Resolution.ValueType  # 0
     """Not given; refused."""
     RESOLUTION_APPROVE: ResolveHoldRequest.Resolution.ValueType  # 1
-    """Apply it."""
+    """Let the next run apply it, if it finds exactly this change set again; another one is held anew."""
     RESOLUTION_DISCARD: ResolveHoldRequest.Resolution.ValueType  # 2
     """Forget it; the next run decides anew."""
 

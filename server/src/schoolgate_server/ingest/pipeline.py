@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, fields
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import Row
 from schoolgate_server.ingest.decisions import DecisionLog, Finding
 from schoolgate_server.ingest.identity import Identities, NewAlias
@@ -76,6 +78,7 @@ class DatasetIngest:
         self._diff = diff
         self._creates: dict[str, Change] = {}
         self._deferred: dict[str, Change] = {}
+        self._taken_back = 0
         self._writing: asyncio.Task[None] | None = None
         self.totals = context.totals.setdefault(dataset, Totals())
         self.rejected_rows = 0
@@ -85,8 +88,9 @@ class DatasetIngest:
     def unchanged(self) -> int:
         """Records found as they were."""
         totals = self.totals
-        changed = totals.created + totals.updated + totals.revived + len(self._creates) + len(self._deferred)
-        return max(0, self._diff.observed_count - changed)
+        changed = totals.created + totals.updated + totals.revived
+        pending = len(self._creates) + len(self._deferred) + self._taken_back
+        return max(0, self._diff.observed_count - changed - pending)
 
     async def take(self, rows: Sequence[Row]) -> None:
         """Take rows of the snapshot; commits what is new as batches fill up."""
@@ -99,6 +103,29 @@ class DatasetIngest:
                 await self._commit_deferred()
             await asyncio.sleep(0)
         await self._store_decisions()
+
+    def deferred_kinds(self) -> Counter[Kind.ValueType]:
+        """Count the updates that are kept back, by kind; the return of a tombstoned record is none."""
+        return Counter(
+            change.kind
+            for record_id, change in self._deferred.items()
+            if (known := self._diff.known(record_id)) is not None and known.live
+        )
+
+    def take_back(self, kinds: Container[Kind.ValueType]) -> list[Change]:
+        """Give the updates of ``kinds`` that are kept back to the caller, who decides about them."""
+        taken = [change for change in self._deferred.values() if change.kind in kinds]
+        for change in taken:
+            del self._deferred[change.record_id]
+        self._taken_back += len(taken)
+        return taken
+
+    async def update(self, changes: Sequence[Change]) -> None:
+        """Commit updates that :meth:`take_back` gave."""
+        self._taken_back -= len(changes)
+        self._deferred.update((change.record_id, change) for change in changes)
+        await self._commit_deferred()
+        await self._settle()
 
     async def finish(self) -> None:
         """Commit everything that is still kept back, and wait until it is stored."""

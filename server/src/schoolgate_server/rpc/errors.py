@@ -101,6 +101,12 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_SHUTTING_DOWN: Presentation(
             Code.UNAVAILABLE, "the server is stopping and takes no new work; try again", 2.0
         ),
+        r.ERROR_REASON_HOLD_NOT_FOUND: Presentation(
+            Code.NOT_FOUND, "the school has no open hold under this id; see ListHolds"
+        ),
+        r.ERROR_REASON_HOLD_DIGEST_MISMATCH: Presentation(
+            Code.ABORTED, "the hold is over another change set than the digest names; look at it again"
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

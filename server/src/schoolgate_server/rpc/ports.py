@@ -14,8 +14,9 @@ from schoolgate.v1.diagnostics_service_pb2 import ConnectorInfo, Decision
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
-from schoolgate.v1.sync_service_pb2 import Run
+from schoolgate.v1.sync_service_pb2 import Hold, Run
 from schoolgate_sdk import Connector
+from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.runs import RunEntry
 
@@ -89,6 +90,21 @@ class Decisions(Protocol):
     ) -> Sequence[Decision]: ...
 
 
+class Holds(Protocol):
+    """Change sets that wait for an operator."""
+
+    async def list(self, school_id: str) -> Sequence[Hold]: ...
+    async def approve(self, school_id: str, hold_id: str, digest: str, by: str, at: datetime) -> Hold: ...
+    async def discard(self, school_id: str, hold_id: str, digest: str) -> Hold: ...
+
+
+class Audit(Protocol):
+    """What people decided."""
+
+    async def repeated(self, school_id: str, request_id: str, digest: bytes) -> bytes | None: ...
+    async def record(self, entry: AuditEntry) -> None: ...
+
+
 class Store(Protocol):
     """The parts of the store that the API reads from and writes to."""
 
@@ -104,6 +120,10 @@ class Store(Protocol):
     def runs(self) -> Runs: ...
     @property
     def decisions(self) -> Decisions: ...
+    @property
+    def holds(self) -> Holds: ...
+    @property
+    def audit(self) -> Audit: ...
 
     async def ping(self) -> None: ...
 
@@ -121,6 +141,7 @@ class Supervisor(Protocol):
     @property
     def connectors(self) -> Connectors: ...
 
+    def now(self) -> datetime: ...
     async def start_sync(
         self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
     ) -> Run: ...

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import sync_service_pb2 as s
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
+from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import Violations
@@ -16,6 +18,7 @@ from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
 _MOST_DATASETS = 100
+_LONGEST_COMMENT = 2000
 
 
 async def until_closing(states: AsyncIterator[s.Run], closing: asyncio.Event) -> AsyncIterator[s.Run]:
@@ -98,6 +101,65 @@ class Sync(SyncServiceServicer):
         violations.raise_any()
         await self._store.schools.get(request.school_id)
         return s.CancelRunResponse(run=await self._supervisor.cancel(request.school_id, request.run_id))
+
+    async def ListHolds(self, request: s.ListHoldsRequest, context: Context) -> s.ListHoldsResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        limit = violations.size(request.page_size, default=100, maximum=1000)
+        violations.raise_any()
+        question = question_of(request)
+        skip = read_token(question, request.page_token, int)[0] if request.page_token else 0
+        await self._store.schools.get(request.school_id)
+        # A school has at most one open hold per dataset, so all of them are few.
+        found = await self._store.holds.list(request.school_id)
+        response = s.ListHoldsResponse(holds=found[skip : skip + limit])
+        if len(found) > skip + limit:
+            response.next_page_token = make_token(question, skip + limit)
+        return response
+
+    async def ResolveHold(self, request: s.ResolveHoldRequest, context: Context) -> s.ResolveHoldResponse:
+        _check_resolution(request)
+        await self._store.schools.get(request.school_id)
+        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        earlier = await self._store.audit.repeated(request.school_id, request.request_id, digest)
+        if earlier is not None:
+            return s.ResolveHoldResponse.FromString(earlier)
+        which = (request.school_id, request.hold_id, request.digest)
+        caller, now = current_caller().name, self._supervisor.now()
+        if request.resolution == s.ResolveHoldRequest.RESOLUTION_APPROVE:
+            hold = await self._store.holds.approve(*which, caller, now)
+        else:
+            hold = await self._store.holds.discard(*which)
+        response = s.ResolveHoldResponse(hold=hold)
+        await self._store.audit.record(
+            AuditEntry(
+                request.school_id,
+                request.request_id,
+                digest,
+                s.ResolveHoldRequest.Resolution.Name(request.resolution),
+                request.hold_id,
+                caller,
+                now,
+                request.comment,
+                response.SerializeToString(),
+            )
+        )
+        return response
+
+
+def _check_resolution(request: s.ResolveHoldRequest) -> None:
+    violations = Violations()
+    violations.school_id(request.school_id)
+    violations.request_id(request.request_id)
+    for name in ("hold_id", "digest"):
+        if not getattr(request, name):
+            violations.add(name, "must be given")
+    known = s.ResolveHoldRequest.Resolution.values()
+    if request.resolution not in known or not request.resolution:
+        violations.add("resolution", "must be RESOLUTION_APPROVE or RESOLUTION_DISCARD")
+    if len(request.comment) > _LONGEST_COMMENT:
+        violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+    violations.raise_any()
 
 
 def _check_run(request: s.GetRunRequest | s.WatchRunRequest) -> None:

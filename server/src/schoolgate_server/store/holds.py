@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.sync_service_pb2 import Hold
-from schoolgate_server.store.handles import Collection
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.store.handles import Collection, Document
 
 
 class Holds:
@@ -37,7 +39,72 @@ class Holds:
         }
         await self._holds.replace_one({"_id": slot, "school": school_id}, document, upsert=True)
 
+    async def is_approved(self, school_id: str, dataset: str, digest: str) -> bool:
+        """Whether the open hold of ``dataset`` is over exactly this change set and was approved."""
+        query: Document = {
+            "_id": f"{school_id}:{dataset}",
+            "school": school_id,
+            "digest": digest,
+            "approved": True,
+        }
+        return await self._holds.find_one(query, {"_id": 1}) is not None
+
+    async def get(self, school_id: str, hold_id: str) -> Hold:
+        """Return an open hold.
+
+        Raises:
+            ServiceError: HOLD_NOT_FOUND.
+        """
+        found = await self._holds.find_one({"school": school_id, "hold": hold_id})
+        if found is None:
+            raise _not_found(school_id, hold_id)
+        return Hold.FromString(found["wire"])
+
+    async def approve(self, school_id: str, hold_id: str, digest: str, by: str, at: datetime) -> Hold:
+        """Let the next run apply the change set of ``digest``; repeated, it changes nothing.
+
+        Raises:
+            ServiceError: HOLD_NOT_FOUND; HOLD_DIGEST_MISMATCH.
+        """
+        hold = await self._of_digest(school_id, hold_id, digest)
+        if not hold.HasField("approved_at"):
+            hold.approved_at.FromDatetime(at)
+            hold.approved_by = by
+            approval = {"$set": {"approved": True, "wire": hold.SerializeToString()}}
+            query: Document = {"school": school_id, "hold": hold_id, "digest": digest}
+            if not await self._holds.update_one(query, approval):
+                raise _not_found(school_id, hold_id)
+        return hold
+
+    async def discard(self, school_id: str, hold_id: str, digest: str) -> Hold:
+        """Forget the change set of ``digest``; the next run decides anew.
+
+        Raises:
+            ServiceError: HOLD_NOT_FOUND; HOLD_DIGEST_MISMATCH.
+        """
+        hold = await self._of_digest(school_id, hold_id, digest)
+        await self._holds.delete_many({"school": school_id, "hold": hold_id, "digest": digest})
+        return hold
+
+    async def _of_digest(self, school_id: str, hold_id: str, digest: str) -> Hold:
+        hold = await self.get(school_id, hold_id)
+        if hold.digest != digest:
+            raise ServiceError(
+                reasons.ERROR_REASON_HOLD_DIGEST_MISMATCH,
+                f"hold {hold_id!r} is over another change set than the one named; look at it again",
+                metadata={"school_id": school_id, "hold_id": hold_id},
+            )
+        return hold
+
     async def list(self, school_id: str) -> list[Hold]:
         """Return the open holds, newest first."""
         found = await self._holds.find({"school": school_id}, sort=[("created_at", -1), ("_id", -1)])
         return [Hold.FromString(document["wire"]) for document in found]
+
+
+def _not_found(school_id: str, hold_id: str) -> ServiceError:
+    return ServiceError(
+        reasons.ERROR_REASON_HOLD_NOT_FOUND,
+        f"school {school_id!r} has no open hold {hold_id!r}",
+        metadata={"school_id": school_id, "hold_id": hold_id},
+    )

@@ -42,6 +42,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "schools": [_index("requests", "requests.id")],
     "holds": [_index("newest", "school", "-created_at", "-_id")],
+    "audit": [_index("newest", "school", "-at", "-_id")],
     "identities": [_index("school", "school")],
     "raw_pages": [_index("school", "school", "dataset", "digest", "n")],
     # MongoDB's own advice for key vaults: two creators of one name must not end with two keys.

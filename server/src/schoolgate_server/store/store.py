@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from schoolgate_server.store.audit import Audit
 from schoolgate_server.store.commits import Commits, Sleep
 from schoolgate_server.store.decisions import Decisions
 from schoolgate_server.store.handles import Database, Handle
@@ -37,6 +38,7 @@ class Store:
         self.raw_pages = RawPages(database.collection("raw_pages"))
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
+        self.audit = Audit(database.collection("audit"))
         self.credentials: Credentials = NoVault()
         self.row_seal: RowSeal = NoVault()
 

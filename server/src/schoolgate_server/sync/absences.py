@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
-from schoolgate.v1.record_pb2 import Record
+from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT, Kind
+from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_OUT_OF_SCOPE, Record, TombstoneReason
 from schoolgate.v1.record_pb2 import SourceKey as WireKey
 from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, encode_key, kind_info
 from schoolgate_server.ingest.pipeline import DatasetIngest
@@ -21,14 +21,11 @@ from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import kind_of
-from schoolgate_server.reconcile.absence import (
-    change_set_digest,
-    incompleteness,
-    suspicions,
-    tombstone_reason,
-)
+from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.diff import SnapshotDiff
+from schoolgate_server.reconcile.holds import suspicious_deletions
 from schoolgate_server.sync.context import RunContext
+from schoolgate_server.sync.holding import DoubtfulChanges, close, hold, is_approved
 
 READ_BACK_KEYS = 200
 """Keys per request when a connector is asked for single entities; its protocol promises no more."""
@@ -60,40 +57,59 @@ class Absences:
         self._diff = diff
         self._store = context.ingest.store
 
-    async def decide(self, ingest: DatasetIngest, evidence: pb.Evidence) -> AbsenceOutcome:
-        """Tombstone what has provably left; hold or keep the rest. ``evidence`` takes what is found out."""
+    async def decide(
+        self, ingest: DatasetIngest, evidence: pb.Evidence, updates: Sequence[Change], why: Sequence[str]
+    ) -> AbsenceOutcome:
+        """Tombstone what has provably left; hold or keep the rest. ``evidence`` takes what is found out.
+
+        ``updates`` were kept back for the reasons ``why``; they are held or committed with the doubtful
+        deletions, as one change set.
+        """
+        name = self._dataset.name
         absent = self._diff.absent()
-        explanation, held = self._doubtful(absent, evidence)
-        certain = [record_id for record_id in absent if record_id not in held]
-        records = await self._last_states(certain)
+        doubtful = self._doubtful(absent, evidence, updates, why)
+        is_held = len(doubtful) > 0 and not await is_approved(self._context, name, doubtful)
+        leaving = [record_id for record_id in absent if not (is_held and record_id in doubtful.deletions)]
+        records = await self._last_states(leaving)
         evidence.contradicted_absences = await self._still_there(records)
         doubt = incompleteness(evidence)
         if doubt is not None:
-            return AbsenceOutcome(
-                pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt)
-            )
-        await ingest.tombstone(self._tombstones(records))
-        await self._keep_hold(explanation, held)
-        if held:
-            return AbsenceOutcome(
-                pb.DATASET_STATE_HELD, failure(failures.FAILURE_TYPE_HELD, explanation), len(held)
-            )
+            why_incomplete = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt)
+            return AbsenceOutcome(pb.DATASET_STATE_INCOMPLETE, why_incomplete)
+        await ingest.tombstone(self._tombstones(records, in_scope=evidence.scope_unchanged))
+        if is_held:
+            await hold(self._context, name, doubtful, sum(1 for _ in self._diff.live_ids()))
+            why_held = failure(failures.FAILURE_TYPE_HELD, doubtful.explanation)
+            return AbsenceOutcome(pb.DATASET_STATE_HELD, why_held, len(doubtful))
+        await ingest.update(updates)
+        await close(self._context, name)
         return AbsenceOutcome(pb.DATASET_STATE_SUCCEEDED)
 
-    def _doubtful(self, absent: Sequence[str], evidence: pb.Evidence) -> tuple[str, set[str]]:
-        """Return why some absences must be held, and which."""
+    def _doubtful(
+        self, absent: Sequence[str], evidence: pb.Evidence, updates: Sequence[Change], why: Sequence[str]
+    ) -> DoubtfulChanges:
+        """Return the changes that must be held, and why."""
+        missing = Counter(kind_of(record_id) for record_id in absent)
         if absent and not evidence.scope_unchanged:
-            explanation = (
+            reason = (
                 f"{len(absent)} records are missing from the first snapshot under a changed scope: "
                 "whether they left, or are only out of scope, cannot be told"
             )
-            return explanation, set(absent)
-        missing = Counter(kind_of(record_id) for record_id in absent)
-        live = Counter(kind_of(record_id) for record_id in self._diff.live_ids())
-        found = suspicions(missing, live, self._context.options.thresholds)
+            return DoubtfulChanges((*why, reason), self._versions(absent, missing), updates)
+        live = Counter[Kind.ValueType]()
+        if absent:
+            live.update(kind_of(record_id) for record_id in self._diff.live_ids())
+        found = suspicious_deletions(missing, live, self._context.options.thresholds)
+        reasons = (*why, *(suspicion.explanation for suspicion in found))
         kinds = {suspicion.kind for suspicion in found}
-        held = {record_id for record_id in absent if kind_of(record_id) in kinds}
-        return "; ".join(suspicion.explanation for suspicion in found), held
+        return DoubtfulChanges(reasons, self._versions(absent, kinds), updates)
+
+    def _versions(self, record_ids: Sequence[str], kinds: Container[Kind.ValueType]) -> dict[str, int]:
+        return {
+            record_id: known.version
+            for record_id in record_ids
+            if kind_of(record_id) in kinds and (known := self._diff.known(record_id)) is not None
+        }
 
     async def _last_states(self, absent: Sequence[str]) -> list[Record]:
         """Return the absent records as they are stored, less those that a rejected row may be about."""
@@ -126,18 +142,25 @@ class Absences:
                 return _from_wire(key)
         return None
 
-    def _tombstones(self, records: Sequence[Record]) -> list[Change]:
+    def _tombstones(self, records: Sequence[Record], *, in_scope: bool) -> list[Change]:
+        """Return the tombstones of ``records``; under a changed scope an operator approved them."""
+        if not in_scope:
+            return [self._tombstone(record, TOMBSTONE_REASON_OUT_OF_SCOPE) for record in records]
         enrolment_ends: dict[str, list[str | None]] = {}
         for record in records:
             if record.kind == KIND_ENROLMENT:
                 ends = enrolment_ends.setdefault(record.enrolment.student_id, [])
                 ends.append(record.enrolment.valid_to or None)
-        return [self._tombstone(record, enrolment_ends) for record in records]
+        tombstones: list[Change] = []
+        for record in records:
+            own = getattr(_body(record), "valid_to", "") or None
+            ends = enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]
+            tombstones.append(self._tombstone(record, tombstone_reason(ends, self._context.today)))
+        return tombstones
 
-    def _tombstone(self, record: Record, enrolment_ends: Mapping[str, list[str | None]]) -> Change:
+    def _tombstone(self, record: Record, reason: TombstoneReason.ValueType) -> Change:
         message = _body(record)
-        valid_from, own_end = validity(kind_info(record.kind), message)
-        ends = enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own_end]
+        valid_from, valid_to = validity(kind_info(record.kind), message)
         wire = message.SerializeToString(deterministic=True)
         keys = tuple(encode_key(_from_wire(key)) for key in record.source_keys)
         return Change(
@@ -150,34 +173,9 @@ class Absences:
             digest=content_digest(wire, keys),
             expected_version=record.version,
             valid_from=valid_from,
-            valid_to=own_end,
-            tombstone=tombstone_reason(ends, self._context.today),
+            valid_to=valid_to,
+            tombstone=reason,
         )
-
-    async def _keep_hold(self, explanation: str, held: set[str]) -> None:
-        """Store what is held, in place of what an earlier run held."""
-        ingest = self._context.ingest
-        if not held:
-            await self._store.holds.replace(ingest.school_id, self._dataset.name, None)
-            return
-        versions = [
-            (record_id, known.version)
-            for record_id in held
-            if (known := self._diff.known(record_id)) is not None
-        ]
-        digest = change_set_digest(versions)
-        hold = pb.Hold(
-            hold_id=f"hld_{digest[:32]}",
-            school_id=ingest.school_id,
-            run_id=ingest.run_id,
-            dataset=self._dataset.name,
-            digest=digest,
-            tombstones=len(held),
-            live_records=sum(1 for _ in self._diff.live_ids()),
-            explanation=explanation,
-        )
-        hold.created_at.FromDatetime(ingest.clock())
-        await self._store.holds.replace(ingest.school_id, self._dataset.name, hold)
 
 
 def _body(record: Record) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -12,12 +13,15 @@ from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, In
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest
 from schoolgate_server.ingest.projection import Projector
+from schoolgate_server.model.changes import Change
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import failure, from_defect
 from schoolgate_server.model.hashing import rows_digest
+from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.reconcile.absence import incompleteness
 from schoolgate_server.reconcile.diff import Known, SnapshotDiff
+from schoolgate_server.reconcile.holds import suspicious_updates
 from schoolgate_server.store.errors import LeaseLost, RawPageMissing, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
 from schoolgate_server.sync.context import RunCancelled, RunContext
@@ -87,9 +91,41 @@ class DatasetSync:
             await ingest.finish()  # what was read is true, whether or not the rest could be read
             self._count(ingest)
             raise
+        evidence = self._evidence(end, last[0] if last else None)
+        updates, why = self._keep_back(ingest, diff, evidence)
         await ingest.finish()
         self._count(ingest)
-        await self._seal(end, ingest, diff, projector, last[0] if last else None)
+        evidence.unidentified_rows = ingest.unidentified_rows
+        state = self._state
+        state.state = pb.DATASET_STATE_SEALING
+        state.evidence.CopyFrom(evidence)
+        await context.save()
+        doubt = incompleteness(evidence) or (end.contradiction if end is not None else None)
+        if doubt is not None:
+            self._end(pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt))
+            return
+        absences = Absences(context, self._dataset, self._scope, projector, diff)
+        outcome = await absences.decide(ingest, state.evidence, updates, why)
+        self._count(ingest)
+        state.held = outcome.held
+        self._end(outcome.state, outcome.failure)
+        if outcome.state == pb.DATASET_STATE_SUCCEEDED:
+            await self._prune()
+
+    def _keep_back(
+        self, ingest: DatasetIngest, diff: SnapshotDiff, evidence: pb.Evidence
+    ) -> tuple[Sequence[Change], Sequence[str]]:
+        """Return updates that look wrong, not to be committed with the others, and why they do.
+
+        Under a changed scope everything may change at once, and rightly so.
+        """
+        changed = ingest.deferred_kinds() if evidence.scope_unchanged else None
+        if not changed:
+            return (), ()
+        live = Counter(kind_of(record_id) for record_id in diff.live_ids())
+        found = suspicious_updates(changed, live, self._context.options.thresholds)
+        kinds = {suspicion.kind for suspicion in found}
+        return ingest.take_back(kinds), [suspicion.explanation for suspicion in found]
 
     async def _stored_records(self) -> list[tuple[str, Known]]:
         window = (
@@ -181,36 +217,7 @@ class DatasetSync:
             self._count(ingest)
             await self._context.show()
 
-    async def _seal(
-        self,
-        end: EndOfSnapshot | None,
-        ingest: DatasetIngest,
-        diff: SnapshotDiff,
-        projector: Projector,
-        last: pb.DatasetRun | None,
-    ) -> None:
-        state = self._state
-        state.state = pb.DATASET_STATE_SEALING
-        evidence = self._evidence(end, ingest, last)
-        state.evidence.CopyFrom(evidence)
-        await self._context.save()
-        doubt = incompleteness(evidence)
-        if doubt is None and end is not None and end.contradiction is not None:
-            doubt = end.contradiction
-        if doubt is not None:
-            self._end(pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt))
-            return
-        absences = Absences(self._context, self._dataset, self._scope, projector, diff)
-        outcome = await absences.decide(ingest, state.evidence)
-        self._count(ingest)
-        state.held = outcome.held
-        self._end(outcome.state, outcome.failure)
-        if outcome.state == pb.DATASET_STATE_SUCCEEDED:
-            await self._prune()
-
-    def _evidence(
-        self, end: EndOfSnapshot | None, ingest: DatasetIngest, last: pb.DatasetRun | None
-    ) -> pb.Evidence:
+    def _evidence(self, end: EndOfSnapshot | None, last: pb.DatasetRun | None) -> pb.Evidence:
         context = self._context
         scope_fingerprint = fingerprint(context.school, context.connector, self._dataset, self._scope)
         evidence = pb.Evidence(
@@ -219,7 +226,6 @@ class DatasetSync:
             permission_present=True,
             scope_unchanged=last is None or last.evidence.scope_fingerprint == scope_fingerprint,
             scope_fingerprint=scope_fingerprint,
-            unidentified_rows=ingest.unidentified_rows,
         )
         if end is not None and end.expected_rows is not None:
             evidence.expected_rows = end.expected_rows

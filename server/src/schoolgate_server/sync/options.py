@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from schoolgate_server.reconcile.absence import Thresholds
+from schoolgate_server.reconcile.holds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +23,4 @@ class SyncOptions:
     page_timeout: timedelta = timedelta(minutes=10)
     """Longest wait for one page; SOAP clients of some MISs are told to wait this long."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """When deletions are held for an operator."""
+    """When deletions and updates are held for an operator."""

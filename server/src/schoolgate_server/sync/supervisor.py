@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from loguru import logger
 
@@ -70,6 +71,10 @@ class Supervisor:
         self._active: dict[str, _Active] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
+
+    def now(self) -> datetime:
+        """Return the present moment by this server's clock."""
+        return self._clock()
 
     async def start(self) -> None:
         """Take up unfinished runs, now and whenever another server leaves one behind."""

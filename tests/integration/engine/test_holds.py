@@ -1,0 +1,155 @@
+"""What looks wrong is set aside, and let through only as exactly the change set that was approved."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_OUT_OF_SCOPE, TOMBSTONE_REASON_UNKNOWN_ABSENCE
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.store.store import Store
+from tests.support.engine import SCHOOL, Engine, engine_over, outcome
+from tests.support.scripted import STUDENTS, ScriptedMis, student
+
+NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
+
+
+async def first_run(engine: Engine, students: int = 100) -> None:
+    engine.mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, students + 1)]
+    run = await engine.sync(STUDENTS)
+    assert run.state == pb.RUN_STATE_SUCCEEDED
+
+
+async def open_hold(engine: Engine) -> pb.Hold:
+    [hold] = await engine.store.holds.list(SCHOOL)
+    return hold
+
+
+async def approve(engine: Engine) -> None:
+    hold = await open_hold(engine)
+    await engine.store.holds.approve(SCHOOL, hold.hold_id, hold.digest, "operator", NOW)
+
+
+async def surnames(engine: Engine) -> set[str]:
+    return {record.student.surname for record in await engine.records(kinds.KIND_STUDENT, tombstones=False)}
+
+
+async def test_g02_approved_deletions_are_applied_by_the_next_run(engine: Engine) -> None:
+    await first_run(engine)
+    del engine.mis.rows[STUDENTS][:50]
+    await engine.sync(STUDENTS)
+    await approve(engine)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.tombstoned, part.held) == (pb.DATASET_STATE_SUCCEEDED, 50, 0)
+    assert await engine.store.holds.list(SCHOOL) == []
+    dead = [r for r in await engine.records(kinds.KIND_STUDENT) if r.HasField("tombstone")]
+    assert {record.tombstone.reason for record in dead} == {TOMBSTONE_REASON_UNKNOWN_ABSENCE}
+
+
+async def test_g02_an_approval_is_for_exactly_one_change_set(engine: Engine) -> None:
+    await first_run(engine)
+    del engine.mis.rows[STUDENTS][:50]
+    await engine.sync(STUDENTS)
+    await approve(engine)
+    del engine.mis.rows[STUDENTS][:1]
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.tombstoned, part.held) == (pb.DATASET_STATE_HELD, 0, 51)
+    hold = await open_hold(engine)
+    assert (hold.tombstones, hold.HasField("approved_at")) == (51, False)
+
+
+async def test_g01_an_approved_deletion_is_still_checked_with_the_mis(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.truncate[STUDENTS] = 50
+    await engine.sync(STUDENTS)
+    await approve(engine)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.tombstoned) == (pb.DATASET_STATE_INCOMPLETE, 0)
+    assert await engine.live(kinds.KIND_STUDENT) == 100
+
+
+async def test_g02_a_change_of_nearly_everybody_is_held_and_joiners_go_through(engine: Engine) -> None:
+    await first_run(engine)
+    before = await surnames(engine)
+    for row in engine.mis.rows[STUDENTS][:80]:
+        row["surname"] += " of another school"
+    engine.mis.rows[STUDENTS].append(student(9001, "Joiner"))
+    run = await engine.sync(STUDENTS)
+    part = outcome(run, STUDENTS)
+    assert (part.state, part.updated, part.held, part.created) == (pb.DATASET_STATE_HELD, 0, 80, 1)
+    assert part.unchanged == 20
+    assert await surnames(engine) == before | {"Joiner"}
+    hold = await open_hold(engine)
+    assert (hold.updates, hold.tombstones) == (80, 0)
+    assert "80 of 100 student records (80%) changed at once" in hold.explanation
+    await approve(engine)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.updated, part.held) == (pb.DATASET_STATE_SUCCEEDED, 80, 0)
+
+
+async def test_g02_another_schools_rows_are_held_as_one_change_set(engine: Engine) -> None:
+    await first_run(engine)
+    before = await surnames(engine)
+    engine.mis.rows[STUDENTS] = [student(n, f"Elsewhere {n}") for n in range(1, 86)]
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.updated, part.held) == (0, 85)
+    engine.mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, 101)]
+    run = await engine.sync(STUDENTS)
+    assert run.state == pb.RUN_STATE_SUCCEEDED
+    assert await surnames(engine) == before
+    assert await engine.store.holds.list(SCHOOL) == []
+
+
+async def test_g08_a_new_profile_may_change_everybody(store: Store) -> None:
+    async with engine_over(store) as engine:
+        await first_run(engine)
+        for row in engine.mis.rows[STUDENTS]:
+            row["ethnicity_code"] = "WBRI"
+        assert outcome(await engine.sync(STUDENTS), STUDENTS).updated == 0
+        school = await store.schools.get(SCHOOL)
+        school.data_profile.append("student.ethnicity_code")
+        await store.schools.update(school, ["data_profile"], "22222222-2222-4222-8222-222222222222", b"")
+        part = outcome(await engine.sync(STUDENTS), STUDENTS)
+        assert (part.state, part.updated) == (pb.DATASET_STATE_SUCCEEDED, 100)
+
+
+async def test_g08_what_an_operator_says_is_out_of_scope_is_tombstoned_so(store: Store) -> None:
+    async with engine_over(store) as engine:
+        await first_run(engine)
+        rows = engine.mis.rows
+    rows[STUDENTS].pop()
+    async with engine_over(store, ScriptedMis(rows), parser_version=2) as engine:
+        await engine.sync(STUDENTS)
+        await approve(engine)
+        part = outcome(await engine.sync(STUDENTS), STUDENTS)
+        assert (part.state, part.tombstoned) == (pb.DATASET_STATE_SUCCEEDED, 1)
+        [dead] = [r for r in await engine.records(kinds.KIND_STUDENT) if r.HasField("tombstone")]
+        assert dead.tombstone.reason == TOMBSTONE_REASON_OUT_OF_SCOPE
+
+
+async def test_a_discarded_hold_comes_back_while_it_still_looks_wrong(engine: Engine) -> None:
+    await first_run(engine)
+    del engine.mis.rows[STUDENTS][:50]
+    await engine.sync(STUDENTS)
+    hold = await open_hold(engine)
+    await engine.store.holds.discard(SCHOOL, hold.hold_id, hold.digest)
+    assert await engine.store.holds.list(SCHOOL) == []
+    assert outcome(await engine.sync(STUDENTS), STUDENTS).state == pb.DATASET_STATE_HELD
+    assert (await open_hold(engine)).digest == hold.digest
+
+
+async def test_a_hold_is_resolved_by_its_digest_only(engine: Engine) -> None:
+    await first_run(engine)
+    del engine.mis.rows[STUDENTS][:50]
+    await engine.sync(STUDENTS)
+    hold = await open_hold(engine)
+    with pytest.raises(ServiceError) as raised:
+        await engine.store.holds.approve(SCHOOL, hold.hold_id, "another", "operator", NOW)
+    assert raised.value.reason == reasons.ERROR_REASON_HOLD_DIGEST_MISMATCH
+    with pytest.raises(ServiceError) as raised:
+        await engine.store.holds.discard(SCHOOL, "hld_another", hold.digest)
+    assert raised.value.reason == reasons.ERROR_REASON_HOLD_NOT_FOUND
