@@ -1,0 +1,90 @@
+"""What a run did, told from what the MIS delivered to it."""
+
+from __future__ import annotations
+
+import json
+
+from schoolgate.v1 import failure_pb2 as failures
+from schoolgate.v1 import sync_service_pb2 as pb
+from tests.simulation.meaning import Reading
+from tests.simulation.mis import SimulatedMis
+from tests.simulation.model import DatasetFacts, RunFacts, require
+from tests.simulation.plans import Plan
+from tests.simulation.world import DATASETS, Row
+
+_ENDS_THE_RUN = {
+    failures.FAILURE_TYPE_AUTH_EXPIRED,
+    failures.FAILURE_TYPE_AUTH_INVALID,
+    failures.FAILURE_TYPE_RATE_LIMITED,
+}
+_WITHOUT_PROOF = {"unproven", "no_end", "count_disagrees", "contradiction"}
+_COUNTERS = ("created", "updated", "revived", "tombstoned", "rejected_rows", "rows_read")
+
+
+def facts_of(run: pb.Run, mis: SimulatedMis, plan: Plan, reading: Reading, segment_rows: int) -> RunFacts:
+    """Return what a run did; checks that its own state says so."""
+    wanted = [dataset for dataset in DATASETS if not plan.datasets or dataset in plan.datasets]
+    require([part.dataset for part in run.datasets] == wanted, "run", f"{wanted} were asked for")
+    require(not run.HasField("failure") or plan.weather.opening or run.failure.type in _ENDS_THE_RUN, "run", str(run.failure))
+    may_skip = bool(plan.weather.opening or plan.cancelled)
+    facts: list[DatasetFacts] = []
+    for part in run.datasets:
+        found = _dataset_facts(part, mis, plan, segment_rows, may_skip)
+        facts.append(found)
+        may_skip = may_skip or part.failure.type in _ENDS_THE_RUN
+    _check_state(run, plan)
+    return RunFacts(run.run_id, reading, facts)
+
+
+def _dataset_facts(
+    part: pb.DatasetRun, mis: SimulatedMis, plan: Plan, segment_rows: int, may_skip: bool
+) -> DatasetFacts:
+    dataset, weather = part.dataset, plan.weather
+    pages = [page for _, page in sorted(mis.pages.get(dataset, {}).items())]
+    facts = DatasetFacts(dataset, [row for page in pages for row in page], False, set())
+    facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
+    facts.counters = {name: getattr(part, name) for name in _COUNTERS}
+    claim = weather.claim(dataset)
+    at, error = weather.breaks.get(dataset, (1 << 30, ""))
+    if facts.state == "SKIPPED":
+        facts.expected = {"SKIPPED"} if may_skip else set()
+    elif at < len(mis.content(dataset)):
+        facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
+    elif claim == "unstorable_row":
+        facts.expected = {"FAILED"}
+    elif _segment_twice(pages, segment_rows):
+        facts.expected = {"INCOMPLETE"}
+    else:
+        facts.exact = True
+        if claim in _WITHOUT_PROOF or (not facts.rows and claim not in {"counted", "empty_counted"}):
+            facts.expected = {"INCOMPLETE"}
+        facts.hidden = mis.world.rows[dataset] if weather.reads_back else []
+        facts.read_back_error = weather.read_back_error
+    return facts
+
+
+def _segment_twice(pages: list[list[Row]], segment_rows: int) -> bool:
+    """Whether the same rows came twice where they are kept together."""
+    segments: list[str] = []
+    rows: list[Row] = []
+    for index, page in enumerate(pages):
+        rows += page
+        if len(rows) >= segment_rows or index == len(pages) - 1:
+            if rows:
+                segments.append(json.dumps(rows))
+            rows = []
+    return len(set(segments)) < len(segments)
+
+
+def _check_state(run: pb.Run, plan: Plan) -> None:
+    states = {part.state for part in run.datasets}
+    lost = {pb.DATASET_STATE_FAILED, pb.DATASET_STATE_SKIPPED}
+    if states == {pb.DATASET_STATE_SUCCEEDED}:
+        expected = {pb.RUN_STATE_SUCCEEDED}
+    elif states <= lost:
+        expected = {pb.RUN_STATE_FAILED}
+    else:
+        expected = {pb.RUN_STATE_PARTIAL}
+    if plan.cancelled and states != {pb.DATASET_STATE_SUCCEEDED}:
+        expected = {pb.RUN_STATE_CANCELLED}
+    require(run.state in expected, "run", f"it ended {pb.RunState.Name(run.state)}: {run.failure}")

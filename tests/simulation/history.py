@@ -1,0 +1,318 @@
+"""One history: seeded edits and syncs of one school, every step checked against the model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import mongomock
+from loguru import logger
+from mongomock.codec_options import CodecOptions
+from pymongo import _csot
+
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_sdk.kinds import KINDS_BY_NAME
+from schoolgate_server.model.questions import Question
+from schoolgate_server.store.store import Store
+from tests.simulation.facts import facts_of
+from tests.simulation.handle import Trouble
+from tests.simulation.meaning import KIND_OF, Reading
+from tests.simulation.mis import SimulatedMis, Weather
+from tests.simulation.model import Broken, Documents, Model, RunFacts, require
+from tests.simulation.plans import Plan, draw_plan
+from tests.simulation.server import (
+    DATABASE,
+    PROFILES,
+    SCHOOL,
+    Server,
+    digest_text,
+    documents_of,
+    new_uuid,
+    options_of,
+)
+from tests.simulation.virtual_time import VirtualClock, run_virtually
+from tests.simulation.world import World
+from tests.support.mongomock_handle import MockHandle
+
+SETTLED_SECONDS = 200.0
+"""Longer than any lease, cut or slow operation: whoever was cut off has noticed by then."""
+
+_ALL = Question(include_tombstones=True)
+
+
+@dataclass
+class Outcome:
+    """What a history came to."""
+
+    digest: str
+    counts: Counter[str] = field(default_factory=Counter[str])
+
+
+class History:
+    """One seed's history. ``steps`` says what happened so far, for whoever must understand a failure."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = Random(seed)
+        self.steps: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._client: Any = mongomock.MongoClient()
+        self._clock = VirtualClock()
+        self._options = options_of(self._rng)
+        self._mis = SimulatedMis(World(self._rng), self._rng.randint(2, 6))
+        self._reading = Reading(1, "core")
+        self._model = Model()
+        self._server: Server | None = None
+        self._servers = 0
+        self._operations = 60
+        self._answers: dict[int, str] = {}
+        self._reader = Store.open(MockHandle(self._client), DATABASE, self._clock)
+
+    async def play(self) -> Outcome:
+        server = await self._up()
+        await server.register(self._rng)
+        for _ in range(self._rng.randint(3, 7)):
+            await self._step()
+        await self._down()
+        for seq in self._answers:
+            await self._ask(seq)
+        documents = digest_text(documents_of(self._client))
+        return Outcome(hashlib.sha256(documents.encode()).hexdigest(), self.counts)
+
+    async def _step(self) -> None:
+        for _ in range(self._rng.choice((0, 1, 1, 2, 3, 5))):
+            self.steps.append(self._mis.world.edit())
+        if self._rng.random() < 0.12:
+            await self._change_reading()
+        plan = draw_plan(self._rng, self._operations)
+        self.steps.append(f"sync {plan}")
+        twin = _copied(self._client) if plan.is_disturbed else None
+        run, facts = await self._sync(plan)
+        after = documents_of(self._client)
+        self._model.verify(facts, after)
+        await self._ask((await self._reader.leases.head(SCHOOL)).published)
+        if self._answers:
+            await self._ask(self._rng.choice(list(self._answers)))
+        if plan.edit_at is not None or run.state == pb.RUN_STATE_CANCELLED:
+            return
+        if twin is not None and all(part.exact for part in facts.datasets):
+            await self._compare_undisturbed(twin, plan, after)
+        if not plan.weather.breaks and self._rng.random() < 0.35:
+            await self._repeat(plan, after)
+
+    async def _change_reading(self) -> None:
+        """Change the parser, which takes a new server, or the profile."""
+        if self._rng.random() < 0.5:
+            version = self._reading.parser_version + self._rng.choice((1, 2))
+            self._reading = Reading(version, self._reading.profile)
+            await self._down()
+            self.counts["parser changed"] += 1
+        else:
+            self._reading = Reading(self._reading.parser_version, self._rng.choice(list(PROFILES)))
+            school = await self._reader.schools.get(SCHOOL)
+            school.data_profile[:] = PROFILES[self._reading.profile]
+            await self._reader.schools.update(school, ["data_profile"], str(new_uuid(self._rng)), b"")
+            self.counts["profile changed"] += 1
+        self.steps.append(f"{self._reading}")
+
+    async def _sync(self, plan: Plan) -> tuple[pb.Run, RunFacts]:
+        """Sync through everything that the plan has in store, and let whoever is still at work end."""
+        self._mis.begin(plan.weather)
+        request = str(new_uuid(self._rng))
+        rival = await self._start() if plan.rival else None
+        troubles: list[Trouble | None] = list(plan.troubles)
+        run = None
+        while run is None:
+            server = await self._up()
+            server.gate.arm(troubles.pop(0) if troubles else None)
+            server.gate.look, server.gate.look_at = self._look, plan.look_at
+            stopping = self._plan_pages(plan, server)
+            run = await self._follow(server, plan.datasets, request, stopping)
+            self._operations = max(20, server.gate.operations)
+            self.counts.update(server.gate.fired)
+            server.gate.fired.clear()
+            if run is None:
+                await self._down()
+        if plan.troubles or rival:
+            await asyncio.sleep(SETTLED_SECONDS)
+        if rival is not None:
+            self.counts["rival server"] += 1
+            await rival.stop()
+        self._mis.on_page = _nothing
+        self.counts.update(self._mis.fired)
+        self.counts["runs"] += 1
+        stored = (await self._reader.runs.get(SCHOOL, run.run_id)).run
+        require(stored.state == run.state, "G15", f"the run ended {run.state} and is stored as {stored.state}")
+        return run, facts_of(run, self._mis, plan, self._reading, self._options.segment_rows)
+
+    async def _follow(
+        self, server: Server, datasets: tuple[str, ...], request: str, stopping: asyncio.Event
+    ) -> pb.Run | None:
+        syncing = asyncio.create_task(server.sync(datasets, request))
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({syncing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            self.counts["server stopped"] += 1
+            syncing.cancel()
+            await server.stop()
+            await asyncio.gather(syncing, return_exceptions=True)
+            return None
+        stopped.cancel()
+        await asyncio.gather(stopped, return_exceptions=True)
+        return await syncing
+
+    def _plan_pages(self, plan: Plan, server: Server) -> asyncio.Event:
+        """Have the MIS do what the plan says when a page is asked for; return the event that stops a server."""
+        stopping = asyncio.Event()
+
+        async def on_page(dataset: str, index: int) -> None:
+            if plan.stop_at and plan.stop_at[0] == (dataset, index):
+                plan.stop_at.pop(0)
+                stopping.set()
+                await asyncio.Event().wait()
+            if plan.cancel_at == (dataset, index):
+                plan.cancel_at = None
+                plan.cancelled = True
+                self.counts["run cancelled"] += 1
+                for entry in await server.store.runs.unfinished(SCHOOL):
+                    await server.supervisor.cancel(SCHOOL, entry.run.run_id)
+            if plan.edit_at == (dataset, index):
+                self.counts["edit during the read"] += 1
+                self.steps.append(f"  meanwhile {self._mis.world.edit()}")
+
+        self._mis.on_page = on_page
+        return stopping
+
+    async def _repeat(self, plan: Plan, before: Documents) -> None:
+        """G03: the same once more writes nothing but its run."""
+        shuffled = self._rng.random() < 0.5
+        if shuffled and not set(plan.weather.claims.values()) & {"truncated", "page_twice"}:
+            self.steps.append(self._mis.world.shuffle())
+        self.steps.append("repeat")
+        again = Plan(plan.datasets, plan.weather)
+        run, facts = await self._sync(again)
+        after = documents_of(self._client)
+        require(run.seq_after == run.seq_before, "G03", "a repetition moved the published seq")
+        for documents in (before, after):
+            for name in ("runs", "raw_pages") if shuffled else ("runs",):
+                documents.pop(name, None)
+            for head in documents["heads"].values():  # who holds the school is no part of its data
+                head.pop("lease", None), head.pop("epoch", None), head.pop("rolled_back", None)
+        for name, documents in after.items():
+            require(documents == before.get(name, {}), "G03", f"a repetition changed {name}")
+        self._model.verify(facts, documents_of(self._client))
+        self.counts["repetitions"] += 1
+
+    async def _compare_undisturbed(self, twin: Any, plan: Plan, after: Documents) -> None:
+        """G10: the same sync without any disturbance, over a copy of the store, ends in the same records."""
+        self._mis.begin(plan.weather)
+        server = await self._start(twin)
+        run = await server.sync(plan.datasets, str(new_uuid(self._rng)))
+        await server.stop()
+        assert run is not None
+        undisturbed = documents_of(twin)
+        for name in ("records", "identities"):
+            one, other = (_contents(documents[name]) for documents in (after, undisturbed))
+            differing = [(one.get(key), other.get(key)) for key in {**one, **other} if one.get(key) != other.get(key)]
+            require(not differing, "G10", f"{name} differ from those of an undisturbed run: {differing[:1]}")
+        self.counts["compared with an undisturbed run"] += 1
+
+    async def _look(self) -> None:
+        """Read as of the published seq, whatever is being committed at this moment."""
+        head = await self._reader.leases.head(SCHOOL)
+        self.counts["reads during a run"] += 1
+        await self._ask(head.published)
+
+    async def _ask(self, seq: int) -> None:
+        """G12: what was the answer once is the answer for ever."""
+        answer = hashlib.sha256()
+        for kind in KIND_OF.values():
+            number, after = KINDS_BY_NAME[kind].kind, ""
+            while page := await self._reader.records.query(SCHOOL, number, _ALL, seq, after, 20):
+                for record in page:
+                    answer.update(record.SerializeToString(deterministic=True))
+                after = page[-1].id
+        known = self._answers.setdefault(seq, answer.hexdigest())
+        require(known == answer.hexdigest(), "G12", f"the answer as of {seq} changed")
+
+    async def _start(self, client: Any = None) -> Server:
+        self._servers += 1
+        server = Server(
+            self._client if client is None else client,
+            self._mis.connector(self._reading.parser_version),
+            self._clock,
+            self._options,
+            f"server-{self._servers}",
+            self._rng,
+        )
+        await server.start()
+        return server
+
+    async def _up(self) -> Server:
+        if self._server is None:
+            self._server = await self._start()
+        return self._server
+
+    async def _down(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+
+def play(seed: int) -> Outcome:
+    """Play one history.
+
+    Raises:
+        AssertionError: it breaks a guarantee; the text has the seed and the steps that led there.
+    """
+    history = History(seed)
+
+    async def timed() -> Outcome:
+        _csot.time = SimpleNamespace(monotonic=asyncio.get_running_loop().time)  # type: ignore[assignment]
+        return await history.play()
+
+    real = _csot.time
+    logger.disable("schoolgate_server")
+    try:
+        outcome: Outcome = run_virtually(timed)
+    except Exception as error:
+        steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(history.steps, 1))
+        what = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+        raise AssertionError(
+            f"seed {seed}: {what}\n{steps}\nagain: make simulate SEEDS={seed}-{seed}"
+        ) from error
+    finally:
+        logger.enable("schoolgate_server")
+        _csot.time = real
+    return outcome
+
+
+def _copied(client: Any) -> Any:
+    """Return a store with the same documents."""
+    copy: Any = mongomock.MongoClient()
+    options: Any = CodecOptions
+    here, there = (
+        each.get_database(DATABASE, codec_options=options(tz_aware=True)) for each in (client, copy)
+    )
+    for name in here.list_collection_names():
+        if documents := list(here[name].find({})):
+            there[name].insert_many(documents)
+    return copy
+
+
+def _contents(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    names = ("live", "keys", "body", "hash", "key", "record")
+    return {
+        name: [document.get(field_name) for field_name in names] for name, document in documents.items()
+    }
+
+
+async def _nothing(dataset: str, index: int) -> None:
+    """Let the page come."""
+
+
+__all__ = ["History", "Outcome", "Weather", "play"]

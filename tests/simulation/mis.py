@@ -1,0 +1,194 @@
+"""The simulated MIS as the engine meets it: pages of the world's rows, with what goes wrong in one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from schoolgate_sdk import (
+    AuthExpired,
+    AuthInvalid,
+    Connector,
+    EndOfSnapshot,
+    EntityDenied,
+    Incomplete,
+    Page,
+    Parsed,
+    RateLimited,
+    Row,
+    SchemaChanged,
+    SchoolConnection,
+    Scope,
+    SourceKey,
+    Transient,
+    Unsupported,
+)
+from tests.simulation.world import World, key_parts
+from tests.support.scripted import STUDENTS, ScriptedMis, parse_student, scripted_connector
+
+ERRORS: Mapping[str, Callable[[], Exception]] = {
+    "Transient": lambda: Transient("HTTP 502"),
+    "RateLimited": lambda: RateLimited("slower"),
+    "AuthExpired": lambda: AuthExpired("expired"),
+    "AuthInvalid": lambda: AuthInvalid("refused"),
+    "EntityDenied": lambda: EntityDenied("not granted", entity="Students"),
+    "SchemaChanged": lambda: SchemaChanged("another shape"),
+    "Incomplete": lambda: Incomplete("the pages contradict each other"),
+    "Unsupported": lambda: Unsupported("not offered"),
+    "RuntimeError": lambda: RuntimeError("a defect"),
+    "hang": lambda: Transient("never raised: the page does not come"),
+}
+
+CLAIMS = (
+    "proven",
+    "counted",
+    "unproven",
+    "no_end",
+    "count_disagrees",
+    "contradiction",
+    "truncated",
+    "empty",
+    "empty_counted",
+    "page_twice",
+    "unstorable_row",
+)
+"""What the MIS shows and says at the end of a read."""
+
+
+@dataclasses.dataclass
+class Weather:
+    """What goes wrong at the MIS during one sync; the same in every attempt at it."""
+
+    claims: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    amount: int = 1
+    breaks: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict[str, tuple[int, str]])
+    opening: str = ""
+    reads_back: bool = True
+    read_back_error: str = ""
+
+    def claim(self, dataset: str) -> str:
+        return self.claims.get(dataset, "proven")
+
+    def __str__(self) -> str:
+        parts = [f"{dataset} {claim}({self.amount})" for dataset, claim in self.claims.items()]
+        parts += [f"{dataset} {error} at page {page}" for dataset, (page, error) in self.breaks.items()]
+        if self.opening:
+            parts.append(f"session does not open: {self.opening}")
+        parts.append(f"read back {self.read_back_error or self.reads_back}")
+        return ", ".join(parts)
+
+
+class SimulatedMis:
+    """One school's MIS. ``pages`` keeps what was delivered last, by dataset and page."""
+
+    def __init__(self, world: World, page_size: int) -> None:
+        self.world = world
+        self.page_size = page_size
+        self.weather = Weather()
+        self.pages: dict[str, dict[int, list[Row]]] = {}
+        self.on_page: Callable[[str, int], Awaitable[None]] = _nothing
+        self.fired: list[str] = []
+
+    def begin(self, weather: Weather) -> None:
+        """Forget the sync before."""
+        self.weather = weather
+        self.pages = {}
+        self.fired = []
+
+    def content(self, dataset: str) -> list[list[Row]]:
+        """Return the pages of ``dataset`` as the MIS shows them; at least one."""
+        rows: list[Any] = self.world.rows[dataset]
+        claim = self.weather.claim(dataset)
+        if claim == "truncated":
+            rows = rows[: max(1, len(rows) - self.weather.amount)]
+        if claim in {"empty", "empty_counted"}:
+            rows = []
+        if claim == "unstorable_row":
+            rows = [*rows, {"id": 1 << 70, "surname": "Large"}]
+        size = self.page_size
+        pages = [rows[start : start + size] for start in range(0, len(rows), size)] or [[]]
+        if claim == "page_twice":
+            again = self.weather.amount % len(pages)
+            pages.insert(again, pages[again])
+        return copy.deepcopy(pages)
+
+    def end(self, dataset: str, rows: int) -> EndOfSnapshot | None:
+        match self.weather.claim(dataset):
+            case "unproven":
+                return EndOfSnapshot(terminator_proven=False)
+            case "no_end":
+                return None
+            case "count_disagrees":
+                return EndOfSnapshot(True, expected_rows=rows + 1)
+            case "counted" | "empty_counted":
+                return EndOfSnapshot(True, expected_rows=rows)
+            case "contradiction":
+                return EndOfSnapshot(True, contradiction="a page changed when read again")
+            case _:
+                return EndOfSnapshot(True)
+
+    def connector(self, parser_version: int) -> Connector:
+        """Return a connector for this MIS; parsers of even versions write surnames in capitals."""
+        plain = scripted_connector(ScriptedMis(), parser_version=parser_version)
+        parser = parse_student if parser_version % 2 else _parse_in_capitals
+        datasets = tuple(
+            dataclasses.replace(dataset, parser=parser) if dataset.name == STUDENTS else dataset
+            for dataset in plain.datasets
+        )
+
+        @asynccontextmanager
+        async def open_session(connection: SchoolConnection) -> AsyncGenerator[_Session]:
+            if self.weather.opening:
+                self.fired.append(f"open {self.weather.opening}")
+                raise ERRORS[self.weather.opening]()
+            yield (_ReadingBack if self.weather.reads_back else _Session)(self)
+
+        return dataclasses.replace(plain, datasets=datasets, open=open_session)
+
+
+class _Session:
+    def __init__(self, mis: SimulatedMis) -> None:
+        self.mis = mis
+
+    async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        mis, dataset, index = self.mis, scope.dataset, int(cursor or 0)
+        while True:
+            await mis.on_page(dataset, index)
+            at, error = mis.weather.breaks.get(dataset, (-1, ""))
+            if index == at:
+                mis.fired.append(f"read {error}")
+                if error == "hang":
+                    await asyncio.sleep(86_400)
+                raise ERRORS[error]()
+            pages = mis.content(dataset)
+            page = pages[index] if index < len(pages) else []
+            mis.pages.setdefault(dataset, {})[index] = page
+            index += 1
+            if index >= len(pages):
+                if (claim := mis.weather.claim(dataset)) != "proven":
+                    mis.fired.append(claim)
+                yield Page(page, str(index), mis.end(dataset, sum(map(len, mis.pages[dataset].values()))))
+                return
+            yield Page(page, str(index))
+
+
+class _ReadingBack(_Session):
+    async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
+        if self.mis.weather.read_back_error:
+            self.mis.fired.append(f"read back {self.mis.weather.read_back_error}")
+            raise ERRORS[self.mis.weather.read_back_error]()
+        wanted = {tuple(map(repr, key.parts)) for key in keys}
+        rows = self.mis.world.rows[scope.dataset]
+        return [row for row in rows if tuple(map(repr, key_parts(scope.dataset, row))) in wanted]
+
+
+def _parse_in_capitals(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
+    yield from parse_student({**row, "surname": row["surname"].upper()}, settings)
+
+
+async def _nothing(dataset: str, index: int) -> None:
+    """Let the page come."""

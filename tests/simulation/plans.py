@@ -1,0 +1,99 @@
+"""What one sync of a history meets: drawn from the history's own randomness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeAlias
+
+from tests.simulation.handle import TROUBLES, Trouble
+from tests.simulation.mis import CLAIMS, ERRORS, Weather
+from tests.simulation.world import DATASETS
+
+Place: TypeAlias = tuple[str, int]
+"""A dataset and the index of one of its pages."""
+
+
+@dataclass
+class Plan:
+    """One sync. ``troubles`` befall one attempt after the other, ``stop_at`` likewise."""
+
+    datasets: tuple[str, ...]
+    weather: Weather
+    troubles: list[Trouble] = field(default_factory=list[Trouble])
+    stop_at: list[Place] = field(default_factory=list[Place])
+    cancel_at: Place | None = None
+    cancelled: bool = False
+    edit_at: Place | None = None
+    rival: bool = False
+    look_at: int = 0
+
+    @property
+    def is_disturbed(self) -> bool:
+        return bool(self.troubles or self.stop_at or self.rival)
+
+    def __str__(self) -> str:
+        parts = [", ".join(self.datasets) or "everything", str(self.weather), *map(str, self.troubles)]
+        parts += [f"server stopped at {place}" for place in self.stop_at]
+        for name, place in (("cancelled", self.cancel_at), ("edit", self.edit_at)):
+            if place is not None:
+                parts.append(f"{name} at {place}")
+        return "; ".join(parts) + ("; with a rival server" if self.rival else "")
+
+
+def draw_plan(rng: Random, operations: int) -> Plan:
+    """Return what the next sync meets; ``operations`` is about how many store operations it will take."""
+    plan = Plan(_datasets(rng), Weather(reads_back=rng.random() < 0.7), look_at=rng.randint(1, operations))
+    chance = rng.random()
+    if chance < 0.30:
+        pass
+    elif chance < 0.55:
+        _spoil(rng, plan)
+    elif chance < 0.90:
+        _disturb(rng, plan, operations)
+        if rng.random() < 0.3:
+            _spoil(rng, plan)
+    elif chance < 0.95:
+        plan.cancel_at = _place(rng)
+    else:
+        plan.edit_at = _place(rng)
+    return plan
+
+
+def _datasets(rng: Random) -> tuple[str, ...]:
+    if rng.random() < 0.7:
+        return ()
+    return tuple(sorted(rng.sample(DATASETS, rng.randint(1, 3))))
+
+
+def _place(rng: Random) -> Place:
+    return rng.choice(DATASETS), rng.choice((0, 0, 1, 1, 2, 3))
+
+
+def _spoil(rng: Random, plan: Plan) -> None:
+    weather = plan.weather
+    match rng.randint(0, 9):
+        case 0:
+            weather.opening = rng.choice([error for error in ERRORS if error != "hang"])
+        case 1:
+            weather.reads_back = True
+            weather.read_back_error = rng.choice([error for error in ERRORS if error != "hang"])
+        case 2 | 3 | 4:
+            dataset, page = _place(rng)
+            weather.breaks[dataset] = (page, rng.choice(list(ERRORS)))
+        case _:
+            for dataset in rng.sample(DATASETS, rng.randint(1, 2)):
+                weather.claims[dataset] = rng.choice(CLAIMS)
+            weather.amount = rng.randint(1, 4)
+
+
+def _disturb(rng: Random, plan: Plan, operations: int) -> None:
+    if rng.random() < 0.25:
+        plan.stop_at = [_place(rng) for _ in range(rng.randint(1, 2))]
+        return
+    for _ in range(rng.choice((1, 1, 2))):
+        trouble = Trouble(rng.choice(TROUBLES), rng.randint(1, operations))
+        if trouble.mode in {"slow", "partition"}:
+            trouble.seconds = rng.choice((5.0, 25.0, 60.0, 100.0))
+        plan.troubles.append(trouble)
+    plan.rival = rng.random() < 0.4
