@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from schoolgate_server.cli import demo, diagnostics, failures, operate, query, runs, schools, tokens
+from schoolgate_server.cli import demo, diagnostics, failures, holds, operate, query, runs, schools, tokens
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,7 @@ app = typer.Typer(
     "serve, demo, simulate and token work here; everything else asks a server.",
 )
 
-for _module in (operate, demo, schools, runs, query, diagnostics, tokens):
+for _module in (operate, demo, schools, runs, holds, query, diagnostics, tokens):
     _module.register(app)
 
 

@@ -180,8 +180,10 @@ def complaints(run: Run) -> list[str]:
         found += [f"{', '.join(names)}: {first}" if names else first, *rest]
     for dataset in run.datasets:
         if dataset.held:
-            held = console.amount(dataset.held, "tombstone")
-            found.append(f"{dataset.dataset}: {held} held for an operator")
+            held = console.amount(dataset.held, "change")
+            found.append(
+                f"{dataset.dataset}: {held} held; `schoolgate holds {run.school_id}` shows what and why"
+            )
         if dataset.rejected_rows:
             rejected = console.amount(dataset.rejected_rows, "row")
             found.append(

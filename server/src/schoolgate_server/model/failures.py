@@ -48,7 +48,8 @@ ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
         ),
         f.FAILURE_TYPE_HELD: Advice(
             f.AUDIENCE_OPERATOR,
-            "Nothing was deleted. Compare with the MIS; the next run decides anew.",
+            "None of it was applied. Compare with the MIS, then approve or discard exactly this change set: "
+            "SyncService.ListHolds shows it, SyncService.ResolveHold takes the decision.",
         ),
         f.FAILURE_TYPE_UNSUPPORTED: Advice(
             f.AUDIENCE_OPERATOR, "Leave the dataset out, or change the connector's settings."

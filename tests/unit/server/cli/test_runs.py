@@ -4,9 +4,10 @@ import io
 
 from rich.console import Console
 
-from schoolgate.v1.failure_pb2 import AUDIENCE_SCHOOL, FAILURE_TYPE_PERMISSION, Failure
+from schoolgate.v1.failure_pb2 import AUDIENCE_SCHOOL, FAILURE_TYPE_HELD, FAILURE_TYPE_PERMISSION, Failure
 from schoolgate.v1.sync_service_pb2 import (
     DATASET_STATE_FAILED,
+    DATASET_STATE_HELD,
     DATASET_STATE_PENDING,
     DATASET_STATE_READING,
     DATASET_STATE_SUCCEEDED,
@@ -25,6 +26,7 @@ from schoolgate.v1.sync_service_pb2 import (
     WatchRunResponse,
 )
 from schoolgate_server.cli import progress
+from schoolgate_server.model.failures import failure
 from tests.unit.server.cli import conftest
 from tests.unit.server.cli.fake import FakeServer
 
@@ -171,3 +173,15 @@ def test_an_unchanged_run_says_that_it_wrote_nothing() -> None:
     run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED)
     run.seq_after = run.seq_before
     assert progress.summary(run) == "succeeded in 1 min 15 s, nothing written, seq stays 3"
+
+
+def test_a_held_dataset_names_the_command_that_says_why(ask: conftest.Run, fake: FakeServer) -> None:
+    held = run_of(RUN_STATE_PARTIAL, DATASET_STATE_HELD, DATASET_STATE_SUCCEEDED)
+    held.datasets[0].held = 1200
+    held.datasets[0].failure.CopyFrom(failure(FAILURE_TYPE_HELD, "1200 of 1500 student records left"))
+    serve_a_run(fake, held)
+    outcome = ask("sync", "oak")
+    assert outcome.status == 1
+    told = " ".join(outcome.out.split())
+    assert "students: 1,200 changes held; `schoolgate holds oak` says why" in told
+    assert "SyncService.ListHolds shows it, SyncService.ResolveHold takes the decision. (operator)" in told
