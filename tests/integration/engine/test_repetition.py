@@ -140,3 +140,20 @@ async def test_g09_a_decision_holds_no_pupils_data(engine: Engine) -> None:
     run = await engine.sync(STUDENTS)
     assert outcome(run, STUDENTS).rejected_rows == 3
     assert "Quagmire" not in str(await engine.decisions()) + str(run)
+
+
+async def test_g10_a_further_key_of_a_row_that_was_not_taken_outlives_its_run(engine: Engine) -> None:
+    """Whether students and memberships are read in one run, in two, or in one that was interrupted."""
+    rows = engine.mis.rows
+    rows[STUDENTS] = [student(1, "Adeyemi", person=1001)]
+    await engine.sync(STUDENTS)
+    person = 2000
+    updated = 1
+    while updated:  # the least digest wins, so sooner or later a row loses
+        person += 1
+        rows[STUDENTS].append(student(1, f"Surname {person}", person=person))
+        updated = outcome(await engine.sync(STUDENTS), STUDENTS).updated
+    rows[MEMBERSHIPS] = [member(1, person)]
+    await engine.sync(MEMBERSHIPS)
+    [membership] = await engine.records(kinds.KIND_GROUP_MEMBERSHIP)
+    assert membership.group_membership.student_id == record_id(kinds.KIND_STUDENT, STUDENTS, 1)

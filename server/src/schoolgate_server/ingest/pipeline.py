@@ -133,6 +133,8 @@ class DatasetIngest:
             while self._creates:
                 await self._commit_creates()
             await self._commit_deferred()
+            # Those of rows that changed no record; datasets to come refer by them, after a crash too.
+            await self._store_aliases(self._identities.take_new())
             await self._store_decisions()
         finally:
             await self._settle()
@@ -235,13 +237,16 @@ class DatasetIngest:
         self._writing = asyncio.create_task(self._write(aliases, commit), name="commit")
 
     async def _write(self, aliases: Sequence[NewAlias], commit: Commit) -> None:
+        await self._store_aliases(aliases)
+        await self._context.store.commits.commit(self._context.lease(), commit)
+
+    async def _store_aliases(self, aliases: Sequence[NewAlias]) -> None:
         context = self._context
         if aliases:
             await context.store.identities.add(
                 context.school_id,
                 [(kind, key, record_id, context.run_id) for kind, key, record_id in aliases],
             )
-        await context.store.commits.commit(context.lease(), commit)
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None

@@ -211,51 +211,49 @@ class Supervisor:
         """See a run through to its end, whoever works on it."""
         school_id, run_id = entry.run.school_id, entry.run.run_id
         with logger.contextualize(school_id=school_id, run_id=run_id):
-            while not is_final(entry.run):
+            while True:
                 try:
-                    await self._attempt(entry, active)
+                    # Only what is stored counts: a final state that could not be stored has not been reached.
+                    run = await self._attempt(school_id, run_id, active)
+                    await active.board.post(run)
+                    if is_final(run):
+                        return
                 except LeaseLost:
                     logger.warning("lost the school to another server")
                 except StoreUnavailable:
                     logger.warning("the store does not answer; trying again")
-                    await asyncio.sleep(POLL_SECONDS)
-                    continue
                 except Exception as error:  # noqa: BLE001 - the sweep tries again later; the log must say why
                     logger.error("cannot work on the run for now: {}", place_of(error))
                     return
-                if not is_final(entry.run):
-                    await asyncio.sleep(POLL_SECONDS)
-                    entry = await self._store.runs.get(school_id, run_id)
-                    await active.board.post(entry.run)
+                await asyncio.sleep(POLL_SECONDS)
 
-    async def _attempt(self, entry: RunEntry, active: _Active) -> None:
-        """Work on the run if this server gets the school's lease."""
+    async def _attempt(self, school_id: str, run_id: str, active: _Active) -> pb.Run:
+        """Work on the run if this server gets the school's lease; return it as it is stored afterwards."""
         ttl = self._options.lease_ttl
-        lease = await self._store.leases.acquire(entry.run.school_id, self._owner, ttl)
+        lease = await self._store.leases.acquire(school_id, self._owner, ttl)
         if lease is None:
-            return
-
-        async def post(store: bool) -> None:
-            if active.cancel:
-                entry.run.cancel_requested = True
-            if store:
-                await self._store.runs.save(entry)
-            await active.board.post(entry.run)
-            if active.cancel:
-                raise RunCancelled
-
+            return (await self._store.runs.get(school_id, run_id)).run
         async with held_lease(self._store, lease, ttl) as holder, self._slots:
             await self._store.commits.recover(holder())
-            latest = await self._store.runs.get(entry.run.school_id, entry.run.run_id)
-            entry.run, entry.manifest = latest.run, latest.manifest
+            entry = await self._store.runs.get(school_id, run_id)
             active.cancel = active.cancel or entry.run.cancel_requested
+
+            async def post(store: bool) -> None:
+                if active.cancel:
+                    entry.run.cancel_requested = True
+                if store:
+                    await self._store.runs.save(entry)
+                await active.board.post(entry.run)
+                if active.cancel:
+                    raise RunCancelled
+
             if not is_final(entry.run):
                 logger.info("run begins")
                 await self._runner.execute(entry, holder, post)
                 await self._store.runs.save(entry)
                 logger.info("run ended: {}", pb.RunState.Name(entry.run.state))
         # Whoever sees the final state may start the next run at once, so the lease is released before.
-        await active.board.post(entry.run)
+        return entry.run
 
 
 def _dataset_names(connector: Connector, wanted: Sequence[str]) -> list[str]:
