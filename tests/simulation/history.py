@@ -75,7 +75,7 @@ class History:
     async def play(self) -> Outcome:
         server = await self._up()
         await server.register(self._rng)
-        for _ in range(self._rng.randint(3, 7)):
+        for _ in range(self._rng.randint(2, 5)):
             await self._step()
         await self._down()
         for seq in self._answers:
@@ -90,18 +90,16 @@ class History:
             await self._change_reading()
         plan = draw_plan(self._rng, self._operations)
         self.steps.append(f"sync {plan}")
-        twin = _copied(self._client) if plan.is_disturbed else None
+        twin = _copied(self._client) if plan.is_disturbed and self._rng.random() < 0.5 else None
         run, facts = await self._sync(plan)
         after = documents_of(self._client)
         self._model.verify(facts, after)
         await self._ask((await self._reader.leases.head(SCHOOL)).published)
-        if self._answers:
-            await self._ask(self._rng.choice(list(self._answers)))
         if plan.edit_at is not None or run.state == pb.RUN_STATE_CANCELLED:
             return
         if twin is not None and all(part.exact for part in facts.datasets):
             await self._compare_undisturbed(twin, plan, after)
-        if not plan.weather.breaks and self._rng.random() < 0.35:
+        if all(part.exact for part in facts.datasets) and self._rng.random() < 0.35:
             await self._repeat(plan, after)
 
     async def _change_reading(self) -> None:
@@ -146,7 +144,7 @@ class History:
         self.counts.update(self._mis.fired)
         self.counts["runs"] += 1
         stored = (await self._reader.runs.get(SCHOOL, run.run_id)).run
-        require(stored.state == run.state, "G15", f"the run ended {run.state} and is stored as {stored.state}")
+        require(stored.state == run.state, "G15", f"{run.state} is stored as {stored.state}")
         return run, facts_of(run, self._mis, plan, self._reading, self._options.segment_rows)
 
     async def _follow(
@@ -166,7 +164,7 @@ class History:
         return await syncing
 
     def _plan_pages(self, plan: Plan, server: Server) -> asyncio.Event:
-        """Have the MIS do what the plan says when a page is asked for; return the event that stops a server."""
+        """Have the MIS do at its pages what the plan says; return the event that stops a server."""
         stopping = asyncio.Event()
 
         async def on_page(dataset: str, index: int) -> None:
@@ -192,16 +190,21 @@ class History:
         shuffled = self._rng.random() < 0.5
         if shuffled and not set(plan.weather.claims.values()) & {"truncated", "page_twice"}:
             self.steps.append(self._mis.world.shuffle())
+        # A resumed read may keep an empty page from behind the end; in another order the pages are others.
+        exactly = not shuffled and not plan.is_disturbed
         self.steps.append("repeat")
         again = Plan(plan.datasets, plan.weather)
         run, facts = await self._sync(again)
         after = documents_of(self._client)
         require(run.seq_after == run.seq_before, "G03", "a repetition moved the published seq")
         for documents in (before, after):
-            for name in ("runs", "raw_pages") if shuffled else ("runs",):
+            for name in ("runs",) if exactly else ("runs", "raw_pages"):
                 documents.pop(name, None)
             for head in documents["heads"].values():  # who holds the school is no part of its data
-                head.pop("lease", None), head.pop("epoch", None), head.pop("rolled_back", None)
+                for name in ("lease", "epoch", "rolled_back"):
+                    head.pop(name, None)
+            if shuffled:
+                _forget_duplicates(documents)
         for name, documents in after.items():
             require(documents == before.get(name, {}), "G03", f"a repetition changed {name}")
         self._model.verify(facts, documents_of(self._client))
@@ -217,8 +220,9 @@ class History:
         undisturbed = documents_of(twin)
         for name in ("records", "identities"):
             one, other = (_contents(documents[name]) for documents in (after, undisturbed))
-            differing = [(one.get(key), other.get(key)) for key in {**one, **other} if one.get(key) != other.get(key)]
-            require(not differing, "G10", f"{name} differ from those of an undisturbed run: {differing[:1]}")
+            for key in {**one, **other}:
+                pair = one.get(key), other.get(key)
+                require(pair[0] == pair[1], "G10", f"{name} differ from those of an undisturbed run: {pair}")
         self.counts["compared with an undisturbed run"] += 1
 
     async def _look(self) -> None:
@@ -232,7 +236,7 @@ class History:
         answer = hashlib.sha256()
         for kind in KIND_OF.values():
             number, after = KINDS_BY_NAME[kind].kind, ""
-            while page := await self._reader.records.query(SCHOOL, number, _ALL, seq, after, 20):
+            while page := await self._reader.records.query(SCHOOL, number, _ALL, seq, after, 50):
                 for record in page:
                     answer.update(record.SerializeToString(deterministic=True))
                 after = page[-1].id
@@ -304,11 +308,16 @@ def _copied(client: Any) -> Any:
     return copy
 
 
+def _forget_duplicates(documents: Documents) -> None:
+    """Whether one of several differing rows also counts as a duplicate depends on their order."""
+    decisions = documents["decisions"]
+    for decision_id in [key for key, one in decisions.items() if one["reason"].endswith("DUPLICATE_ROW")]:
+        del decisions[decision_id]
+
+
 def _contents(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     names = ("live", "keys", "body", "hash", "key", "record")
-    return {
-        name: [document.get(field_name) for field_name in names] for name, document in documents.items()
-    }
+    return {name: [document.get(field_name) for field_name in names] for name, document in documents.items()}
 
 
 async def _nothing(dataset: str, index: int) -> None:

@@ -74,6 +74,8 @@ def meaning_of(dataset: str, row: Row, reading: Reading) -> Meaning:
             return Meaning(reason="KEY_MISSING")
     if not whole:
         return Meaning(reason="PARSER_ERROR")
+    if dataset == GROUPS and "name" not in row:
+        return Meaning(reason="PARSER_ERROR")
     key = key_of(dataset, parts)
     if row.get("broken"):
         return Meaning(key, reason="VALUE_INVALID")

@@ -144,7 +144,7 @@ class SimulatedMis:
         async def open_session(connection: SchoolConnection) -> AsyncGenerator[_Session]:
             if self.weather.opening:
                 self.fired.append(f"open {self.weather.opening}")
-                raise ERRORS[self.weather.opening]()
+                raise error_of(self.weather.opening)
             yield (_ReadingBack if self.weather.reads_back else _Session)(self)
 
         return dataclasses.replace(plain, datasets=datasets, open=open_session)
@@ -158,13 +158,13 @@ class _Session:
         mis, dataset, index = self.mis, scope.dataset, int(cursor or 0)
         while True:
             await mis.on_page(dataset, index)
+            pages = mis.content(dataset)
             at, error = mis.weather.breaks.get(dataset, (-1, ""))
-            if index == at:
+            if index == at < len(pages):  # a resumed read may ask for what comes after the last page
                 mis.fired.append(f"read {error}")
                 if error == "hang":
                     await asyncio.sleep(86_400)
-                raise ERRORS[error]()
-            pages = mis.content(dataset)
+                raise error_of(error)
             page = pages[index] if index < len(pages) else []
             mis.pages.setdefault(dataset, {})[index] = page
             index += 1
@@ -180,7 +180,7 @@ class _ReadingBack(_Session):
     async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
         if self.mis.weather.read_back_error:
             self.mis.fired.append(f"read back {self.mis.weather.read_back_error}")
-            raise ERRORS[self.mis.weather.read_back_error]()
+            raise error_of(self.mis.weather.read_back_error)
         wanted = {tuple(map(repr, key.parts)) for key in keys}
         rows = self.mis.world.rows[scope.dataset]
         return [row for row in rows if tuple(map(repr, key_parts(scope.dataset, row))) in wanted]
@@ -188,6 +188,11 @@ class _ReadingBack(_Session):
 
 def _parse_in_capitals(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
     yield from parse_student({**row, "surname": row["surname"].upper()}, settings)
+
+
+def error_of(name: str) -> Exception:
+    """Return a new error of the kind that ``name`` names."""
+    return ERRORS[name]()
 
 
 async def _nothing(dataset: str, index: int) -> None:

@@ -1,10 +1,11 @@
-"""The model: plain dictionaries of what each record was, version after version, and what a run may do to them.
+"""The model: plain dictionaries of what each record was, version after version, and what a run may do.
 
 It looks at the store's documents only, and works out from the rows that the MIS delivered what they must be.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -195,7 +196,12 @@ class Model:
         return (version.body, version.keys) == self.expected(meaning)
 
     def _verify_record(
-        self, key: Key, life: list[Version], allowed: Sequence[Meaning], part: DatasetFacts | None, run_id: str
+        self,
+        key: Key,
+        life: list[Version],
+        allowed: Sequence[Meaning],
+        part: DatasetFacts | None,
+        run_id: str,
     ) -> None:
         before = self.histories.get(key, [])
         require(life[: len(before)] == before, "G12", f"{key}: versions that were published changed")
@@ -209,9 +215,9 @@ class Model:
             require(
                 any(self._matches(version, meaning) for meaning in allowed),
                 "G10" if allowed else "G08",
-                f"{key}: no row says {version.body} {version.keys}; expected {list(map(self.expected, allowed))}",
+                f"{key}: no row says {version}; expected {list(map(self.expected, allowed))}",
             )
-        for earlier, later in zip(life[:-1], life[1:], strict=True):
+        for earlier, later in itertools.pairwise(life):
             same = (earlier.body, earlier.keys) == (later.body, later.keys)
             if later.run == run_id:
                 require(later.live or same, "G04", f"{key}: the tombstone changed the last state")
@@ -301,42 +307,31 @@ class Model:
 
     def _verify_decisions(self, dataset: str, meanings: Sequence[Meaning], after: Documents) -> None:
         """G09: whatever was not taken over as it came has a decision."""
-        found: set[tuple[str, str]] = set()
-        unidentified: defaultdict[str, int] = defaultdict(int)
-        for document in after["decisions"].values():
-            if document["dataset"] == dataset:
-                found.add((document["reason"].removeprefix("DECISION_REASON_"), document["field"]))
-                unidentified[document["reason"].removeprefix("DECISION_REASON_")] += 1
-        by_key = self._decided_keys(dataset, after)
+        documents = [one for one in after["decisions"].values() if one["dataset"] == dataset]
+        decided = {(one["reason"].removeprefix("DECISION_REASON_"), one["field"]) for one in documents}
+        reasons = {reason for reason, _ in decided}
+        by_key = {
+            (one["reason"].removeprefix("DECISION_REASON_"), key_of(dataset, one["parts"]))
+            for one in documents
+            if one["parts"] is not None
+        }
         for meaning in meanings:
-            if meaning.reason and meaning.key is not None:
-                require((meaning.reason, meaning.key) in by_key, "G09", f"no decision about {meaning}")
-            elif meaning.reason:
-                require(unidentified[meaning.reason], "G09", f"no decision about {meaning}")
+            if meaning.reason:
+                keyed = meaning.key is not None and (meaning.reason, meaning.key) in by_key
+                known = keyed or (meaning.key is None and meaning.reason in reasons)
+                require(known, "G09", f"no decision about {meaning}")
         for key, several in self._candidates([({}, each) for each in meanings]).items():
+            expected = [self.expected(each)[0] for each in several]
             texts = {json.dumps(self.expected(each), sort_keys=True) for each in several}
             if len(several) > 1:
                 reason = "DUPLICATE_ROW" if len(texts) == 1 else "CONFLICTING_ROW"
                 require((reason, key) in by_key, "G09", f"no decision {reason} about {key}")
-            for each in several:
-                unresolved = dataset == "memberships" and "student_id" not in self.expected(each)[0]
-                if unresolved:
-                    require(
-                        ("REFERENCE_UNRESOLVED", key) in by_key, "G09", f"no decision about {key}'s person"
-                    )
-                if dataset == "marks" and "meaning" not in each.body:
-                    decided = ("CODE_UNMAPPED", "attendance_mark.code") in found
-                    require(decided, "G09", f"no decision about the code of {key}")
-
-    def _decided_keys(self, dataset: str, after: Documents) -> set[tuple[str, Key]]:
-        decided: set[tuple[str, Key]] = set()
-        for document in after["decisions"].values():
-            if document["dataset"] == dataset and document["parts"] is not None:
-                reason = document["reason"].removeprefix("DECISION_REASON_")
-                decided.add((reason, key_of(dataset, document["parts"])))
-        return decided
+            if dataset == "memberships" and any("student_id" not in body for body in expected):
+                require(("REFERENCE_UNRESOLVED", key) in by_key, "G09", f"no decision about {key}'s person")
+            if dataset == "marks" and any("meaning" not in body for body in expected):
+                known = ("CODE_UNMAPPED", "attendance_mark.code") in decided
+                require(known, "G09", f"no decision about the code of {key}")
 
 
 def _encoded(namespace: str, parts: Sequence[Any]) -> str:
     return json.dumps([namespace, *parts], ensure_ascii=False, separators=(",", ":"))
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -17,6 +16,7 @@ from schoolgate.v1.diagnostics_service_pb2 import Decision
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector
 from schoolgate_server.model.profile import CORE_PROFILE
+from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.connectors import ConnectorHost
@@ -128,8 +128,8 @@ def new_uuid(rng: Random) -> uuid.UUID:
 def options_of(rng: Random) -> SyncOptions:
     return SyncOptions(
         commit_batch=rng.choice((2, 5, 50)),
-        segment_rows=rng.choice((1, 5, 10, 1000)),
-        thresholds=replace(SyncOptions().thresholds, fraction=FRACTION, count=COUNT),
+        segment_rows=rng.choice((4, 10, 1000)),
+        thresholds=Thresholds(FRACTION, COUNT, updates_count=10_000),
     )
 
 

@@ -1,8 +1,9 @@
-"""A loop whose time is counted and not measured: a sleep costs nothing, and the same seed is the same history."""
+"""A loop whose time is counted and not measured: a sleep costs nothing, and a seed is one history."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import selectors
 from collections.abc import Callable
@@ -43,12 +44,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def run_virtually(work: Callable[[], Any]) -> Any:
     """Run the coroutine that ``work`` makes in a loop of its own."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work())
+    collecting = gc.isenabled()
+    gc.disable()  # when it would run is no matter of the seed
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(work())
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class VirtualClock:
-    """The loop's time as the engine's clock; goes one millisecond on at every look, so that moments differ."""
+    """The loop's time as the engine's clock; one millisecond later at every look, so that moments differ."""
 
     def __init__(self) -> None:
         self._looks = itertools.count()

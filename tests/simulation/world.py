@@ -34,7 +34,7 @@ class World:
         self.rows: dict[str, list[Row]] = {dataset: [] for dataset in DATASETS}
         for number in range(1, rng.randint(2, 4)):
             self.rows[GROUPS].append({"id": number, "name": f"7{number}"})
-        for _ in range(rng.randint(4, 14)):
+        for _ in range(rng.randint(3, 10)):
             self.join()
         self._edits: dict[Callable[[], str], int] = {
             self.join: 4,

@@ -86,6 +86,18 @@ async def test_g01_without_proof_nothing_is_tombstoned(engine: Engine, spoil: An
     assert part.updated == 1  # ordinary changes go through
 
 
+@pytest.mark.parametrize("spoilt", [{"broken": True}, {"surname": 7}])
+async def test_g01_a_row_that_is_read_back_and_rejected_is_there_all_the_same(
+    engine: Engine, spoilt: dict[str, Any]
+) -> None:
+    await first_run(engine)
+    truncated_last_page(engine.mis)
+    engine.mis.rows[STUDENTS][-1].update(spoilt)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.evidence.contradicted_absences) == (pb.DATASET_STATE_INCOMPLETE, 1)
+    assert await tombstones(engine) == {}
+
+
 @pytest.mark.parametrize(
     ("error", "state", "type_"),
     [

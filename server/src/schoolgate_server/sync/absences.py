@@ -130,10 +130,14 @@ class Absences:
         ids = {record.id for record in records}
         keys = [key for record in records if (key := self._own_key(record)) is not None]
         found: set[str] = set()
+        unidentified = 0
         for start in range(0, len(keys), READ_BACK_KEYS):
             for row in await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS]):
-                found.update(projected.record_id for projected in self._projector.project(row).records)
-        return len(found & ids)
+                projection = self._projector.project(row)
+                found.update(projected.record_id for projected in projection.records)
+                found.update(projection.protects)  # a row that cannot be taken over is there all the same
+                unidentified += projection.rejected and not projection.protects
+        return len(found & ids) + unidentified
 
     def _own_key(self, record: Record) -> SourceKey | None:
         namespaces = {spec.namespace for spec in self._dataset.kinds if spec.kind == record.kind}
