@@ -181,9 +181,7 @@ def complaints(run: Run) -> list[str]:
     for dataset in run.datasets:
         if dataset.held:
             held = console.amount(dataset.held, "change")
-            found.append(
-                f"{dataset.dataset}: {held} held; `schoolgate holds {run.school_id}` shows what and why"
-            )
+            found.append(f"{dataset.dataset}: {held} held; `schoolgate holds {run.school_id}` says why")
         if dataset.rejected_rows:
             rejected = console.amount(dataset.rejected_rows, "row")
             found.append(
