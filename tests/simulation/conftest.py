@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import cast
 
 import pytest
 
@@ -35,8 +36,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
-            if name == "simulated" and isinstance(value, dict):
-                counts.update(value)
+            if name == "simulated":
+                counts.update(cast("dict[str, int]", value))
     if counts:
         text = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
         terminalreporter.write_line(f"simulated: {text}")

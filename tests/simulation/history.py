@@ -20,9 +20,9 @@ from schoolgate_sdk.kinds import KINDS_BY_NAME
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
 from tests.simulation.facts import facts_of
-from tests.simulation.handle import Trouble
+from tests.simulation.handle import ServerDied, Trouble
 from tests.simulation.meaning import KIND_OF, Reading
-from tests.simulation.mis import SimulatedMis, Weather
+from tests.simulation.mis import SimulatedMis
 from tests.simulation.model import Broken, Documents, Model, RunFacts, require
 from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.server import (
@@ -60,7 +60,7 @@ class History:
         self._rng = Random(seed)
         self.steps: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._client: Any = mongomock.MongoClient()
+        self._client = _client()
         self._clock = VirtualClock()
         self._options = options_of(self._rng)
         self._mis = SimulatedMis(World(self._rng), self._rng.randint(2, 6))
@@ -276,10 +276,12 @@ def play(seed: int) -> Outcome:
     history = History(seed)
 
     async def timed() -> Outcome:
-        _csot.time = SimpleNamespace(monotonic=asyncio.get_running_loop().time)  # type: ignore[assignment]
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_only_of_the_living)
+        setattr(_csot, "time", SimpleNamespace(monotonic=loop.time))  # noqa: B010 - the driver's own clock
         return await history.play()
 
-    real = _csot.time
+    real: Any = vars(_csot)["time"]
     logger.disable("schoolgate_server")
     try:
         outcome: Outcome = run_virtually(timed)
@@ -291,13 +293,24 @@ def play(seed: int) -> Outcome:
         ) from error
     finally:
         logger.enable("schoolgate_server")
-        _csot.time = real
+        setattr(_csot, "time", real)  # noqa: B010
     return outcome
+
+
+def _only_of_the_living(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what went wrong in a task that nobody asks, unless its server is dead."""
+    if not isinstance(context.get("exception"), ServerDied):
+        loop.default_exception_handler(context)
+
+
+def _client() -> Any:
+    make: Any = mongomock.MongoClient
+    return make()
 
 
 def _copied(client: Any) -> Any:
     """Return a store with the same documents."""
-    copy: Any = mongomock.MongoClient()
+    copy: Any = _client()
     options: Any = CodecOptions
     here, there = (
         each.get_database(DATABASE, codec_options=options(tz_aware=True)) for each in (client, copy)
@@ -322,6 +335,3 @@ def _contents(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 async def _nothing(dataset: str, index: int) -> None:
     """Let the page come."""
-
-
-__all__ = ["History", "Outcome", "Weather", "play"]

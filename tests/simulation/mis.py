@@ -89,7 +89,7 @@ class SimulatedMis:
         self.world = world
         self.page_size = page_size
         self.weather = Weather()
-        self.pages: dict[str, dict[int, list[Row]]] = {}
+        self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.on_page: Callable[[str, int], Awaitable[None]] = _nothing
         self.fired: list[str] = []
 
@@ -99,7 +99,7 @@ class SimulatedMis:
         self.pages = {}
         self.fired = []
 
-    def content(self, dataset: str) -> list[list[Row]]:
+    def content(self, dataset: str) -> list[list[dict[str, Any]]]:
         """Return the pages of ``dataset`` as the MIS shows them; at least one."""
         rows: list[Any] = self.world.rows[dataset]
         claim = self.weather.claim(dataset)

@@ -113,7 +113,8 @@ class Server:
                 await asyncio.sleep(1)
                 continue
             except ServerDied:
-                await asyncio.Event().wait()
+                await asyncio.Event().wait()  # nobody answers; the caller has noticed
+                raise
             assert is_final(run)
             return run
 

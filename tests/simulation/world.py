@@ -172,7 +172,7 @@ class World:
             several = [row for row in rows if counts[repr(key_parts(dataset, row))] > 1]
             if several:
                 chosen = self._rng.choice(several)
-                self._remove(dataset, lambda other, chosen=chosen: other is chosen, keep=False)
+                self.rows[dataset] = [row for row in rows if row is not chosen]
         return "deduplicate"
 
     def break_row(self) -> str:
@@ -198,7 +198,7 @@ class World:
 
     def unidentified(self) -> str:
         number = self._rng.randint(1, 9)
-        row = self._rng.choice(
+        row: Row = self._rng.choice(
             [
                 {"id": None, "surname": f"Nobody {number}"},
                 {"id": number},
@@ -216,7 +216,11 @@ class World:
         return f"share a person number {one} {other}"
 
     def run_parts_together(self) -> str:
-        row = {"group": self._rng.choice(_TEXTS), "person": self._rng.choice(_TEXTS), "from": "2026-09-01"}
+        row: Row = {
+            "group": self._rng.choice(_TEXTS),
+            "person": self._rng.choice(_TEXTS),
+            "from": "2026-09-01",
+        }
         self._insert(MEMBERSHIPS, {**row, "to": ""})
         return f"text parts {row}"
 
@@ -236,10 +240,9 @@ class World:
         rows = self.rows[dataset]
         rows.insert(self._rng.randint(0, len(rows)), row)
 
-    def _remove(self, dataset: str, which: Callable[[Row], bool], *, keep: bool = True) -> None:
+    def _remove(self, dataset: str, which: Callable[[Row], bool]) -> None:
         rows = self.rows[dataset]
-        if keep:
-            self._gone += [(dataset, copy.deepcopy(row)) for row in rows if which(row)]
+        self._gone += [(dataset, copy.deepcopy(row)) for row in rows if which(row)]
         self.rows[dataset] = [row for row in rows if not which(row)]
 
     def _any(self, dataset: str) -> Row | None:
