@@ -143,6 +143,24 @@ MUTANTS = (
         "g02",
     ),
     Mutant(
+        "g02",
+        "a change of everybody is not suspect",
+        _HOLDS,
+        "if number > thresholds.updates_count and",
+        "if False and",
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
+        "g02",
+        "an approval lets any change set through",
+        "server/src/schoolgate_server/store/holds.py",
+        '            "digest": digest,\n            "approved": True,',
+        '            "approved": True,',
+        ENGINE,
+        "g02",
+    ),
+    Mutant(
         "g03", "every row counts as changed", _DIFF, "if known.digest == digest:", "if False:", ENGINE, "g03"
     ),
     Mutant(
