@@ -10,6 +10,7 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_OUT_OF_SCOPE, TOMBSTONE_REASON_UNKNOWN_ABSENCE
+from schoolgate_sdk import Transient
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
 from tests.support.engine import SCHOOL, Engine, engine_over, outcome
@@ -89,6 +90,24 @@ async def test_g02_a_change_of_nearly_everybody_is_held_and_joiners_go_through(e
     await approve(engine)
     part = outcome(await engine.sync(STUDENTS), STUDENTS)
     assert (part.state, part.updated, part.held) == (pb.DATASET_STATE_SUCCEEDED, 80, 0)
+
+
+async def test_g02_a_read_that_breaks_off_changes_nobody_when_it_changes_nearly_everybody(
+    engine: Engine,
+) -> None:
+    await first_run(engine)
+    before = await surnames(engine)
+    for row in engine.mis.rows[STUDENTS]:
+        row["surname"] = "Elsewhere"
+
+    def break_off(dataset: str, index: int) -> None:
+        if index == 9:
+            raise Transient("HTTP 502")
+
+    engine.mis.on_page = break_off
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.updated) == (pb.DATASET_STATE_FAILED, 0)
+    assert await surnames(engine) == before
 
 
 async def test_g02_another_schools_rows_are_held_as_one_change_set(engine: Engine) -> None:

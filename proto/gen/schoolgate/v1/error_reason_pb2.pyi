@@ -157,13 +157,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "INTERNAL", "domain": "schoolgate", "metadata": {"correlation_id": "…"}}
     """
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 23
-    """The school has no open hold under this id; a later run may have superseded it.
+    """The school has no open hold under this id; a later run that found another change set superseded it.
     NOT_FOUND. Metadata: school_id, hold_id. Next: SyncService.ListHolds.
 
         {"reason": "HOLD_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
     """
     ERROR_REASON_HOLD_DIGEST_MISMATCH: _ErrorReason.ValueType  # 24
-    """The digest is not that of the open change set: a later run found another one.
+    """The digest is not that of the hold that is named.
     ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide about what it is now.
 
         {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
@@ -309,13 +309,13 @@ INTERNAL.
     {"reason": "INTERNAL", "domain": "schoolgate", "metadata": {"correlation_id": "…"}}
 """
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 23
-"""The school has no open hold under this id; a later run may have superseded it.
+"""The school has no open hold under this id; a later run that found another change set superseded it.
 NOT_FOUND. Metadata: school_id, hold_id. Next: SyncService.ListHolds.
 
     {"reason": "HOLD_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
 """
 ERROR_REASON_HOLD_DIGEST_MISMATCH: ErrorReason.ValueType  # 24
-"""The digest is not that of the open change set: a later run found another one.
+"""The digest is not that of the hold that is named.
 ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide about what it is now.
 
     {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
