@@ -21,12 +21,19 @@ Session: TypeAlias = ReadRows
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """A named text value that a connector needs from the school's registration."""
+    """A named text value that a connector needs from the school's registration.
+
+    ``endpoint`` says that credentials are sent to where the value points: when it changes, stored credentials
+    are dropped and must be set again, so that whoever may change settings cannot have them sent elsewhere.
+    ``scope`` says that a change may change which rows are read; one of a timeout, say, does not.
+    """
 
     name: str
     description: str
     required: bool = False
     default: str = ""
+    endpoint: bool = False
+    scope: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class DatasetSync:
             await ingest.abandon()
             raise
         except Exception:
-            # What was read is true, whether or not the rest could be; what looks wrong waits for a whole read.
+            # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
             self._keep_back(ingest, diff, self._evidence(None, last[0] if last else None))
             await ingest.finish()
             self._count(ingest)

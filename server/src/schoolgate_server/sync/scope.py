@@ -47,7 +47,11 @@ def fingerprint(school: School, connector: Connector, dataset: Dataset, scope: S
         "entities": sorted(dataset.entities),
         "parser": dataset.parser_version,
         "profile": sorted(school.data_profile),
-        "settings": dict(school.settings),
+        "settings": {
+            spec.name: school.settings.get(spec.name, spec.default)
+            for spec in connector.settings
+            if spec.scope
+        },
         "window": [str(scope.date_from), str(scope.date_to)],
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
