@@ -27,10 +27,10 @@ from schoolgate_server.store.errors import EmbeddedError, StoreMisconfigured, St
 from schoolgate_server.store.handles import Document
 from schoolgate_server.store.store import Store
 from schoolgate_server.store.vault import CredentialVault, Kms
-from schoolgate_server.sync.cancelling import end_tasks
 from schoolgate_server.sync.connectors import load_connectors
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
+from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key
 
 

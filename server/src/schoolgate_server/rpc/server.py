@@ -31,7 +31,7 @@ from schoolgate_server.rpc.roles import METHOD_ROLES
 from schoolgate_server.rpc.schools import Schools
 from schoolgate_server.rpc.sync import Sync
 from schoolgate_server.rpc.writeback import Writeback
-from schoolgate_server.sync.cancelling import end_tasks
+from schoolgate_server.tasks import end_tasks
 
 PACKAGE = "schoolgate.v1"
 

@@ -12,7 +12,7 @@ from loguru import logger
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.cancelling import AGAIN_SECONDS, end_tasks
+from schoolgate_server.tasks import AGAIN_SECONDS, end_tasks
 
 
 class LeaseHolder:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from schoolgate_sdk import EndOfSnapshot, Page, Row, Transient
-from schoolgate_server.sync.cancelling import end_tasks
+from schoolgate_server.tasks import end_tasks
 
 
 class SegmentRows(NamedTuple):

@@ -21,7 +21,6 @@ from schoolgate_server.model.failures import from_connector, from_defect, place_
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.cancelling import end_tasks
 from schoolgate_server.sync.check import check_grants
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled
@@ -29,6 +28,7 @@ from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.runner import Runner
+from schoolgate_server.tasks import end_tasks
 
 POLL_SECONDS = 0.5
 """Between two looks at a run that another server works on, or at a lease that another server holds."""
