@@ -88,6 +88,8 @@ class History:
             self.steps.append(self._mis.world.edit())
         if self._rng.random() < 0.12:
             await self._change_reading()
+        if self._rng.random() < 0.4:
+            await self._approve()
         plan = draw_plan(self._rng, self._operations)
         self.steps.append(f"sync {plan}")
         twin = _copied(self._client) if plan.is_disturbed and self._rng.random() < 0.5 else None
@@ -116,6 +118,16 @@ class History:
             await self._reader.schools.update(school, ["data_profile"], str(new_uuid(self._rng)), b"")
             self.counts["profile changed"] += 1
         self.steps.append(f"{self._reading}")
+
+    async def _approve(self) -> None:
+        """Approve what is held for some dataset, as an operator who looked at it may."""
+        holds = await self._reader.holds.list(SCHOOL)
+        if holds:
+            hold = self._rng.choice(holds)
+            await self._reader.holds.approve(SCHOOL, hold.hold_id, hold.digest, "operator", self._clock())
+            self._model.approve(hold.dataset)
+            self.steps.append(f"approve what is held of {hold.dataset}")
+            self.counts["hold approved"] += 1
 
     async def _sync(self, plan: Plan) -> tuple[pb.Run, RunFacts]:
         """Sync through everything that the plan has in store, and let whoever is still at work end."""

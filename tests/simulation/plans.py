@@ -83,7 +83,7 @@ def _spoil(rng: Random, plan: Plan) -> None:
             weather.breaks[dataset] = (page, rng.choice(list(ERRORS)))
         case _:
             for dataset in rng.sample(DATASETS, rng.randint(1, 2)):
-                weather.claims[dataset] = rng.choice(CLAIMS)
+                [weather.claims[dataset]] = rng.choices(list(CLAIMS), list(CLAIMS.values()))
             weather.amount = rng.randint(1, 4)
 
 
