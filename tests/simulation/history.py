@@ -75,7 +75,7 @@ class History:
     async def play(self) -> Outcome:
         server = await self._up()
         await server.register(self._rng)
-        for _ in range(self._rng.randint(2, 5)):
+        for _ in range(self._rng.randint(3, 7)):
             await self._step()
         await self._down()
         for seq in self._answers:
@@ -84,7 +84,7 @@ class History:
         return Outcome(hashlib.sha256(documents.encode()).hexdigest(), self.counts)
 
     async def _step(self) -> None:
-        for _ in range(self._rng.choice((0, 1, 1, 2, 3, 5))):
+        for _ in range(self._rng.choice((0, 1, 1, 2, 2, 3))):
             self.steps.append(self._mis.world.edit())
         if self._rng.random() < 0.12:
             await self._change_reading()
@@ -96,6 +96,10 @@ class History:
         run, facts = await self._sync(plan)
         after = documents_of(self._client)
         self._model.verify(facts, after)
+        for part in facts.datasets:
+            for name in ("created", "updated", "revived", "tombstoned"):
+                self.counts[f"records {name}"] += part.counters[name]
+            self.counts[f"datasets {part.state.lower()}"] += 1
         await self._ask((await self._reader.leases.head(SCHOOL)).published)
         if plan.edit_at is not None or run.state == pb.RUN_STATE_CANCELLED:
             return

@@ -39,11 +39,11 @@ class World:
         self._edits: dict[Callable[[], str], int] = {
             self.join: 4,
             self.leave: 3,
-            self.vanish: 2,
+            self.vanish: 3,
             self.rename: 4,
             self.correct_mark: 3,
             self.merge: 1,
-            self.recreate: 4,
+            self.recreate: 8,
             self.rekey: 1,
             self.move_membership: 2,
             self.duplicate: 2,
@@ -123,7 +123,8 @@ class World:
     def recreate(self) -> str:
         if not self._gone:
             return "nothing to create again"
-        dataset, row = self._gone.pop(self._rng.randrange(len(self._gone)))
+        last = self._rng.random() < 0.7
+        dataset, row = self._gone.pop(-1 if last else self._rng.randrange(len(self._gone)))
         self._insert(dataset, row)
         return f"again {dataset} {row}"
 
