@@ -154,7 +154,7 @@ async def test_a_first_load_writes_no_history(opened: OpenStore) -> None:
 
 
 async def test_more_changes_than_fit_into_a_bulk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("schoolgate_server.store.commits.CHUNK", 3)
+    monkeypatch.setattr("schoolgate_server.store.handles.CHUNK", 3)
     lease = await leased(store)
     await commit(store, lease, *(student(number, "Ash") for number in range(10)))
     await commit(store, lease, *(student(number, "Bly", 1) for number in range(2, 10)), student(10, "Cox"))

@@ -57,7 +57,7 @@ async def loaded(opened: OpenStore) -> Store:
 async def test_the_steps_of_a_commit_are_these(
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr("schoolgate_server.store.commits.CHUNK", chunk)
+    monkeypatch.setattr("schoolgate_server.store.handles.CHUNK", chunk)
     await loaded(opened)
     steps: list[Step] = []
 
@@ -84,7 +84,7 @@ async def test_g10_a_death_at_any_write_of_a_commit_is_recovered_from(
     number: int,
     moment: str,
 ) -> None:
-    monkeypatch.setattr("schoolgate_server.store.commits.CHUNK", chunk)
+    monkeypatch.setattr("schoolgate_server.store.handles.CHUNK", chunk)
     store = await loaded(opened)
     lease = await leased(store)
     dying = opened(dies_at(number, moment))
@@ -124,7 +124,7 @@ async def test_g10_a_death_during_recovery_is_recovered_from(
     number: int,
     moment: str,
 ) -> None:
-    monkeypatch.setattr("schoolgate_server.store.commits.CHUNK", 1)
+    monkeypatch.setattr("schoolgate_server.store.handles.CHUNK", 1)
     monkeypatch.setattr("schoolgate_server.store.recovery.CHUNK", 1)
     store = await loaded(opened)
     lease = await leased(store)
@@ -169,7 +169,7 @@ async def test_recovery_rolls_back_what_was_written_in_part(opened: OpenStore) -
 async def test_g12_no_reader_sees_a_part_of_a_commit_at_any_step(
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch, chunk: int, page: int
 ) -> None:
-    monkeypatch.setattr("schoolgate_server.store.commits.CHUNK", chunk)
+    monkeypatch.setattr("schoolgate_server.store.handles.CHUNK", chunk)
     store = await loaded(opened)
     seen: list[tuple[int, dict[str, str], int, list[int]]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -60,14 +61,15 @@ async def test_a_request_id_may_not_come_with_another_request(store: Store) -> N
 
 async def test_runs_without_a_request_do_not_collide(store: Store, driver: Driver) -> None:
     driver.requires("partial unique indexes")
-    await store.runs.insert(entry(1, request=""))
-    await store.runs.insert(entry(2, request=""))
+    await store.runs.insert(entry(1, sync.RUN_STATE_SUCCEEDED, request=""))
+    await store.runs.insert(entry(2, sync.RUN_STATE_SUCCEEDED, request=""))
     assert len(await store.runs.list("oak", None, 10)) == 2
 
 
 async def test_runs_are_listed_newest_first_in_pages(store: Store) -> None:
     for number in (1, 2, 3, 4, 5):
-        await store.runs.insert(entry(number, at=START if number < 4 else None))
+        at = START if number < 4 else None
+        await store.runs.insert(entry(number, sync.RUN_STATE_SUCCEEDED, at=at))
     await store.runs.insert(entry(9, school="elm"))
     listed: list[str] = []
     before: str | None = None
@@ -100,6 +102,20 @@ async def test_unfinished_runs_are_found_whatever_the_school(store: Store) -> No
     assert [found.run.run_id for found in await store.runs.unfinished()] == ["run_0002"]
 
 
+async def test_a_school_has_one_unfinished_run_however_many_ask(store: Store) -> None:
+    asked = (store.runs.insert(entry(number)) for number in range(8))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, ServiceError)]
+    assert {error.reason for error in refused} == {reasons.ERROR_REASON_RUN_IN_PROGRESS}
+    assert len(refused) == 7
+    [at_work] = await store.runs.unfinished("oak")
+    assert {error.metadata["run_id"] for error in refused} == {at_work.run.run_id}
+    await store.runs.insert(entry(9, school="elm"))
+    at_work.run.state = sync.RUN_STATE_SUCCEEDED
+    await store.runs.save(at_work)
+    await store.runs.insert(entry(10))
+
+
 async def test_a_request_to_cancel_outlives_the_worker_that_does_not_know_of_it(store: Store) -> None:
     kept = entry(1, sync.RUN_STATE_RUNNING)
     await store.runs.insert(kept)
@@ -126,7 +142,11 @@ async def test_the_last_sealed_read_of_a_dataset(store: Store) -> None:
             sync.DATASET_STATE_FAILED,
         ]
     ):
-        kept = entry(number, datasets={"staff": sync.DATASET_STATE_SUCCEEDED, "students": state})
+        kept = entry(
+            number,
+            sync.RUN_STATE_PARTIAL,
+            datasets={"staff": sync.DATASET_STATE_SUCCEEDED, "students": state},
+        )
         kept.manifest = {"students": [Segment(bytes([number]), "", number)]}
         await store.runs.insert(kept)
     found = await store.runs.last_sealed("oak", "students")

@@ -10,6 +10,8 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, School
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
+from tests.contract.store.conftest import OpenStore
+from tests.support.faults import Step
 from tests.support.store_samples import SettableClock
 
 HOSTILE = {"a.b": "1", "$set": "2", "nul\x00": "\x00", "": "3", "host": "https://mis.example"}
@@ -175,3 +177,89 @@ async def test_stored_credentials_show_and_survive_updates(store: Store, clock: 
     await store.schools.drop_credentials("oak")
     assert await store.schools.credentials("oak") is None
     assert not (await store.schools.get("oak")).has_credentials
+
+
+ENDPOINTS = {"host": "https://mis.example", "port": "443"}
+
+
+async def with_credentials(store: Store, clock: SettableClock) -> School:
+    await store.schools.create(school(), "request-1", b"d")
+    await store.schools.put_credentials("oak", b"cipher", clock.now, "request-c")
+    return await store.schools.get("oak")
+
+
+def moved(host: str = "https://elsewhere.example", **fields: str) -> School:
+    return School(school_id="oak", settings={"host": host}, **fields)  # type: ignore[arg-type]  # any field
+
+
+async def test_the_write_that_moves_an_endpoint_drops_the_credentials(
+    store: Store, clock: SettableClock
+) -> None:
+    await with_credentials(store, clock)
+    shown = await store.schools.update(moved(), ["settings"], "request-2", b"d", ENDPOINTS)
+    assert not shown.has_credentials
+    assert not shown.HasField("credentials_set_at")
+    assert await store.schools.get("oak") == shown
+    assert await store.schools.credentials("oak") is None
+    back = moved("https://mis.example")
+    assert not (
+        await store.schools.update(back, ["settings"], "request-3", b"d", ENDPOINTS)
+    ).has_credentials, "moving back does not bring them back"
+    await store.schools.put_credentials("oak", b"late repetition", clock.now, "request-c")
+    assert await store.schools.credentials("oak") is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "paths"),
+    [
+        ({"host": "https://mis.example"}, ["settings"]),
+        ({"host": "https://mis.example", "port": "443"}, ["settings"]),
+        ({}, ["settings"]),
+        ({"host": "https://mis.example", "timeout": "3"}, ["settings", "display_name"]),
+        ({"host": "https://elsewhere.example"}, ["display_name"]),
+    ],
+)
+async def test_what_leaves_the_endpoints_where_they_are_drops_nothing(
+    store: Store, clock: SettableClock, settings: dict[str, str], paths: list[str]
+) -> None:
+    await with_credentials(store, clock)
+    wanted = School(school_id="oak", settings=settings)
+    assert (await store.schools.update(wanted, paths, "request-2", b"d", ENDPOINTS)).has_credentials
+    assert await store.schools.credentials("oak") == b"cipher"
+
+
+async def test_an_update_that_fails_drops_nothing(store: Store, clock: SettableClock) -> None:
+    shown = await with_credentials(store, clock)
+    await store.schools.update(School(school_id="oak"), ["time_zone"], "request-2", b"d")
+    for wanted, paths, request_id in (
+        (moved(etag=shown.etag), ["settings"], "request-3"),
+        (moved(), ["settings"], "request-2"),
+        (moved(), ["settings", "connector"], "request-4"),
+    ):
+        with pytest.raises(ServiceError):
+            await store.schools.update(wanted, paths, request_id, b"other", ENDPOINTS)
+    assert await store.schools.credentials("oak") == b"cipher"
+
+
+async def test_a_repeated_move_does_not_drop_what_was_set_since(store: Store, clock: SettableClock) -> None:
+    await with_credentials(store, clock)
+    await store.schools.update(moved(), ["settings"], "request-2", b"d", ENDPOINTS)
+    await store.schools.put_credentials("oak", b"new", clock.now, "request-n")
+    again = await store.schools.update(moved(), ["settings"], "request-2", b"d", ENDPOINTS)
+    assert again.has_credentials
+    assert await store.schools.credentials("oak") == b"new"
+
+
+async def test_credentials_that_come_during_a_move_are_dropped_with_it(
+    store: Store, opened: OpenStore, clock: SettableClock
+) -> None:
+    """They were meant for where the school pointed when they came."""
+
+    async def between(step: Step) -> None:
+        if (step.moment, step.operation) == ("before", "update_one"):
+            await store.schools.put_credentials("oak", b"new", clock.now, "request-n")
+
+    await store.schools.create(school(), "request-1", b"d")
+    watched = opened(between)
+    await watched.schools.update(moved(), ["settings"], "request-2", b"d", ENDPOINTS)
+    assert await store.schools.credentials("oak") is None

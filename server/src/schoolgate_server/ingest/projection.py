@@ -28,6 +28,9 @@ from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import place_of
 from schoolgate_server.model.hashing import content_digest
 
+LARGEST_RECORD = 1024 * 1024
+"""Bytes of one record: far above what any MIS has, and far below what MongoDB and gRPC take."""
+
 
 class Projected(NamedTuple):
     """One record as a row describes it: encoded ``keys``, serialised message, and the digest of both."""
@@ -130,6 +133,9 @@ class Projector:
             return None
         valid_from, valid_to = validity(plan.info, message)
         wire = message.SerializeToString(deterministic=True)
+        if len(wire) > LARGEST_RECORD:
+            detail = f"the record has more than {LARGEST_RECORD:,} bytes"
+            raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "", detail, key)
         digest = content_digest(wire, keys)
         return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to)
 

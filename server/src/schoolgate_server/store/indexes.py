@@ -33,7 +33,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "runs": [
         _index("newest", "school", "-created_at", "-_id"),
         _index("requests", "school", "request_id", unique=True, only="request_id"),
-        _index("unfinished", "unfinished", only="unfinished"),
+        # Names the school of a run that has not ended: one at a time, whichever servers two are asked of.
+        IndexModel([("unfinished", ASCENDING)], name="unfinished", unique=True, sparse=True),
         _index("sealed", "school", "sealed", "-created_at"),
     ],
     "decisions": [

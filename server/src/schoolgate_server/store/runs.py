@@ -34,7 +34,8 @@ class Runs:
         """Store a new run and return it; a repeated request gets the run that the first one began.
 
         Raises:
-            ServiceError: REQUEST_ID_REUSED, where that request was a different one.
+            ServiceError: REQUEST_ID_REUSED, where that request was a different one; RUN_IN_PROGRESS, where
+                another run of the school has not ended.
         """
         if await self._runs.insert_one(_document(entry)):
             return entry
@@ -42,6 +43,10 @@ class Runs:
         if entry.request_id:
             query = {"school": entry.run.school_id, "request_id": entry.request_id}
         found = await self._runs.find_one(query)
+        if found is None:
+            at_work = await self.unfinished(entry.run.school_id)
+            if at_work:
+                raise in_progress(at_work[0].run)
         if found is None or found["request_digest"] != entry.request_digest:
             raise reused()
         return _entry(found)
@@ -78,15 +83,13 @@ class Runs:
             ServiceError: RUN_NOT_FOUND.
         """
         await self._runs.update_one(
-            {"_id": run_id, "school": school_id, "unfinished": True}, {"$set": {"cancel": True}}
+            {"_id": run_id, "unfinished": school_id}, {"$set": {"cancel": True}}
         )
         return await self.get(school_id, run_id)
 
     async def unfinished(self, school_id: str | None = None) -> Sequence[RunEntry]:
         """Return the queued and running runs of one school, or of all schools, oldest first."""
-        query: Document = {"unfinished": True}
-        if school_id is not None:
-            query["school"] = school_id
+        query: Document = {"unfinished": {"$exists": True} if school_id is None else school_id}
         found = await self._runs.find(query, sort=[("created_at", 1), ("_id", 1)])
         return [_entry(document) for document in found]
 
@@ -136,7 +139,7 @@ def _document(entry: RunEntry) -> Document:
     if entry.request_id:
         document["request_id"] = entry.request_id
     if run.state in _UNFINISHED:
-        document["unfinished"] = True
+        document["unfinished"] = run.school_id
     return document
 
 
@@ -150,6 +153,15 @@ def _entry(document: Document) -> RunEntry:
     run = Run.FromString(document["wire"])
     run.cancel_requested = run.cancel_requested or document.get("cancel", False)
     return RunEntry(run, document.get("request_id", ""), document["request_digest"], manifest)
+
+
+def in_progress(run: Run) -> ServiceError:
+    """Return the error for a run that cannot begin while ``run`` is at work."""
+    return ServiceError(
+        reasons.ERROR_REASON_RUN_IN_PROGRESS,
+        f"school {run.school_id!r} is being synced by run {run.run_id}",
+        metadata={"run_id": run.run_id},
+    )
 
 
 def _time(run: Run) -> datetime:

@@ -24,6 +24,7 @@ from schoolgate_server.model.ids import kind_of
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.diff import SnapshotDiff
 from schoolgate_server.reconcile.holds import suspicious_deletions
+from schoolgate_server.sync.blame import connector_at_work
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import DoubtfulChanges, close, hold, is_approved
 
@@ -112,12 +113,16 @@ class Absences:
         }
 
     async def _last_states(self, absent: Sequence[str]) -> list[Record]:
-        """Return the absent records as they are stored, less those that a rejected row may be about."""
-        records = await self._store.records.many(self._context.ingest.school_id, absent)
-        protected = self._diff.protected
-        if not protected:
-            return records
-        return [record for record in records if not _refers_to(record, protected)]
+        """Return the absent records as they are stored, less those that a rejected row may be about.
+
+        What this very run wrote before an interruption is left to the next one (G06).
+        """
+        ingest, protected = self._context.ingest, self._diff.protected
+        return [
+            record
+            for record in await self._store.records.many(ingest.school_id, absent)
+            if record.run_id != ingest.run_id and not _refers_to(record, protected)
+        ]
 
     async def _still_there(self, records: Sequence[Record]) -> int:
         """Return how many of ``records`` the MIS has after all, asked for each by its key.
@@ -132,7 +137,9 @@ class Absences:
         found: set[str] = set()
         unidentified = 0
         for start in range(0, len(keys), READ_BACK_KEYS):
-            for row in await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS]):
+            with connector_at_work():
+                rows = await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS])
+            for row in rows:
                 projection = self._projector.project(row)
                 found.update(projected.record_id for projected in projection.records)
                 found.update(projection.protects)  # a row that cannot be taken over is there all the same

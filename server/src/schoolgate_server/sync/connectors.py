@@ -111,5 +111,9 @@ def _info(connector: Connector) -> ConnectorInfo:
 
 def _field(spec: FieldSpec) -> ConnectorField:
     return ConnectorField(
-        name=spec.name, description=spec.description, required=spec.required, default_value=spec.default
+        name=spec.name,
+        description=spec.description,
+        required=spec.required,
+        default_value=spec.default,
+        endpoint=spec.endpoint,
     )

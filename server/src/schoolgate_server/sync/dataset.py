@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from loguru import logger
+
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, Incomplete, Row
@@ -15,18 +17,18 @@ from schoolgate_server.ingest.pipeline import DatasetIngest
 from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import failure, from_defect
-from schoolgate_server.model.hashing import rows_digest
+from schoolgate_server.model.failures import failure, from_defect, place_of
 from schoolgate_server.model.ids import kind_of
-from schoolgate_server.model.runs import Segment
 from schoolgate_server.reconcile.absence import incompleteness
 from schoolgate_server.reconcile.diff import Known, SnapshotDiff
 from schoolgate_server.reconcile.holds import suspicious_updates
-from schoolgate_server.store.errors import LeaseLost, RawPageMissing, StoreUnavailable
+from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
+from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.sync.context import RunCancelled, RunContext
+from schoolgate_server.sync.retention import RetainedRows
 from schoolgate_server.sync.scope import fingerprint, scope_of
-from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_rows, read_segments
+from schoolgate_server.sync.segments import read_segments
 
 SHOWN_ROWS = 10_000
 """Rows between two states that watchers see."""
@@ -40,7 +42,10 @@ class DatasetSync:
         self._dataset = dataset
         self._state = state
         self._scope = scope_of(context.school, dataset, context.today)
+        self._fingerprint = fingerprint(context.school, context.connector, dataset, self._scope)
         self._store = context.ingest.store
+        self._retained = RetainedRows(context, dataset.name)
+        self._counted: int | None = None
 
     async def run(self) -> None:
         """Sync the dataset. What a connector does wrong ends in the dataset's state, not in an exception.
@@ -50,27 +55,35 @@ class DatasetSync:
             StoreUnavailable: MongoDB does not answer.
             ServiceError: the vault cannot be used.
         """
-        state, clock = self._state, self._context.ingest.clock
+        state = self._state
         state.state = pb.DATASET_STATE_READING
         if not state.HasField("started_at"):
-            state.started_at.FromDatetime(clock())
+            state.started_at.FromDatetime(self._context.ingest.clock())
         await self._context.save()
+        sealed = await self._store.runs.last_sealed(self._context.ingest.school_id, self._dataset.name)
+        last, last_segments = sealed if sealed is not None else (None, [])
         try:
-            await self._sync()
+            await self._sync(last)
         except (LeaseLost, ServiceError, StoreUnavailable):
             raise
         except RunCancelled:
             self._end(pb.DATASET_STATE_SKIPPED, None)
-            return
         except Incomplete as error:
             self._end(pb.DATASET_STATE_INCOMPLETE, self._context.failure(error))
         except ConnectorError as error:
             self._end(pb.DATASET_STATE_FAILED, self._context.failure(error))
-        except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; the run goes on
-            self._end(pb.DATASET_STATE_FAILED, from_defect(error, self._context.connector.name))
-        await self._context.save()
+        except ConnectorDefect as error:
+            self._end(pb.DATASET_STATE_FAILED, from_defect(error.defect, self._context.connector.name))
+        except Exception as error:  # noqa: BLE001 - the other datasets go on; the state and the log say why
+            logger.error("dataset {} failed: {}", self._dataset.name, place_of(error))
+            self._end(pb.DATASET_STATE_FAILED, from_defect(error, None))
+        # An ended dataset is never resumed, so only a sealed snapshot's rows are of use.
+        succeeded = state.state == pb.DATASET_STATE_SUCCEEDED
+        await self._retained.prune(self._retained.manifest if succeeded else last_segments)
+        if state.state != pb.DATASET_STATE_SKIPPED:
+            await self._context.save()
 
-    async def _sync(self) -> None:
+    async def _sync(self, last: pb.DatasetRun | None) -> None:
         context = self._context
         diff = SnapshotDiff(await self._stored_records())
         projector = Projector(
@@ -80,8 +93,7 @@ class DatasetSync:
         known = await self._store.decisions.known(school_id, self._dataset.name)
         log = DecisionLog(school_id, self._dataset.name, context.ingest.run_id, known)
         ingest = DatasetIngest(context.ingest, self._dataset.name, projector, context.identities, diff, log)
-        last = await self._store.runs.last_sealed(school_id, self._dataset.name)
-        await self._expect_rows(last[0] if last else None)
+        await self._expect_rows(last)
         try:
             end = await self._read(ingest)
         except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
@@ -89,11 +101,11 @@ class DatasetSync:
             raise
         except Exception:
             # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
-            self._keep_back(ingest, diff, self._evidence(None, last[0] if last else None))
+            self._keep_back(ingest, diff, self._evidence(None, last))
             await ingest.finish()
             self._count(ingest)
             raise
-        evidence = self._evidence(end, last[0] if last else None)
+        evidence = self._evidence(end, last)
         updates, why = self._keep_back(ingest, diff, evidence)
         await ingest.finish()
         self._count(ingest)
@@ -111,8 +123,6 @@ class DatasetSync:
         self._count(ingest)
         state.held = outcome.held
         self._end(outcome.state, outcome.failure)
-        if outcome.state == pb.DATASET_STATE_SUCCEEDED:
-            await self._prune()
 
     def _keep_back(
         self, ingest: DatasetIngest, diff: SnapshotDiff, evidence: pb.Evidence
@@ -147,68 +157,41 @@ class DatasetSync:
     async def _expect_rows(self, last: pb.DatasetRun | None) -> None:
         """Tell watchers how many rows to expect: the MIS's count, else what the last sealed snapshot had."""
         session = self._context.session
-        expected = await session.count(self._scope) if isinstance(session, CountRows) else None
-        if expected is None and last is not None:
-            expected = last.rows_read
+        if isinstance(session, CountRows):
+            with connector_at_work():
+                self._counted = await session.count(self._scope)
+        expected = last.rows_read if self._counted is None and last is not None else self._counted
         if expected is not None:
             self._state.rows_expected = expected
 
     async def _read(self, ingest: DatasetIngest) -> EndOfSnapshot | None:
         """Take the whole snapshot in, from where the run was interrupted; return what is known of its end."""
-        state, context = self._state, self._context
-        manifest = context.entry.manifest.setdefault(self._dataset.name, [])
+        state, context, retained = self._state, self._context, self._retained
+        if state.evidence.scope_fingerprint not in {"", self._fingerprint}:
+            retained.forget()  # what was read before the interruption answers another question
+        state.evidence.scope_fingerprint = self._fingerprint
         state.rows_read = state.pages_read = 0
-        cursor = await self._replay(manifest, ingest)
-        pages = context.session.read(self._scope, cursor)
-        segments = read_segments(pages, context.options.segment_rows, context.options.page_timeout)
-        async with aclosing(segments):
+        cursor = ""
+        async with aclosing(retained.replay()) as segments:
+            async for rows, after in segments:
+                await self._take(rows, ingest)
+                state.pages_read += 1
+                cursor = after
+        with connector_at_work():
+            pages = context.session.read(self._scope, cursor)
+        options = context.options
+        async with aclosing(read_segments(pages, options.segment_rows, options.page_timeout)) as segments:
             async for segment in segments:
-                await self._take_segment(segment, manifest, ingest)
+                digest = await retained.keep(segment.rows)
+                await self._take(segment.rows, ingest)
+                repeated = retained.took(segment, digest)
+                state.pages_read += segment.pages
+                await context.save()
+                if repeated:
+                    raise Incomplete("the MIS sent the same rows twice as different pages")
                 if segment.end is not None:
                     return segment.end
         return None
-
-    async def _take_segment(
-        self, segment: SegmentRows, manifest: list[Segment], ingest: DatasetIngest
-    ) -> None:
-        """Retain a segment, take it in, and note that the run has come this far.
-
-        Raises:
-            Incomplete: the same rows came before in this snapshot.
-        """
-        payload = encode_rows(segment.rows)
-        digest = rows_digest(payload)
-        repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in manifest)
-        await self._retain(digest, payload)
-        await self._take(segment.rows, ingest)
-        manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
-        self._state.pages_read += segment.pages
-        await self._context.save()
-        if repeated:
-            raise Incomplete("the MIS sent the same rows twice as different pages")
-
-    async def _retain(self, digest: bytes, payload: bytes) -> None:
-        """Keep source rows, sealed; rows that are kept already cost no write."""
-        school_id = self._context.ingest.school_id
-        if not await self._store.raw_pages.has(school_id, self._dataset.name, digest):
-            sealed = await self._store.row_seal.seal(school_id, payload)
-            await self._store.raw_pages.put(school_id, self._dataset.name, digest, sealed)
-
-    async def _replay(self, manifest: list[Segment], ingest: DatasetIngest) -> str:
-        """Take retained segments of an interrupted run in again; return the cursor to go on from."""
-        cursor = ""
-        school_id = self._context.ingest.school_id
-        for index, segment in enumerate(manifest):
-            try:
-                sealed = await self._store.raw_pages.get(school_id, self._dataset.name, segment.digest)
-            except RawPageMissing:
-                del manifest[index:]
-                break
-            payload = await self._store.row_seal.unseal(school_id, sealed)
-            await self._take(decode_rows(payload), ingest)
-            cursor = segment.cursor
-            self._state.pages_read += 1
-        return cursor
 
     async def _take(self, rows: Sequence[Row], ingest: DatasetIngest) -> None:
         """Take rows in, slice by slice, showing how far it has come."""
@@ -220,24 +203,17 @@ class DatasetSync:
             await self._context.show()
 
     def _evidence(self, end: EndOfSnapshot | None, last: pb.DatasetRun | None) -> pb.Evidence:
-        context = self._context
-        scope_fingerprint = fingerprint(context.school, context.connector, self._dataset, self._scope)
         evidence = pb.Evidence(
             terminator_proven=end is not None and end.terminator_proven,
             rows_read=self._state.rows_read,
-            permission_present=True,
-            scope_unchanged=last is None or last.evidence.scope_fingerprint == scope_fingerprint,
-            scope_fingerprint=scope_fingerprint,
+            permission_present=True,  # a read without permission raises EntityDenied and comes to no evidence
+            scope_unchanged=last is None or last.evidence.scope_fingerprint == self._fingerprint,
+            scope_fingerprint=self._fingerprint,
         )
-        if end is not None and end.expected_rows is not None:
-            evidence.expected_rows = end.expected_rows
+        counted = end.expected_rows if end is not None and end.expected_rows is not None else self._counted
+        if counted is not None:
+            evidence.expected_rows = counted
         return evidence
-
-    async def _prune(self) -> None:
-        """Keep the rows of this sealed snapshot, and no others."""
-        manifest = self._context.entry.manifest[self._dataset.name]
-        keep = {segment.digest for segment in manifest}
-        await self._store.raw_pages.prune(self._context.ingest.school_id, self._dataset.name, keep)
 
     def _count(self, ingest: DatasetIngest) -> None:
         state, totals = self._state, ingest.totals

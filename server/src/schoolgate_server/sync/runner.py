@@ -27,6 +27,7 @@ from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
+from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.dataset import DatasetSync
@@ -74,7 +75,7 @@ class Runner:
         except RunCancelled:
             logger.info("run cancelled on request")
         except ServiceError as error:
-            run.failure.CopyFrom(failure(failures.FAILURE_TYPE_UNSUPPORTED, error.message))
+            run.failure.CopyFrom(_of_service(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must end in a state that says so
             logger.opt(exception=True).error("run failed")
             run.failure.CopyFrom(from_defect(error, None))
@@ -100,13 +101,14 @@ class Runner:
         connection = await self.connection(school, connector)
         async with AsyncExitStack() as stack:
             try:
-                session = await stack.enter_async_context(connector.open(connection))
+                with connector_at_work():
+                    session = await stack.enter_async_context(connector.open(connection))
             except ConnectorError as error:
                 secrets = connection.credentials.values()
                 run.failure.CopyFrom(from_connector(error, connector.name, secrets))
                 return
-            except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything
-                run.failure.CopyFrom(from_defect(error, connector.name))
+            except ConnectorDefect as error:
+                run.failure.CopyFrom(from_defect(error.defect, connector.name))
                 return
             context = RunContext(
                 school=school,
@@ -193,6 +195,14 @@ class Runner:
         else:
             run.state = pb.RUN_STATE_PARTIAL
         run.finished_at.FromDatetime(self.clock())
+
+
+def _of_service(error: ServiceError) -> failures.Failure:
+    """Return the failure of a run that the server itself could not begin or go on with."""
+    if error.reason == reasons.ERROR_REASON_CREDENTIALS_MISSING:
+        return failure(failures.FAILURE_TYPE_AUTH_INVALID, error.message)
+    audience = failures.AUDIENCE_OPERATOR
+    return failure(failures.FAILURE_TYPE_INTERNAL, error.message, audience=audience)
 
 
 def _with_defaults(connector: Connector, settings: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from schoolgate_sdk import EndOfSnapshot, Page, Row, Transient
+from schoolgate_server.sync.blame import connector_at_work
 from schoolgate_server.tasks import end_tasks
 
 
@@ -33,19 +34,21 @@ async def read_segments(
     """
     rows: list[Row] = []
     count = 0
+    cursor = ""
     upcoming = asyncio.create_task(_next(pages, page_timeout))
     try:
         while (page := await upcoming) is not None:
             upcoming = asyncio.create_task(_next(pages, page_timeout))
             rows += page.rows
             count += 1
+            cursor = page.cursor
             if page.end is not None or len(rows) >= rows_per_segment:
-                yield SegmentRows(rows, page.cursor, count, page.end)
+                yield SegmentRows(rows, cursor, count, page.end)
                 rows, count = [], 0
             if page.end is not None:
                 return
         if rows:
-            yield SegmentRows(rows, "", count, None)
+            yield SegmentRows(rows, cursor, count, None)
     finally:
         await end_tasks(upcoming)
         if isinstance(pages, AsyncGenerator):
@@ -55,7 +58,8 @@ async def read_segments(
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:
     try:
         async with asyncio.timeout(page_timeout.total_seconds()):
-            return await anext(pages, None)
+            with connector_at_work():
+                return await anext(pages, None)
     except TimeoutError as error:
         raise Transient(f"no page came within {page_timeout.total_seconds():.0f} s") from error
 

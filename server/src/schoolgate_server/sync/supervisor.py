@@ -20,6 +20,7 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect, place_of
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.store.runs import in_progress
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.check import check_grants
 from schoolgate_server.sync.connectors import ConnectorHost
@@ -183,11 +184,7 @@ class Supervisor:
     async def _refuse_second_run(self, school_id: str, request_id: str) -> None:
         for entry in await self._store.runs.unfinished(school_id):
             if entry.request_id != request_id:
-                raise ServiceError(
-                    reasons.ERROR_REASON_RUN_IN_PROGRESS,
-                    f"school {school_id!r} is being synced by run {entry.run.run_id}",
-                    metadata={"run_id": entry.run.run_id},
-                )
+                raise in_progress(entry.run)
 
     async def _sweep(self) -> None:
         """Launch every unfinished run of all servers; the lease decides who really works on it."""
@@ -197,6 +194,8 @@ class Supervisor:
                     self._launch(entry)
             except StoreUnavailable:
                 logger.warning("cannot look for unfinished runs: the store does not answer")
+            except Exception as error:  # noqa: BLE001 - without the sweep nobody would adopt a run any more
+                logger.error("cannot look for unfinished runs: {}", place_of(error))
             await asyncio.sleep(self._options.lease_ttl.total_seconds())
 
     def _launch(self, entry: RunEntry) -> None:

@@ -1,0 +1,58 @@
+"""Keeps the source rows of a snapshot, sealed, so that an interrupted run need not ask for them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+from schoolgate_sdk import Row
+from schoolgate_server.model.hashing import rows_digest
+from schoolgate_server.model.runs import Segment
+from schoolgate_server.store.errors import RawPageMissing
+from schoolgate_server.sync.context import RunContext
+from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_rows
+
+
+class RetainedRows:
+    """The rows of one dataset in one run; ``manifest`` lists its segments in the order of reading."""
+
+    def __init__(self, context: RunContext, dataset: str) -> None:
+        self._store = context.ingest.store
+        self._school_id = context.ingest.school_id
+        self._dataset = dataset
+        self.manifest = context.entry.manifest.setdefault(dataset, [])
+
+    async def keep(self, rows: Sequence[Row]) -> bytes:
+        """Keep ``rows`` and return their digest; rows that are kept already cost no write."""
+        payload = await asyncio.to_thread(encode_rows, rows)
+        digest = rows_digest(payload)
+        if not await self._store.raw_pages.has(self._school_id, self._dataset, digest):
+            sealed = await self._store.row_seal.seal(self._school_id, payload)
+            await self._store.raw_pages.put(self._school_id, self._dataset, digest, sealed)
+        return digest
+
+    def took(self, segment: SegmentRows, digest: bytes) -> bool:
+        """Note that the run has come this far; return whether the same rows came before in this snapshot."""
+        repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in self.manifest)
+        self.manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
+        return repeated
+
+    def forget(self) -> None:
+        """Begin the snapshot anew."""
+        self.manifest.clear()
+
+    async def replay(self) -> AsyncGenerator[tuple[list[Row], str]]:
+        """Yield each segment's rows with the cursor after it; what follows a missing one is forgotten."""
+        for index, segment in enumerate(self.manifest):
+            try:
+                sealed = await self._store.raw_pages.get(self._school_id, self._dataset, segment.digest)
+            except RawPageMissing:
+                del self.manifest[index:]
+                return
+            payload = await self._store.row_seal.unseal(self._school_id, sealed)
+            yield decode_rows(payload), segment.cursor
+
+    async def prune(self, segments: Iterable[Segment]) -> None:
+        """Keep the rows of ``segments`` and no others of the dataset."""
+        keep = {segment.digest for segment in segments}
+        await self._store.raw_pages.prune(self._school_id, self._dataset, keep)
