@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
 from schoolgate_server.cli.failures import CommandFailed, from_rpc
+from schoolgate_server.model.addresses import is_loopback
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -99,14 +99,9 @@ class Client:
             call.cancel()
 
 
-def _is_loopback(server: str) -> bool:
-    host = server.rpartition(":")[0].strip("[]")
-    if host == "localhost" or server.startswith("unix:"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _is_here(server: str) -> bool:
+    """Whether ``server`` (host and port, or a socket) cannot be another machine."""
+    return server.startswith("unix:") or is_loopback(server.rpartition(":")[0].strip("[]"))
 
 
 @contextmanager
@@ -120,7 +115,7 @@ def connect(target: Target) -> Generator[Client]:
     if target.authority is not None:
         credentials = grpc.ssl_channel_credentials(root_certificates=target.authority)
         channel = grpc.secure_channel(target.server, credentials, options=options)
-    elif target.token and not _is_loopback(target.server):
+    elif target.token and not _is_here(target.server):
         raise CommandFailed(
             f"the token would travel unencrypted to {target.server}",
             "give --ca or SCHOOLGATE_CA, so that the connection uses TLS",

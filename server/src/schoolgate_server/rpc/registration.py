@@ -13,11 +13,6 @@ from schoolgate_server.rpc.checks import Violations, is_iso_date
 
 DEFAULT_TIME_ZONE = "Europe/London"
 
-MUTABLE = frozenset(
-    {"display_name", "settings", "data_profile", "code_mappings", "time_zone", "academic_year"}
-)
-"""Fields of a school that UpdateSchool may change."""
-
 _LONGEST_NAME = 200
 _LONGEST_VALUE = 2000
 _MOST_ENTRIES = 2000
@@ -92,7 +87,7 @@ def _check_academic_year(span: AcademicYearSpan, violations: Violations) -> None
 
 
 def check_fields(school: School, paths: Iterable[str], violations: Violations) -> None:
-    """Note what is wrong with those of ``paths`` (of :data:`MUTABLE`) that no connector has a say in."""
+    """Note what is wrong with those of ``paths``, fields that may change, without their connector's say."""
     for name in ("data_profile", "code_mappings"):
         if len(getattr(school, name)) > _MOST_ENTRIES:
             violations.add(f"school.{name}", f"must have at most {_MOST_ENTRIES} entries")

@@ -10,12 +10,12 @@ from schoolgate.v1 import school_service_pb2 as s
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceServicer
 from schoolgate_sdk import Connector
 from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.schools import CHANGEABLE
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.registration import (
-    MUTABLE,
     check_credentials,
     check_fields,
     check_settings,
@@ -40,7 +40,7 @@ class Schools(SchoolServiceServicer):
         violations.request_id(request.request_id)
         violations.school_id(request.school.school_id, "school.school_id")
         school = with_defaults(request.school)
-        check_fields(school, MUTABLE, violations)
+        check_fields(school, CHANGEABLE, violations)
         connector = self._connector(school.connector, violations)
         if connector is not None:
             check_settings(school.settings, connector, violations)
@@ -77,10 +77,12 @@ class Schools(SchoolServiceServicer):
         violations.request_id(request.request_id)
         violations.school_id(request.school.school_id, "school.school_id")
         paths = list(dict.fromkeys(request.update_mask.paths))
-        if not paths or not MUTABLE.issuperset(paths):
-            violations.add("update_mask", f"must name some of {', '.join(sorted(MUTABLE))}, and nothing else")
+        if not paths or not CHANGEABLE.issuperset(paths):
+            violations.add(
+                "update_mask", f"must name some of {', '.join(sorted(CHANGEABLE))}, and nothing else"
+            )
         wanted = request.school
-        check_fields(wanted, MUTABLE.intersection(paths), violations)
+        check_fields(wanted, CHANGEABLE.intersection(paths), violations)
         violations.raise_any()
         if "settings" in paths:
             present = await self._store.schools.get(request.school.school_id)

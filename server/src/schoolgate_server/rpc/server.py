@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from schoolgate.v1 import (
     sync_service_pb2_grpc,
     writeback_service_pb2_grpc,
 )
+from schoolgate_server.model.addresses import is_loopback
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.diagnostics import Diagnostics
 from schoolgate_server.rpc.health import HealthMonitor
@@ -67,16 +67,6 @@ class Listen:
     request_bytes: int = 4 * 1024 * 1024
     concurrent_calls: int = 256
     drain_s: float = 10.0
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach ``address``."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def check_exposure(listen: Listen, callers: Callers) -> None:

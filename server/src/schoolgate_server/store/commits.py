@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Lock, Task
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -18,19 +18,17 @@ from pymongo.operations import ReplaceOne
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from schoolgate_server.model.changes import Change, Commit
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.documents import check_size, document_of, superseded
 from schoolgate_server.store.errors import CommitConflict, StoreError, StoreUnavailable
-from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write, storable
-from schoolgate_server.store.leases import Clock, Lease, Leases, lost
+from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write, chunks, storable
+from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
 
 _T = TypeVar("_T")
 
 Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 """Waits for some seconds."""
-
-CHUNK = 5_000
-"""Documents per bulk: large enough to be fast, small enough to end well within the time limit."""
 
 WIDTH = 2
 """Bulks on their way at once: one is encoded while MongoDB works on the other."""
@@ -142,7 +140,7 @@ class Commits:
     async def _supersede(self, attempt: _Attempt, pending: Document) -> None:
         """Copy the versions that will be replaced into ``history``; the copies' ids make that repeatable."""
         school_id = attempt.lease.school_id
-        for chunk in _chunks([change for change in attempt.commit.changes if change.expected_version]):
+        for chunk in chunks([change for change in attempt.commit.changes if change.expected_version]):
             expected = {change.record_id: change.expected_version for change in chunk}
             with self._leases.holding(attempt.lease):
                 current = await self._records.find({"school": school_id, "_id": {"$in": list(expected)}})
@@ -170,7 +168,7 @@ class Commits:
         """Write all records, some bulks at a time; return or raise only when none is on its way any more."""
         running: set[Task[None]] = set()
         try:
-            for chunk in _chunks(attempt.commit.changes):
+            for chunk in chunks(attempt.commit.changes):
                 if len(running) == WIDTH:
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
@@ -260,11 +258,6 @@ def _run_document(commit: Commit) -> Document:
     # Dataset names come from connectors, so they are values and not field names.
     totals = [{"dataset": dataset, "counters": dict(counters)} for dataset, counters in commit.totals.items()]
     return {"id": commit.run_id, "totals": totals}
-
-
-def _chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    for start in range(0, len(changes), CHUNK):
-        yield changes[start : start + CHUNK]
 
 
 def _conflict(school_id: str, count: int) -> CommitConflict:

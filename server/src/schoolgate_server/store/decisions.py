@@ -8,10 +8,8 @@ from datetime import UTC
 from schoolgate.v1.diagnostics_service_pb2 import Decision, DecisionReason
 from schoolgate_server.model.errors import Violation, invalid_request
 from schoolgate_server.store.errors import StoreError
-from schoolgate_server.store.handles import BulkFailed, Collection, Document
+from schoolgate_server.store.handles import BulkFailed, Collection, Document, chunks
 from schoolgate_server.store.paging import before_of
-
-_CHUNK = 5_000
 
 
 class Decisions:
@@ -29,11 +27,9 @@ class Decisions:
 
     async def insert(self, decisions: Sequence[Decision]) -> None:
         """Store decisions; one whose id is stored already stays as it was first taken."""
-        for start in range(0, len(decisions), _CHUNK):
+        for some in chunks(decisions):
             try:
-                await self._decisions.insert_many(
-                    [_document(decision) for decision in decisions[start : start + _CHUNK]]
-                )
+                await self._decisions.insert_many([_document(decision) for decision in some])
             except BulkFailed as failed:
                 if failed.others:
                     raise StoreError(f"MongoDB refused {failed.others} decisions") from None

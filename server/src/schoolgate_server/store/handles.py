@@ -8,10 +8,10 @@ is a coroutine in one of them), so nothing above needs to know which one it got.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pymongo
 from bson.codec_options import CodecOptions
@@ -23,12 +23,17 @@ from pymongo.write_concern import WriteConcern
 
 from schoolgate_server.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
 
+_T = TypeVar("_T")
+
 Document: TypeAlias = dict[str, Any]
 Query: TypeAlias = Mapping[str, Any]
 Write: TypeAlias = InsertOne[Document] | ReplaceOne[Document] | UpdateOne | DeleteOne
 
 OPERATION_LIMIT = 30.0
 """Seconds that one store operation may take; MongoDB itself stops at the same limit (``maxTimeMS``)."""
+
+CHUNK = 5_000
+"""Documents per operation: large enough to be fast, small enough to end well within the time limit."""
 
 MAJORITY = WriteConcern(w="majority")
 READ_MAJORITY = ReadConcern("majority")
@@ -221,6 +226,12 @@ class Database:
 
     async def close(self) -> None:
         await _settled(self.handle.close())
+
+
+def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Yield ``items`` in pieces for one operation each."""
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
 
 
 def storable(time: datetime) -> datetime:

@@ -8,7 +8,7 @@ from pymongo.operations import ReplaceOne
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
-from schoolgate_server.store.handles import Collection, Write
+from schoolgate_server.store.handles import Collection, Write, chunks
 
 
 class Identities:
@@ -41,5 +41,5 @@ class Identities:
                 "run": run_id,
             }
             writes.append(ReplaceOne({"_id": alias_id, "school": school_id}, document, upsert=True))
-        for start in range(0, len(writes), 5_000):
-            await self._identities.bulk(writes[start : start + 5_000])
+        for some in chunks(writes):
+            await self._identities.bulk(some)

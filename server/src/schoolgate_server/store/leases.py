@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.errors import LeaseLost
 from schoolgate_server.store.handles import OPERATION_LIMIT, Collection, Document, limited
-
-Clock: TypeAlias = Callable[[], datetime]
-"""Returns the present time, timezone-aware, in UTC."""
 
 GRACE = timedelta(seconds=5)
 """How long after its expiry a lease still keeps others out.

@@ -12,7 +12,7 @@ from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.changes import RecordState
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.documents import READ_FIELDS, record_of
-from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.reading import AsOf, filter_of
 
 STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
@@ -131,9 +131,8 @@ class Records:
         For the holder of the school's lease after recovery, as :meth:`states`.
         """
         found: list[Record] = []
-        for start in range(0, len(record_ids), 5_000):
-            some = list(record_ids[start : start + 5_000])
-            query: Document = {"school": school_id, "_id": {"$in": some}}
+        for some in chunks(record_ids):
+            query: Document = {"school": school_id, "_id": {"$in": list(some)}}
             documents = await self._records.find(query, READ_FIELDS, sort=[("_id", 1)])
             found += [record_of(document, school_id) for document in documents]
         return found

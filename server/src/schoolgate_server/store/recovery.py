@@ -6,10 +6,8 @@ from pymongo.operations import DeleteOne, ReplaceOne
 
 from schoolgate_server.store.documents import restored
 from schoolgate_server.store.errors import StoreError
-from schoolgate_server.store.handles import Collection, Document, Write
+from schoolgate_server.store.handles import CHUNK, Collection, Document, Write
 from schoolgate_server.store.leases import Lease, Leases, lost
-
-CHUNK = 5_000
 
 
 class Recovery:

@@ -10,21 +10,17 @@ from google.protobuf.json_format import MessageToDict
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.school_service_pb2 import School
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import (
     ServiceError,
     Violation,
     invalid_request,
     school_not_found,
 )
+from schoolgate_server.model.schools import CHANGEABLE
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.handles import Collection, Document
-from schoolgate_server.store.leases import Clock
 from schoolgate_server.store.requests import reused
-
-CHANGEABLE = frozenset(
-    {"display_name", "settings", "data_profile", "code_mappings", "time_zone", "academic_year"}
-)
-"""Fields that ``update`` may change."""
 
 _REMEMBERED = 20
 """Requests per school whose results are kept for a repetition."""

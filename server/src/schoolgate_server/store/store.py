@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.audit import Audit
 from schoolgate_server.store.commits import Commits, Sleep
 from schoolgate_server.store.decisions import Decisions
@@ -11,7 +12,7 @@ from schoolgate_server.store.handles import Database, Handle
 from schoolgate_server.store.holds import Holds
 from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
-from schoolgate_server.store.leases import Clock, Leases
+from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.runs import Runs

@@ -1,6 +1,7 @@
-"""MIS credentials, encrypted before they leave this process (MongoDB client-side field level encryption).
+"""MIS credentials and retained source rows, encrypted before they leave this process.
 
-Each school has a data key of its own in ``__keyVault``; a master key, local or in a KMS, protects those.
+The means is MongoDB's client-side field level encryption. Each school has a data key of its own in
+``__keyVault``, for its credentials and its rows alike; a master key, local or in a KMS, protects those keys.
 MongoDB and its backups hold ciphertext only, and deleting a data key makes every copy of it unreadable.
 """
 
@@ -20,17 +21,16 @@ from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyEr
 from pymongocrypt.errors import MongoCryptError  # type: ignore[import-untyped]  # it has none
 
 from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.handles import CODEC, Database, Document, Handle, limited, storable
-from schoolgate_server.store.leases import Clock
 from schoolgate_server.store.schools import Schools
 
 KEY_VAULT = "__keyVault"
 
 ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
-"""Two encryptions of the same credentials differ, so nobody can compare."""
-
+"""Two encryptions of the same content differ, so nobody can compare."""
 
 _PIECE = 4 * 1024 * 1024
 """Bytes encrypted at once; libmongocrypt works on BSON documents, which MongoDB limits to 16 MB."""
@@ -133,7 +133,10 @@ class CredentialVault:
         return stored
 
     async def forget(self, school_id: str) -> None:
-        """Delete the credentials and the key that alone can read them, copies in backups included."""
+        """Delete the credentials and the key that alone can read them, copies in backups included.
+
+        The school's retained rows are under the same key, and become unreadable with it.
+        """
         await self._schools.drop_credentials(school_id)
         await self._keys.delete_many({"keyAltNames": _key_name(school_id)})
 

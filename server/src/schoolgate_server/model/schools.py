@@ -1,0 +1,8 @@
+"""What may become of a school's registration."""
+
+from __future__ import annotations
+
+CHANGEABLE = frozenset(
+    {"display_name", "settings", "data_profile", "code_mappings", "time_zone", "academic_year"}
+)
+"""Fields of a school that may change; its id and its connector stay."""
