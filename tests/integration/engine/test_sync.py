@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import pytest
@@ -12,7 +13,8 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_AUTHORISED_ABSENCE, ATTENDANCE_MEANING_PRESENT
 from schoolgate.v1.people_pb2 import SEX_FEMALE
 from schoolgate_server.model.errors import ServiceError
-from tests.support.engine import SCHOOL, Engine, outcome, record_id
+from schoolgate_server.store.leases import Lease
+from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
 from tests.support.scripted import GROUPS, MARKS, MEMBERSHIPS, STUDENTS, group, mark, member, student
 
 
@@ -152,6 +154,28 @@ async def test_watching_ends_with_the_final_state_and_counts_only_up(engine: Eng
     assert rows == sorted(rows)
     assert rows[-1] == 60
     assert states[-1] == pb.RUN_STATE_SUCCEEDED
+
+
+async def test_a_watcher_outlives_whatever_ends_the_work_on_a_run(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(engine)
+    recover, failing = engine.store.commits.recover, [True]
+
+    async def stumble(lease: Lease) -> None:
+        if failing:
+            failing.clear()
+            raise KeyError("unforeseen")
+        await recover(lease)
+
+    monkeypatch.setattr(engine.store.commits, "recover", stumble)
+    accepted = await engine.supervisor.start_sync(SCHOOL, [STUDENTS], str(uuid.uuid4()), "tests")
+    watching = asyncio.create_task(engine.finish(accepted.run_id))
+    while failing:
+        await asyncio.sleep(0.01)
+    async with engine_over(engine.store, engine.mis, owner="server-2"):  # its first sweep takes the run up
+        run = await watching
+    assert run.state == pb.RUN_STATE_SUCCEEDED
 
 
 async def test_a_cancelled_run_keeps_what_it_committed(engine: Engine) -> None:

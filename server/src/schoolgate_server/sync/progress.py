@@ -24,6 +24,7 @@ class RunBoard:
         self._latest = pb.Run()
         self._latest.CopyFrom(run)
         self._edition = 0
+        self._closed = False
         self._changed = asyncio.Condition()
 
     async def post(self, run: pb.Run) -> None:
@@ -35,13 +36,21 @@ class RunBoard:
             self._edition += 1
             self._changed.notify_all()
 
+    async def close(self) -> None:
+        """Let all watchers go; what becomes of the run they must ask the store."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     async def watch(self) -> AsyncGenerator[pb.Run]:
-        """Yield the present state, then later ones, and end after a final one."""
+        """Yield the present state, then later ones, and end after a final one or when the board is closed."""
         seen = -1
         while True:
             async with self._changed:
-                while self._edition == seen:
+                while self._edition == seen and not self._closed:
                     await self._changed.wait()
+                if self._edition == seen:
+                    return
                 seen, latest = self._edition, self._latest
             yield latest
             if is_final(latest):

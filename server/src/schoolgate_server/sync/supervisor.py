@@ -133,21 +133,20 @@ class Supervisor:
         Raises:
             ServiceError: ``RUN_NOT_FOUND``.
         """
-        entry = await self._store.runs.get(school_id, run_id)
-        active = self._active.get(run_id)
-        if active is not None:
-            async with aclosing(active.board.watch()) as states:
-                async for run in states:
-                    yield run
-            return
+        shown = pb.Run()
         while True:
-            yield entry.run
-            if is_final(entry.run):
+            entry = await self._store.runs.get(school_id, run_id)
+            active = self._active.get(run_id)
+            if active is not None:
+                async with aclosing(active.board.watch()) as states:
+                    async for shown in states:
+                        yield shown
+            elif entry.run != shown:
+                shown = entry.run
+                yield shown
+            if is_final(shown):
                 return
-            shown = entry.run.SerializeToString(deterministic=True)
-            while entry.run.SerializeToString(deterministic=True) == shown:
-                await asyncio.sleep(POLL_SECONDS)
-                entry = await self._store.runs.get(school_id, run_id)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def cancel(self, school_id: str, run_id: str) -> pb.Run:
         """Ask a run to stop at its next step; one that has ended is returned as it is.
@@ -203,8 +202,16 @@ class Supervisor:
         if run_id in self._active:
             return
         active = self._active[run_id] = _Active(RunBoard(entry.run))
-        active.task = asyncio.create_task(self._drive(entry, active), name=run_id)
+        active.task = asyncio.create_task(self._work(entry, active), name=run_id)
         active.task.add_done_callback(lambda _: self._active.pop(run_id, None))
+
+    async def _work(self, entry: RunEntry, active: _Active) -> None:
+        """Work on a run, and leave no watcher waiting for a board that nobody writes on any more."""
+        try:
+            await self._drive(entry, active)
+        finally:
+            self._active.pop(entry.run.run_id, None)
+            await active.board.close()
 
     async def _drive(self, entry: RunEntry, active: _Active) -> None:
         """See a run through to its end, whoever works on it."""
