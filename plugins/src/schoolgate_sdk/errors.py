@@ -1,6 +1,6 @@
 """What can go wrong between a connector and its MIS.
 
-The type of an error says what the engine does next; its text says what a person needs to know. Texts never
+The type of an error says what is to happen next; its text says what a person needs to know. Texts never
 hold secrets or pupils' data: cut response bodies before quoting them.
 """
 

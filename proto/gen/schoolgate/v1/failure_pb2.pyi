@@ -27,9 +27,9 @@ class _FailureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureTy
     FAILURE_TYPE_UNSPECIFIED: _FailureType.ValueType  # 0
     """Not given; never stored."""
     FAILURE_TYPE_TRANSIENT: _FailureType.ValueType  # 1
-    """The next attempt may succeed unchanged; the engine tries again."""
+    """The next run may succeed unchanged."""
     FAILURE_TYPE_RATE_LIMITED: _FailureType.ValueType  # 2
-    """The MIS asked for a pause; the engine waits until Failure.retry_at."""
+    """The MIS asked for a pause; a run may succeed after Failure.retry_at, where that is known."""
     FAILURE_TYPE_AUTH_EXPIRED: _FailureType.ValueType  # 3
     """The credentials were good once and are no longer; renew them."""
     FAILURE_TYPE_AUTH_INVALID: _FailureType.ValueType  # 4
@@ -48,14 +48,14 @@ class _FailureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureTy
     """A defect of schoolgate or of a connector; the logs carry the correlation id."""
 
 class FailureType(_FailureType, metaclass=_FailureTypeEnumTypeWrapper):
-    """What happens next after a failure; the names say what the engine does, not where it broke."""
+    """What is to happen next after a failure, rather than where it broke. Nothing is read again until a run is started."""
 
 FAILURE_TYPE_UNSPECIFIED: FailureType.ValueType  # 0
 """Not given; never stored."""
 FAILURE_TYPE_TRANSIENT: FailureType.ValueType  # 1
-"""The next attempt may succeed unchanged; the engine tries again."""
+"""The next run may succeed unchanged."""
 FAILURE_TYPE_RATE_LIMITED: FailureType.ValueType  # 2
-"""The MIS asked for a pause; the engine waits until Failure.retry_at."""
+"""The MIS asked for a pause; a run may succeed after Failure.retry_at, where that is known."""
 FAILURE_TYPE_AUTH_EXPIRED: FailureType.ValueType  # 3
 """The credentials were good once and are no longer; renew them."""
 FAILURE_TYPE_AUTH_INVALID: FailureType.ValueType  # 4
@@ -83,7 +83,7 @@ class _AudienceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Audience.Val
     AUDIENCE_UNSPECIFIED: _Audience.ValueType  # 0
     """Not given."""
     AUDIENCE_NOBODY: _Audience.ValueType  # 1
-    """Nobody needs to: the engine recovers by itself."""
+    """Nobody needs to repair anything: the next run may succeed unchanged."""
     AUDIENCE_OPERATOR: _Audience.ValueType  # 2
     """The operator of schoolgate."""
     AUDIENCE_SCHOOL: _Audience.ValueType  # 3
@@ -97,7 +97,7 @@ class Audience(_Audience, metaclass=_AudienceEnumTypeWrapper):
 AUDIENCE_UNSPECIFIED: Audience.ValueType  # 0
 """Not given."""
 AUDIENCE_NOBODY: Audience.ValueType  # 1
-"""Nobody needs to: the engine recovers by itself."""
+"""Nobody needs to repair anything: the next run may succeed unchanged."""
 AUDIENCE_OPERATOR: Audience.ValueType  # 2
 """The operator of schoolgate."""
 AUDIENCE_SCHOOL: Audience.ValueType  # 3
@@ -120,7 +120,7 @@ class Failure(_message.Message):
     RETRY_AT_FIELD_NUMBER: _builtins.int
     CONNECTOR_FIELD_NUMBER: _builtins.int
     type: Global___FailureType.ValueType
-    """What happens next."""
+    """What is to happen next."""
     message: _builtins.str
     """What went wrong, in a sentence."""
     audience: Global___Audience.ValueType
@@ -133,7 +133,7 @@ class Failure(_message.Message):
     """The connector concerned, where there is one."""
     @_builtins.property
     def retry_at(self) -> _timestamp_pb2.Timestamp:
-        """When the engine tries again, where it does."""
+        """When the MIS said that it may be asked again, where it did. Nothing happens by itself at that time."""
 
     def __init__(
         self,

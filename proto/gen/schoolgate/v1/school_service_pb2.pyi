@@ -128,7 +128,9 @@ class School(_message.Message):
     connector: _builtins.str
     """Name of the connector, for example "bromcom"."""
     time_zone: _builtins.str
-    """IANA time zone of the school; empty on creation means Europe/London."""
+    """IANA time zone of the school; empty on creation means Europe/London. It is checked and kept, but nothing depends on
+    it yet: the day that counts as today is that of UTC.
+    """
     has_credentials: _builtins.bool
     """Whether credentials are stored. They can be replaced but not read."""
     etag: _builtins.str
@@ -149,7 +151,7 @@ class School(_message.Message):
 
     @_builtins.property
     def academic_year(self) -> Global___AcademicYearSpan:
-        """The academic year whose dated records are read. Unset means the default year that contains today."""
+        """The academic year whose dated records are read. Unset means the default year that contains today (UTC)."""
 
     @_builtins.property
     def credentials_set_at(self) -> _timestamp_pb2.Timestamp:

@@ -136,7 +136,9 @@ class Evidence(_message.Message):
     scope_unchanged: _builtins.bool
     """The scope was the one of the last sealed snapshot; true when there was none."""
     scope_fingerprint: _builtins.str
-    """Fingerprint of the scope: dataset, year, window, fields, entities granted."""
+    """Fingerprint of the scope: the connector, its settings that decide what is read, the dataset with the entities that
+    it needs (granted or not) and its parser's version, the window of dates, and the data profile.
+    """
     unidentified_rows: _builtins.int
     """Rows that could not be identified, each with its decision."""
     contradicted_absences: _builtins.int

@@ -24,10 +24,10 @@ class Advice(NamedTuple):
 ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
     {
         f.FAILURE_TYPE_TRANSIENT: Advice(
-            f.AUDIENCE_NOBODY, "Wait for the next run; if it persists, check that the MIS is up."
+            f.AUDIENCE_NOBODY, "Sync again; if it persists, check that the MIS is up."
         ),
         f.FAILURE_TYPE_RATE_LIMITED: Advice(
-            f.AUDIENCE_NOBODY, "Wait until the time given; the MIS asked for a pause."
+            f.AUDIENCE_NOBODY, "Sync again after the pause that the MIS asked for; retry_at says until when, if it did."
         ),
         f.FAILURE_TYPE_AUTH_EXPIRED: Advice(
             f.AUDIENCE_OPERATOR, "Renew the credentials with SchoolService.SetCredentials."
