@@ -175,6 +175,16 @@ async def test_a_late_duplicate_does_not_bring_old_credentials_back(vaults: Vaul
     assert await vault.get("oak") == {"application_id": "new"}
 
 
+async def test_a_request_id_may_not_bring_other_credentials(vaults: Vaults) -> None:
+    vault = vaults.open()
+    at = await vault.set("oak", SECRET, "request-x")
+    assert await vault.set("oak", dict(reversed(SECRET.items())), "request-x") == at
+    with pytest.raises(ServiceError) as raised:
+        await vault.set("oak", {**SECRET, "application_secret": "other"}, "request-x")
+    assert raised.value.reason == reasons.ERROR_REASON_REQUEST_ID_REUSED
+    assert await vault.get("oak") == SECRET
+
+
 @pytest.mark.parametrize("size", [0, 1, 4 * 1024 * 1024, 9 * 1024 * 1024])
 async def test_sealed_rows_come_back_for_their_school_and_no_other(vaults: Vaults, size: int) -> None:
     vault = vaults.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Container
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.json_format import MessageToDict
@@ -82,11 +82,18 @@ class Schools:
         return [_school(document) for document in found]
 
     async def update(
-        self, school: School, paths: Sequence[str], request_id: str, request_digest: bytes
+        self,
+        school: School,
+        paths: Sequence[str],
+        request_id: str,
+        request_digest: bytes,
+        endpoints: Mapping[str, str] | None = None,
     ) -> School:
         """Change the fields named in ``paths`` to those of ``school`` and return the result.
 
         A non-empty ``school.etag`` must be the stored one. A repeated request gets the first one's result.
+        ``endpoints`` are the settings that say where credentials are sent, with their defaults: the write
+        that changes one drops the stored credentials.
 
         Raises:
             ServiceError: SCHOOL_NOT_FOUND; ETAG_MISMATCH; REQUEST_ID_REUSED; REQUEST_INVALID for a path that
@@ -111,28 +118,46 @@ class Schools:
                 before["requests"],
                 (request_id, request_digest),
             )
-            if "credentials" in before:
+            fields = {name: value for name, value in after.items() if name != "_id"}
+            change: Document = {"$set": fields}
+            if _points_elsewhere(before["wire"], after["wire"], endpoints or {}):
+                # Also where there seem to be none: they may have come since this document was read.
+                change["$unset"] = {"credentials": ""}
+            elif "credentials" in before:
                 after["credentials"] = before["credentials"]
             unchanged = {"_id": school.school_id, "revision": before["revision"]}
-            fields = {name: value for name, value in after.items() if name not in {"_id", "credentials"}}
-            if await self._schools.update_one(unchanged, {"$set": fields}):
+            if await self._schools.update_one(unchanged, change):
                 return _school(after)
         raise StoreUnavailable(f"school {school.school_id} is being changed by others; try again")
 
+    async def credential_request(self, school_id: str, request_id: str) -> bytes | None:
+        """Return the sealed digest of the credentials that an earlier request brought, if it is remembered.
+
+        Raises:
+            ServiceError: SCHOOL_NOT_FOUND.
+        """
+        document = await self._document(school_id)
+        for request in document.get("credential_requests", ()):
+            if request["id"] == request_id:
+                digest: bytes = request["digest"]
+                return digest
+        return None
+
     async def put_credentials(
-        self, school_id: str, ciphertext: bytes, at: datetime, request_id: str
+        self, school_id: str, ciphertext: bytes, at: datetime, request_id: str, request_digest: bytes = b""
     ) -> datetime:
         """Keep encrypted credentials in place of earlier ones, once per request; return when they came.
 
         Raises:
             ServiceError: SCHOOL_NOT_FOUND.
         """
+        request = {"id": request_id, "digest": request_digest}
         update: Document = {
             "$set": {"credentials": {"ciphertext": ciphertext, "set_at": at}},
-            "$push": {"credential_requests": {"$each": [request_id], "$slice": -_REMEMBERED}},
+            "$push": {"credential_requests": {"$each": [request], "$slice": -_REMEMBERED}},
         }
         if await self._schools.update_one(
-            {"_id": school_id, "credential_requests": {"$ne": request_id}}, update
+            {"_id": school_id, "credential_requests.id": {"$ne": request_id}}, update
         ):
             return at
         document = await self._document(school_id)
@@ -203,6 +228,12 @@ def _merged(stored: School, wanted: School, paths: Sequence[str]) -> School:
             stored.ClearField(field.name)  # type: ignore[arg-type]  # as above
     stored.MergeFrom(chosen)
     return stored
+
+
+def _points_elsewhere(before: bytes, after: bytes, endpoints: Mapping[str, str]) -> bool:
+    """Whether one of ``endpoints`` (names and defaults) differs between two serialised schools."""
+    old, new = School.FromString(before).settings, School.FromString(after).settings
+    return any(old.get(name, default) != new.get(name, default) for name, default in endpoints.items())
 
 
 def _repeated(document: Document, request_id: str, digest: bytes) -> School:

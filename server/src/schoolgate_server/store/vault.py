@@ -7,6 +7,7 @@ MongoDB and its backups hold ciphertext only, and deleting a data key makes ever
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.handles import CODEC, Database, Document, Handle, limited, storable
+from schoolgate_server.store.requests import reused
 from schoolgate_server.store.schools import Schools
 
 KEY_VAULT = "__keyVault"
@@ -102,16 +104,27 @@ class CredentialVault:
         A repeated request changes nothing, so that a late duplicate cannot bring old ones back.
 
         Raises:
-            ServiceError: SCHOOL_NOT_FOUND; VAULT_UNAVAILABLE where the master key does not work.
+            ServiceError: SCHOOL_NOT_FOUND; REQUEST_ID_REUSED where the request brought others before;
+                VAULT_UNAVAILABLE where the master key does not work.
         """
         await self._schools.get(school_id)  # before a key is made for a school that is none
         # The school is part of what is encrypted, so that a copy under another school's id proves foreign.
-        plain = orjson.dumps({"school": school_id, "credentials": dict(credentials)})
+        plain = orjson.dumps(
+            {"school": school_id, "credentials": dict(credentials)}, option=orjson.OPT_SORT_KEYS
+        )
         async with self._encryption(school_id) as encryption:
             key_id = await self._data_key(encryption, school_id)
             ciphertext = await encryption.encrypt(Binary(plain), ALGORITHM, key_id=key_id)
+        digest = hashlib.sha256(plain).digest()
+        earlier = await self._schools.credential_request(school_id, request_id)
+        if earlier is not None and await self.unseal(school_id, earlier) != digest:
+            raise reused()
+        # A bare hash of a guessable password would give it away, so the digest is sealed too.
+        sealed_digest = await self.seal(school_id, digest)
         at = storable(self._clock())
-        return await self._schools.put_credentials(school_id, bytes(ciphertext), at, request_id)
+        return await self._schools.put_credentials(
+            school_id, bytes(ciphertext), at, request_id, sealed_digest
+        )
 
     async def get(self, school_id: str) -> dict[str, str] | None:
         """Return the school's credentials, ``None`` where there are none.
