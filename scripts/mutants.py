@@ -21,6 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("server/src", "plugins/src")
 ENGINE = "tests/integration/engine"
+SIMULATION = "tests/simulation"
 
 
 class Mutant(NamedTuple):
@@ -255,6 +256,33 @@ MUTANTS = (
         'return f"{name} {error} at',
         "tests/unit/server/model",
         "g16",
+    ),
+    Mutant(
+        "g10",
+        "an interrupted commit always counts as written",
+        "server/src/schoolgate_server/store/recovery.py",
+        'if written == pending["count"]:',
+        "if True:",
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g10",
+        "counters do not survive an interruption",
+        "server/src/schoolgate_server/sync/runner.py",
+        "if head.run_id == run.run_id:",
+        "if False:",
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g12",
+        "a version is still there at the moment that ended it",
+        "server/src/schoolgate_server/store/reading.py",
+        '"until": {"$gt": seq}',
+        '"until": {"$gte": seq}',
+        SIMULATION,
+        "histories",
     ),
 )
 
