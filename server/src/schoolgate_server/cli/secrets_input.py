@@ -32,9 +32,12 @@ def _parsed(text: str, origin: str) -> dict[str, str]:
         raise CommandFailed(
             f"{origin} is no TOML", 'write a line like application_id = "…" for each'
         ) from None
-    wrong = sorted(name for name, value in values.items() if not isinstance(value, str))
+    wrong = sum(not isinstance(value, str) for value in values.values())
     if wrong:
-        raise CommandFailed(f"{origin}: {', '.join(wrong)} must be text", "put the value in double quotes")
+        # Counted and not named: a secret may stand where its name belongs.
+        raise CommandFailed(
+            f"{origin}: every value must be text; {wrong} given are not", "put values in double quotes"
+        )
     return {name: str(value) for name, value in values.items()}
 
 

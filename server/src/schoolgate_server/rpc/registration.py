@@ -21,14 +21,19 @@ _MOST_ENTRIES = 2000
 def _named_values(
     given: Mapping[str, str], specs: Sequence[FieldSpec], field: str, violations: Violations
 ) -> None:
-    """Note names that the connector does not know, and required ones that are missing or empty."""
+    """Note names that the connector does not know, and required ones that are missing or empty.
+
+    Unknown names are counted and not repeated: a secret may have been put where its name belongs.
+    """
     known = {spec.name for spec in specs}
-    for name, value in sorted(given.items()):
-        if name not in known:
-            offered = ", ".join(sorted(known)) or "nothing"
-            violations.add(f"{field}[{name!r}]", f"is not known to the connector, which knows {offered}")
-        else:
-            violations.text(value, f"{field}[{name!r}]", maximum=_LONGEST_VALUE)
+    unknown = len(given.keys() - known)
+    if unknown:
+        offered = ", ".join(sorted(known)) or "none"
+        violations.add(
+            field, f"must have only names that the connector knows ({offered}); {unknown} given are not"
+        )
+    for name in sorted(given.keys() & known):
+        violations.text(given[name], f"{field}[{name!r}]", maximum=_LONGEST_VALUE)
     for spec in specs:
         if spec.required and not given.get(spec.name):
             violations.add(f"{field}[{spec.name!r}]", f"must be given: {spec.description}")

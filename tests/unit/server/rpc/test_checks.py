@@ -139,3 +139,10 @@ def test_the_fields_that_hold_dates_are_the_ones_documented_so() -> None:
         "admission.left_on",
     } <= found
     assert not {"behaviour_event.occurred_at", "period.start_time", "student.surname"} & found
+
+
+def test_g16_an_unknown_field_is_repeated_in_part_at_most() -> None:
+    with pytest.raises(ServiceError) as refusal:
+        typed(STUDENT, "shoe_size" + "x" * 100, EQUAL, "7")
+    assert refusal.value.metadata == {"field": "shoe_size" + "x" * 31}
+    assert "shoe_size" not in refusal.value.message
