@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -133,23 +134,25 @@ def health_stub(client: Client) -> Any:
 
 
 class MemoryVault:
-    """Credentials in memory; sets what the store's schools show about them."""
+    """A vault for stores in memory, which have no encryption: it reads backwards what it keeps in them."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self._kept: dict[str, dict[str, str]] = {}
 
     async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> datetime:
-        at = datetime(2026, 11, 2, tzinfo=UTC)
-        await self._store.schools.put_credentials(school_id, b"sealed", at, request_id)
-        self._kept[school_id] = dict(credentials)
+        sealed = json.dumps(dict(credentials)).encode()[::-1]
+        at: datetime = await self._store.schools.put_credentials(
+            school_id, sealed, datetime(2026, 11, 2, tzinfo=UTC), request_id
+        )
         return at
 
     async def get(self, school_id: str) -> dict[str, str] | None:
-        return self._kept.get(school_id)
+        sealed = await self._store.schools.credentials(school_id)
+        kept: dict[str, str] | None = None if sealed is None else json.loads(sealed[::-1])
+        return kept
 
     async def forget(self, school_id: str) -> None:
-        self._kept.pop(school_id, None)
+        await self._store.schools.drop_credentials(school_id)
 
     async def seal(self, school_id: str, plain: bytes) -> bytes:
         return plain[::-1]

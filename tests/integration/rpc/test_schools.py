@@ -7,6 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from schoolgate.v1 import diagnostics_service_pb2 as d
 from schoolgate.v1 import school_service_pb2 as s
+from schoolgate.v1 import sync_service_pb2 as sync
 from schoolgate_sdk import FieldSpec
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
@@ -22,7 +23,13 @@ SECRET = "correct horse battery staple"
 async def running(store: Store, mis: ScriptedMis) -> Any:
     connector = scripted_connector(mis)
     object.__setattr__(
-        connector, "settings", (FieldSpec("host", "The MIS.", required=True), FieldSpec("port", "Port."))
+        connector,
+        "settings",
+        (
+            FieldSpec("host", "The MIS.", required=True, endpoint=True),
+            FieldSpec("port", "Port.", default="443", endpoint=True),
+            FieldSpec("timeout", "Seconds.", scope=False),
+        ),
     )
     object.__setattr__(connector, "credentials", (FieldSpec("secret", "The secret.", required=True),))
     async with served(store, connector, clock=TickingClock()) as running:
@@ -36,6 +43,18 @@ def creation(**changes: Any) -> s.CreateSchoolRequest:
     )
     request.school.MergeFrom(s.School(**changes))
     return request
+
+
+def setting(credentials: dict[str, str]) -> s.SetCredentialsRequest:
+    return s.SetCredentialsRequest(school_id="oak", credentials=credentials, request_id=new_request_id())
+
+
+def update(settings: dict[str, str], **school: Any) -> s.UpdateSchoolRequest:
+    return s.UpdateSchoolRequest(
+        school=s.School(school_id="oak", settings=settings, **school),
+        update_mask=FieldMask(paths=["settings"]),
+        request_id=new_request_id(),
+    )
 
 
 async def test_creation_fills_in_what_is_left_out(client: Client) -> None:
@@ -82,7 +101,7 @@ async def test_a_late_repetition_does_not_bring_old_credentials_back(running: Se
         ({"school_id": "a" * 64}, "school.school_id"),
         ({"display_name": "a\nb"}, "school.display_name"),
         ({"display_name": "x" * 201}, "school.display_name"),
-        ({"settings": {"colour": "red"}}, "school.settings['colour']"),
+        ({"settings": {"colour": "red"}}, "school.settings"),
         ({"settings": {"host": ""}}, "school.settings['host']"),
         ({"data_profile": ["student.shoe_size"]}, "school.data_profile[0]"),
         ({"data_profile": ["student.*", "pupil.*"]}, "school.data_profile[1]"),
@@ -136,10 +155,32 @@ async def test_all_that_is_wrong_is_told_at_once(client: Client) -> None:
         "school.school_id",
         "school.time_zone",
         "school.settings['host']",
-        "credentials['secrt']",
+        "credentials",
         "credentials['secret']",
     }
     assert SECRET not in str(failure)
+
+
+async def test_g16_names_that_may_be_secrets_are_counted_and_not_repeated(client: Client) -> None:
+    await client.schools.CreateSchool(creation())
+    upside_down = {SECRET: "secret", f"{SECRET}!": "x", "secret": "s"}
+    request = creation(school_id="elm", settings={SECRET: "mis.example"})
+    request.credentials.update(upside_down)
+    failures = [
+        await refused(client.schools.CreateSchool(request)),
+        await refused(client.schools.SetCredentials(setting(upside_down))),
+        await refused(client.schools.UpdateSchool(update({"host": "h", SECRET: "x"}))),
+    ]
+    assert [list(failure.violations) for failure in failures] == [
+        ["school.settings", "credentials"],
+        ["credentials"],
+        ["school.settings"],
+    ]
+    assert failures[1].violations["credentials"] == (
+        "must have only names that the connector knows (secret); 2 given are not"
+    )
+    assert "(host, port, timeout); 1 given" in failures[2].violations["school.settings"]
+    assert SECRET not in str(failures)
 
 
 async def test_an_unknown_connector_has_a_reason_of_its_own(client: Client) -> None:
@@ -195,6 +236,56 @@ async def test_credentials_go_in_and_never_come_out(client: Client, store: Store
     assert SECRET not in f"{answer}{listed}{got}"
 
 
+async def test_credentials_are_dropped_with_the_address_that_they_were_set_for(
+    client: Client, store: Store, mis: ScriptedMis
+) -> None:
+    await client.schools.CreateSchool(creation())
+    await client.schools.SetCredentials(setting({"secret": SECRET}))
+    move = update({"host": "elsewhere.example"})
+    moved = (await client.schools.UpdateSchool(move)).school
+    assert not moved.has_credentials
+    assert not moved.HasField("credentials_set_at")
+    opened = mis.opened
+    start = sync.StartSyncRequest(school_id="oak", request_id=new_request_id())
+    check = s.CheckConnectionRequest(school_id="oak")
+    for call in (client.sync.StartSync(start), client.schools.CheckConnection(check)):
+        assert (await refused(call)).reason == "CREDENTIALS_MISSING"
+    assert mis.opened == opened, "nothing was sent anywhere"
+
+    await client.schools.SetCredentials(setting({"secret": "new"}))
+    assert (await client.schools.UpdateSchool(move)).school.has_credentials, "a repetition"
+    assert await store.credentials.get("oak") == {"secret": "new"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "mis.example"},
+        {"host": "mis.example", "port": "443"},
+        {"host": "mis.example", "timeout": "9"},
+    ],
+)
+async def test_settings_that_point_where_they_did_keep_the_credentials(
+    client: Client, store: Store, settings: dict[str, str]
+) -> None:
+    await client.schools.CreateSchool(creation())
+    await client.schools.SetCredentials(setting({"secret": SECRET}))
+    assert (await client.schools.UpdateSchool(update(settings))).school.has_credentials
+    assert await store.credentials.get("oak") == {"secret": SECRET}
+
+
+async def test_a_refused_move_keeps_the_credentials(client: Client, store: Store) -> None:
+    await client.schools.CreateSchool(creation())
+    await client.schools.SetCredentials(setting({"secret": SECRET}))
+    for wrong, reason in (
+        (update({"host": "elsewhere.example"}, etag="r0"), "ETAG_MISMATCH"),
+        (update({"host": "elsewhere.example", "colour": "red"}), "REQUEST_INVALID"),
+        (update({"host": ""}), "REQUEST_INVALID"),
+    ):
+        assert (await refused(client.schools.UpdateSchool(wrong))).reason == reason
+    assert await store.credentials.get("oak") == {"secret": SECRET}
+
+
 async def test_credentials_must_be_complete(client: Client) -> None:
     await client.schools.CreateSchool(creation())
     request = s.SetCredentialsRequest(school_id="oak", request_id=new_request_id())
@@ -232,4 +323,8 @@ async def test_a_connection_is_checked_for_known_schools_only(client: Client) ->
 async def test_connectors_are_listed_with_what_they_need(client: Client) -> None:
     [connector] = (await client.diagnostics.ListConnectors(d.ListConnectorsRequest())).connectors
     assert connector.loaded
-    assert [(field.name, field.required) for field in connector.settings] == [("host", True), ("port", False)]
+    assert [(field.name, field.required, field.endpoint) for field in connector.settings] == [
+        ("host", True, True),
+        ("port", False, True),
+        ("timeout", False, False),
+    ]

@@ -208,6 +208,7 @@ class ConnectorField(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name as it stands in School.settings or in credentials."""
     description: _builtins.str
@@ -216,6 +217,8 @@ class ConnectorField(_message.Message):
     """Whether the connector cannot work without it."""
     default_value: _builtins.str
     """What is used when it is absent; empty where there is nothing."""
+    endpoint: _builtins.bool
+    """Whether credentials are sent to where it points: changing it drops those that are stored."""
     def __init__(
         self,
         *,
@@ -223,10 +226,11 @@ class ConnectorField(_message.Message):
         description: _builtins.str = ...,
         required: _builtins.bool = ...,
         default_value: _builtins.str = ...,
+        endpoint: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "name", b"name", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "endpoint", b"endpoint", "name", b"name", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -137,7 +137,10 @@ class School(_message.Message):
     """Changes with every update; send it back in UpdateSchool to refuse lost updates."""
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the connector needs besides credentials (host, the school's number at the MIS …); ListConnectors describes the names."""
+        """What the connector needs besides credentials (host, the school's number at the MIS …); ListConnectors describes the names.
+        Where UpdateSchool changes one that says where credentials are sent (ConnectorField.endpoint), the stored credentials are
+        dropped with the same write: has_credentials becomes false, and SetCredentials must follow. An unchanged value drops nothing.
+        """
 
     @_builtins.property
     def data_profile(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -388,7 +391,9 @@ class UpdateSchoolRequest(_message.Message):
     """Makes a repeated call return the first one's result. A UUID."""
     @_builtins.property
     def school(self) -> Global___School:
-        """school_id names the school; the fields in the mask are taken from here. A non-empty etag must match."""
+        """school_id names the school; the fields in the mask are taken from here. A non-empty etag must match. Changed settings that
+        say where credentials are sent drop the stored credentials; see School.settings.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

@@ -93,7 +93,7 @@ class SchoolServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSchool(self, request, context):
-        """Changes the fields named in the mask. Role: ADMIN.
+        """Changes the fields named in the mask; some changes of settings drop the stored credentials. Role: ADMIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

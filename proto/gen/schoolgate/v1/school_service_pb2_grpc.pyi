@@ -40,7 +40,7 @@ class SchoolServiceStub:
     ListSchools: _grpc.UnaryUnaryMultiCallable[_school_service_pb2.ListSchoolsRequest, _school_service_pb2.ListSchoolsResponse]
     """Lists the schools that the caller may see, by id. Role: READER."""
     UpdateSchool: _grpc.UnaryUnaryMultiCallable[_school_service_pb2.UpdateSchoolRequest, _school_service_pb2.UpdateSchoolResponse]
-    """Changes the fields named in the mask. Role: ADMIN."""
+    """Changes the fields named in the mask; some changes of settings drop the stored credentials. Role: ADMIN."""
     SetCredentials: _grpc.UnaryUnaryMultiCallable[_school_service_pb2.SetCredentialsRequest, _school_service_pb2.SetCredentialsResponse]
     """Replaces the school's MIS credentials. Role: ADMIN."""
     CheckConnection: _grpc.UnaryUnaryMultiCallable[_school_service_pb2.CheckConnectionRequest, _school_service_pb2.CheckConnectionResponse]
@@ -58,7 +58,7 @@ class SchoolServiceAsyncStub(SchoolServiceStub):
     ListSchools: _aio.UnaryUnaryMultiCallable[_school_service_pb2.ListSchoolsRequest, _school_service_pb2.ListSchoolsResponse]  # type: ignore[assignment]
     """Lists the schools that the caller may see, by id. Role: READER."""
     UpdateSchool: _aio.UnaryUnaryMultiCallable[_school_service_pb2.UpdateSchoolRequest, _school_service_pb2.UpdateSchoolResponse]  # type: ignore[assignment]
-    """Changes the fields named in the mask. Role: ADMIN."""
+    """Changes the fields named in the mask; some changes of settings drop the stored credentials. Role: ADMIN."""
     SetCredentials: _aio.UnaryUnaryMultiCallable[_school_service_pb2.SetCredentialsRequest, _school_service_pb2.SetCredentialsResponse]  # type: ignore[assignment]
     """Replaces the school's MIS credentials. Role: ADMIN."""
     CheckConnection: _aio.UnaryUnaryMultiCallable[_school_service_pb2.CheckConnectionRequest, _school_service_pb2.CheckConnectionResponse]  # type: ignore[assignment]
@@ -93,7 +93,7 @@ class SchoolServiceServicer:
         request: _school_service_pb2.UpdateSchoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_school_service_pb2.UpdateSchoolResponse, _abc.Awaitable[_school_service_pb2.UpdateSchoolResponse]]:
-        """Changes the fields named in the mask. Role: ADMIN."""
+        """Changes the fields named in the mask; some changes of settings drop the stored credentials. Role: ADMIN."""
 
     def SetCredentials(
         self,

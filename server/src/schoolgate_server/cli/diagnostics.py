@@ -95,9 +95,9 @@ def _describe(info: ConnectorInfo) -> None:
             continue
         made = console.table(title, "required", "default", "what it is")
         for field in listed:
-            console.add_row(
-                made, (field.name, "yes" if field.required else "", field.default_value, field.description)
-            )
+            note = "; a change drops the stored credentials" if field.endpoint else ""
+            required = "yes" if field.required else ""
+            console.add_row(made, (field.name, required, field.default_value, field.description + note))
         printer.print()
         printer.print(made)
     if info.datasets:

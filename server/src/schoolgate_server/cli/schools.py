@@ -185,10 +185,15 @@ def check(client: Client, school: SchoolId) -> None:
 def set_credentials(client: Client, school: SchoolId, credentials_file: CredentialsFile = None) -> None:
     """Replace a school's credentials, from a file, SCHOOLGATE_CREDENTIAL_<NAME> variables or a prompt."""
     registered = client.call(client.schools.GetSchool, GetSchoolRequest(school_id=school)).school
-    wanted = _connector(client, registered.connector).credentials
+    connector = _connector(client, registered.connector)
+    for field in connector.settings:
+        if field.endpoint:
+            # Said before anything is asked for: the address may not be the one that it was.
+            value = registered.settings.get(field.name, field.default_value)
+            console.remark(f"where the credentials go: {field.name}={value}")
     request = SetCredentialsRequest(
         school_id=school,
-        credentials=secrets_input.gather(credentials_file, wanted, required=True),
+        credentials=secrets_input.gather(credentials_file, connector.credentials, required=True),
         request_id=str(uuid.uuid4()),
     )
     answer = client.call(client.schools.SetCredentials, request)

@@ -30,7 +30,12 @@ class Schools(Protocol):
         self, after_id: str, limit: int, only: Collection[str] | None = None
     ) -> Sequence[School]: ...
     async def update(
-        self, school: School, paths: Sequence[str], request_id: str, request_digest: bytes
+        self,
+        school: School,
+        paths: Sequence[str],
+        request_id: str,
+        request_digest: bytes,
+        endpoints: Mapping[str, str] | None = None,
     ) -> School: ...
 
 

@@ -84,13 +84,17 @@ class Schools(SchoolServiceServicer):
         wanted = request.school
         check_fields(wanted, CHANGEABLE.intersection(paths), violations)
         violations.raise_any()
+        endpoints: dict[str, str] = {}
         if "settings" in paths:
             present = await self._store.schools.get(request.school.school_id)
             connector = self._connector(present.connector, violations)
             if connector is not None:
                 check_settings(wanted.settings, connector, violations)
+                endpoints = {spec.name: spec.default for spec in connector.settings if spec.endpoint}
             violations.raise_any()
-        school = await self._store.schools.update(wanted, paths, request.request_id, _digest(request))
+        school = await self._store.schools.update(
+            wanted, paths, request.request_id, _digest(request), endpoints
+        )
         return s.UpdateSchoolResponse(school=school)
 
     async def SetCredentials(

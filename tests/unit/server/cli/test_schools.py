@@ -40,7 +40,12 @@ def connector(fake: FakeServer) -> None:
         loaded=True,
         display_name="Bromcom",
         version="0.1.0",
-        settings=[ConnectorField(name="school_number", description="its number", required=True)],
+        settings=[
+            ConnectorField(name="school_number", description="its number", required=True),
+            ConnectorField(
+                name="base_url", description="where it is", default_value="https://mis", endpoint=True
+            ),
+        ],
         credentials=[
             ConnectorField(name="application_id", description="id", required=True),
             ConnectorField(name="application_secret", description="secret", required=True),
@@ -115,13 +120,24 @@ def test_credentials_from_the_environment(
     assert "schoolgate sync oak" in outcome.err
 
 
+def test_set_credentials_says_first_where_they_will_go(ask: Run, fake: FakeServer) -> None:
+    assert "go: base_url=https://mis\n" in ask("school", "set-credentials", "oak").err
+    moved = School(school_id="oak", connector="bromcom", settings={"base_url": "https://evil.example"})
+    fake.on("SchoolService/GetSchool", GetSchoolResponse(school=moved))
+    told = ask("school", "set-credentials", "oak").err
+    assert told.index("go: base_url=https://evil.example\n") < told.index("credentials are missing")
+    assert "school_number=" not in told
+
+
 def test_credentials_that_nobody_gives(ask: Run) -> None:
     outcome = ask("school", "set-credentials", "oak")
     assert outcome.status == 1
     assert "SCHOOLGATE_CREDENTIAL_APPLICATION_SECRET" in outcome.err
 
 
-@pytest.mark.parametrize("text", [f"application_secret = {SECRET}", f'application_secret = ["{SECRET}"]'])
+@pytest.mark.parametrize(
+    "text", [f"application_secret = {SECRET}", f'application_secret = ["{SECRET}"]', f"{SECRET} = 1"]
+)
 def test_g16_a_malformed_credentials_file_is_not_quoted(ask: Run, tmp_path: Path, text: str) -> None:
     file = tmp_path / "oak.toml"
     file.write_text(text)
@@ -174,6 +190,7 @@ def test_connectors(ask: Run) -> None:
     detail = ask("connectors", "bromcom")
     assert ["school_number", "yes", "its", "number"] in [line.split() for line in detail.out.splitlines()]
     assert "student, enrolment" in detail.out
+    assert "a change drops the stored credentials" in " ".join(detail.out.split())
     assert ask("connectors", "nothing").status == 1
 
 
