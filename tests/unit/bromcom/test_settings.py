@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from schoolgate_bromcom.plugin import schoolgate_connector
 from schoolgate_bromcom.settings import BromcomSettings, check_credentials
-from schoolgate_sdk import AuthInvalid, Connector, Unsupported
+from schoolgate_sdk import AuthInvalid, Connector, SchoolConnection, Unsupported
 
 
 def test_defaults() -> None:
@@ -35,6 +37,10 @@ def test_an_entity_can_have_another_name() -> None:
         ("base_url", "https://api.bromcomcloud.com/v2?x=1"),
         ("base_url", "https://[nonsense/v2"),
         ("base_url", "api.bromcomcloud.com"),
+        ("base_url", "http://api.bromcomcloud.com/v2"),
+        ("base_url", "http://localhost.example.org/v2"),
+        ("base_url", "http://0.0.0.0:8080/v2"),
+        ("plain_http", "true"),
         ("read_attempts", "0"),
         ("request_timeout_seconds", "0"),
         ("request_timeout_seconds", "nan"),
@@ -47,6 +53,33 @@ def test_an_entity_can_have_another_name() -> None:
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(Unsupported, match=f"setting {name} must"):
         BromcomSettings.parse({"school_number": "1"} | {name: value})
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://127.0.0.1:8080/v2", "http://[::1]/v2", "http://LOCALHOST/v2", "https://elsewhere/v2"]
+)
+def test_this_machine_and_https_need_no_leave(base_url: str) -> None:
+    assert BromcomSettings.parse({"school_number": "1", "base_url": base_url}).base_url == base_url
+
+
+def test_plain_http_beyond_this_machine_must_be_asked_for() -> None:
+    given = {"school_number": "1", "base_url": "http://bromcom:8080/v2"}
+    with pytest.raises(Unsupported, match=r"setting base_url must be an https address.*plain_http"):
+        BromcomSettings.parse(given | {"plain_http": "no"})
+    assert BromcomSettings.parse(given | {"plain_http": "yes"}).base_url == given["base_url"]
+
+
+async def test_g16_a_session_over_plain_http_is_refused_before_anything_is_sent() -> None:
+    connection = SchoolConnection(
+        "oak",
+        {"school_number": "1", "base_url": "http://192.0.2.1/v2"},
+        lambda: datetime(2026, 9, 12, tzinfo=UTC),
+        {"application_id": "id", "application_secret": "s3cret"},
+    )
+    with pytest.raises(Unsupported, match="base_url") as caught:
+        async with schoolgate_connector().open(connection):
+            pytest.fail("the session opened")
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret", ["", "with space", "line\r\nX-Injected: 1", "£"])
@@ -70,3 +103,12 @@ def test_the_hook_describes_the_connector() -> None:
     ]
     assert [dataset.name for dataset in connector.datasets if dataset.windowed] == ["attendance_marks"]
     assert {spec.name for spec in connector.settings if spec.required} == {"school_number"}
+    assert {spec.name for spec in connector.settings if spec.endpoint} == {"base_url", "plain_http"}
+    assert {spec.name for spec in connector.settings if not spec.scope} == {
+        "plain_http",
+        "page_size",
+        "request_timeout_seconds",
+        "read_attempts",
+        "retry_wait_seconds",
+        "max_response_mib",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,20 +13,42 @@ from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_sdk import AuthInvalid, FieldSpec, Unsupported
 
 SETTINGS: Final = (
-    FieldSpec("base_url", "where the Partner API is", default="https://api.bromcomcloud.com/v2"),
+    FieldSpec(
+        "base_url", "where the Partner API is", default="https://api.bromcomcloud.com/v2", endpoint=True
+    ),
+    FieldSpec(
+        "plain_http",
+        '"yes" sends the credentials unencrypted to an http base_url beyond this machine; for test networks',
+        default="no",
+        endpoint=True,
+        scope=False,
+    ),
     FieldSpec("school_number", "the school's number at Bromcom, sent as schoolId", required=True),
     FieldSpec(
         "person_id_is_student_id",
         '"yes" where personID of a group\'s member equals studentId; read where pupils carry no personId',
         default="no",
     ),
-    FieldSpec("page_size", "rows that Bromcom puts on a full page", default="100000"),
-    FieldSpec("request_timeout_seconds", "longest time for one request, its answer included", default="300"),
-    FieldSpec("read_attempts", "how often a read is tried before it is given up", default="5"),
+    FieldSpec("page_size", "rows that Bromcom puts on a full page", default="100000", scope=False),
     FieldSpec(
-        "retry_wait_seconds", "upper bound of the first wait between attempts; it doubles", default="1"
+        "request_timeout_seconds",
+        "longest time for one request, its answer included",
+        default="300",
+        scope=False,
     ),
-    FieldSpec("max_response_mib", "largest answer that is read, in MiB after decompression", default="256"),
+    FieldSpec("read_attempts", "how often a read is tried before it is given up", default="5", scope=False),
+    FieldSpec(
+        "retry_wait_seconds",
+        "upper bound of the first wait between attempts; it doubles",
+        default="1",
+        scope=False,
+    ),
+    FieldSpec(
+        "max_response_mib",
+        "largest answer that is read, in MiB after decompression",
+        default="256",
+        scope=False,
+    ),
     *(
         FieldSpec(f"entity_{dataset.name}", f"the entity that holds {dataset.name}", default=dataset.entity)
         for dataset in DATASETS
@@ -68,10 +91,11 @@ class BromcomSettings:
             Unsupported: a setting is malformed or out of range; the message names it.
         """
         values = {spec.name: given.get(spec.name) or spec.default for spec in SETTINGS}
-        if values["person_id_is_student_id"] not in {"yes", "no"}:
-            raise Unsupported('setting person_id_is_student_id must be "yes" or "no"')
+        for name in ("person_id_is_student_id", "plain_http"):
+            if values[name] not in {"yes", "no"}:
+                raise Unsupported(f'setting {name} must be "yes" or "no"')
         return cls(
-            base_url=_base_url(values["base_url"]),
+            base_url=_base_url(values["base_url"], plain_http=values["plain_http"] == "yes"),
             school_number=_integer(values, "school_number", 1, 2**31 - 1),
             page_size=_integer(values, "page_size", 1, 1_000_000),
             request_timeout=_seconds(values, "request_timeout_seconds", 3600),
@@ -94,17 +118,31 @@ def check_credentials(given: Mapping[str, str]) -> tuple[str, str]:
     return given["application_id"], given["application_secret"]
 
 
-def _base_url(value: str) -> str:
+def _base_url(value: str, *, plain_http: bool) -> str:
+    wrong = Unsupported("setting base_url must be an http or https address without query or user name")
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    else:
-        usable = usable and not (parts.query or parts.fragment or parts.username or parts.password)
-    if not usable:
-        raise Unsupported("setting base_url must be an http or https address without query or user name")
+        host = parts.hostname if parts.scheme in {"https", "http"} and parts.port != 0 else None
+    except ValueError as error:
+        raise wrong from error
+    if not host or parts.query or parts.fragment or parts.username or parts.password:
+        raise wrong
+    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
+        raise Unsupported(
+            "setting base_url must be an https address: over http the network sees the credentials; on a "
+            'test network, setting plain_http "yes" accepts that'
+        )
     return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine; other names than localhost are not looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _integer(values: Mapping[str, str], name: str, least: int, most: int) -> int:
