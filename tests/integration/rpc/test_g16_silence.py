@@ -17,7 +17,18 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1 import school_service_pb2 as s
 from schoolgate.v1 import sync_service_pb2 as sync
-from schoolgate_sdk import Connector, FieldSpec, Parsed, Row, SchoolConnection, Transient
+from schoolgate_sdk import (
+    Connector,
+    ConnectorError,
+    FieldSpec,
+    Parsed,
+    Row,
+    RowRejected,
+    SchemaChanged,
+    SchoolConnection,
+    Transient,
+    Unsupported,
+)
 from schoolgate_server.log import configure_logging
 from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL
@@ -36,6 +47,9 @@ NAME = "Featherstonehaugh"
 SECRET = "S3cret-of-the-MIS"
 OTHER_SECRET = "An0ther-secret"
 TOKEN = "token-that-nobody-knows"
+
+PUPIL = f'{{"guardian": "{"." * 600}", "surname": "{NAME}"}}'
+"""The body of an answer, as a connector may quote it against all advice."""
 
 
 class Session:
@@ -61,6 +75,8 @@ class Session:
 def crashing_parser(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
     if row.get("crash"):
         raise ValueError(f"cannot read {row}")
+    if row.get("quoted"):
+        raise RowRejected(d.DECISION_REASON_VALUE_INVALID, f"surname{PUPIL}", f"cannot be: {PUPIL}")
     return parse_student(row, settings)
 
 
@@ -149,12 +165,17 @@ async def test_g16_a_whole_session_says_nothing(session: Session, acme: Mis, sto
     acme.on_page = lambda dataset, index: None
 
     # Callers who send too much.
-    credentials = {"secret": OTHER_SECRET, "unknown": OTHER_SECRET}
-    await session.fails(
-        client.schools.SetCredentials(
-            s.SetCredentialsRequest(school_id=SCHOOL, credentials=credentials, request_id=new_request_id())
+    for credentials in (
+        {"secret": OTHER_SECRET, "unknown": OTHER_SECRET},
+        {OTHER_SECRET: "secret"},
+    ):
+        await session.fails(
+            client.schools.SetCredentials(
+                s.SetCredentialsRequest(
+                    school_id=SCHOOL, credentials=credentials, request_id=new_request_id()
+                )
+            )
         )
-    )
     for values in ([NAME, NAME], []):
         condition = q.Filter(field="surname", operator=q.FILTER_OPERATOR_EQUAL, values=values)
         await session.fails(
@@ -178,6 +199,37 @@ async def test_g16_a_whole_session_says_nothing(session: Session, acme: Mis, sto
     for hidden in (NAME, SECRET, OTHER_SECRET, TOKEN):
         assert hidden not in text, text[max(0, text.find(hidden) - 300) : text.find(hidden) + 100]
     assert await store.credentials.get(SCHOOL) == {"secret": SECRET}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SchemaChanged(f"HTTP 400 to {SECRET}:{PUPIL}", entity=f"Students?key={SECRET}{PUPIL}"),
+        Unsupported(f"{'.' * 490}{SECRET}{PUPIL}"),
+    ],
+)
+async def test_g16_a_connector_that_quotes_what_it_got_loses_the_secret_and_the_body(
+    session: Session, acme: Mis, error: ConnectorError
+) -> None:
+    client = session.client
+    acme.rows[STUDENTS].append(student(90, NAME, quoted=True))
+    await client.sync_to_the_end(SCHOOL)
+
+    def fail(dataset: str, index: int) -> None:
+        if index == 1:
+            raise error
+
+    acme.on_page = fail
+    failed = await client.sync_to_the_end(SCHOOL)
+    assert error.message[:9] in str(failed), "it was there to be told"
+    acme.on_page = lambda dataset, index: None
+    acme.refuses = error
+    await client.sync_to_the_end(SCHOOL)
+    await session.note(client.schools.CheckConnection(s.CheckConnectionRequest(school_id=SCHOOL)))
+    text = await session.text()
+    assert "cannot be: {" in text.replace("\\", "")
+    for hidden in (NAME, SECRET, SECRET[:8]):
+        assert hidden not in text, text[max(0, text.find(hidden) - 300) : text.find(hidden) + 100]
 
 
 async def test_g16_a_defect_in_the_server_says_nothing(

@@ -13,9 +13,16 @@ from schoolgate.v1.diagnostics_service_pb2 import Decision, DecisionReason
 from schoolgate.v1.record_pb2 import KeyPart
 from schoolgate_sdk import Row, SourceKey, encode_key
 
+LONGEST_DETAIL = 200
+LONGEST_FIELD = 80
+"""Characters of what a parser says about a row that a decision keeps: whole rows are no detail (G16)."""
+
 
 class Finding(NamedTuple):
-    """Something to decide about a row; where the row has no ``key``, ``row`` tells it from others."""
+    """Something to decide about a row; where the row has no ``key``, ``row`` tells it from others.
+
+    ``field`` and ``detail`` may be a stranger's words; the decision keeps their beginnings alone.
+    """
 
     reason: DecisionReason.ValueType
     field: str
@@ -42,6 +49,9 @@ class DecisionLog:
 
     def record(self, finding: Finding, now: datetime) -> None:
         """Take note of ``finding``."""
+        finding = finding._replace(
+            field=finding.field[:LONGEST_FIELD], detail=finding.detail[:LONGEST_DETAIL]
+        )
         decision_id = self._identify(finding)
         if decision_id in self._known:
             return

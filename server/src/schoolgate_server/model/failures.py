@@ -13,6 +13,9 @@ from schoolgate_sdk import ConnectorError, RateLimited
 LONGEST_MESSAGE = 500
 """Characters of a connector's message that are kept: enough for a sentence, too few for a response."""
 
+LONGEST_ENTITY = 100
+"""Characters of an entity's name that are kept."""
+
 
 class Advice(NamedTuple):
     """Who can act on a type of failure, and how."""
@@ -27,7 +30,8 @@ ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
             f.AUDIENCE_NOBODY, "Sync again; if it persists, check that the MIS is up."
         ),
         f.FAILURE_TYPE_RATE_LIMITED: Advice(
-            f.AUDIENCE_NOBODY, "Sync again after the pause that the MIS asked for; retry_at says until when, if it did."
+            f.AUDIENCE_NOBODY,
+            "Sync again after the pause that the MIS asked for; retry_at says until when, if it did.",
         ),
         f.FAILURE_TYPE_AUTH_EXPIRED: Advice(
             f.AUDIENCE_OPERATOR, "Renew the credentials with SchoolService.SetCredentials."
@@ -85,17 +89,22 @@ def failure(
 def from_connector(error: ConnectorError, connector: str, secrets: Iterable[str] = ()) -> f.Failure:
     """Return the failure for an error that a connector raised on purpose.
 
-    Its text should hold no secret; ``secrets`` are taken out of it all the same (G16).
+    Its texts should hold no secret; ``secrets`` are taken out of them all the same (G16).
     """
-    message = error.message
-    for secret in secrets:
-        if secret:
-            message = message.replace(secret, "[secret]")
-    message = message[:LONGEST_MESSAGE]
-    result = failure(error.failure_type, message, entity=error.entity, connector=connector)
+    # The longest first: one that begins another would leave the other's rest.
+    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+    entity = None if error.entity is None else _without(error.entity, known)[:LONGEST_ENTITY]
+    message = _without(error.message, known)[:LONGEST_MESSAGE]
+    result = failure(error.failure_type, message, entity=entity, connector=connector)
     if isinstance(error, RateLimited) and error.until is not None:
         result.retry_at.FromDatetime(error.until)
     return result
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    return text
 
 
 def place_of(error: BaseException) -> str:

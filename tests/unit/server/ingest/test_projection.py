@@ -13,7 +13,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.groups_pb2 import Group
 from schoolgate.v1.people_pb2 import Student
 from schoolgate_sdk import Dataset, KindSpec, Parsed, Ref, Row, RowRejected, Scope, SourceKey, source_key
-from schoolgate_server.ingest.decisions import DecisionLog, Finding
+from schoolgate_server.ingest.decisions import LONGEST_DETAIL, LONGEST_FIELD, DecisionLog, Finding
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projection, Projector
 from schoolgate_server.ingest.shape import Shaper
@@ -119,3 +119,15 @@ def test_decisions_have_the_same_id_in_every_run_and_are_new_once() -> None:
     later = DecisionLog("oak", "students", "run_2", {decision.decision_id})
     later.record(finding, TickingClock()())
     assert later.take_new() == []
+
+
+def test_g16_a_decision_keeps_the_beginning_of_what_a_parser_says() -> None:
+    """A parser that quotes whole rows must not fill the decisions with them."""
+    log = DecisionLog("oak", "students", "run_1", ())
+    detail, field = "is no year group: " + "x" * 500 + "Adeyemi", "yearGroup" + "y" * 500
+    finding = Finding(diagnostics.DECISION_REASON_VALUE_INVALID, field, detail, KEY)
+    log.record(finding, TickingClock()())
+    log.record(finding._replace(detail="said otherwise"), TickingClock()())
+    [decision] = log.take_new()
+    assert (decision.field, decision.detail) == (field[:LONGEST_FIELD], detail[:LONGEST_DETAIL])
+    assert (LONGEST_FIELD, LONGEST_DETAIL) == (80, 200)

@@ -14,7 +14,13 @@ from schoolgate.v1.school_service_pb2 import CodeMapping
 from schoolgate_sdk import KINDS, Transient, encode_key, source_key
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
-from schoolgate_server.model.failures import ADVICE, LONGEST_MESSAGE, from_connector, from_defect
+from schoolgate_server.model.failures import (
+    ADVICE,
+    LONGEST_ENTITY,
+    LONGEST_MESSAGE,
+    from_connector,
+    from_defect,
+)
 from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import SCHOOLS, Minter, kind_of
 from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields, structural_fields
@@ -129,6 +135,14 @@ def test_g16_a_connectors_message_loses_its_secrets_and_its_length() -> None:
     message = from_connector(error, "bromcom", ["hunter2", ""]).message
     assert message.startswith("the MIS refused [secret] xxx")
     assert len(message) == LONGEST_MESSAGE
+
+
+def test_g16_a_connectors_entity_and_overlapping_secrets_are_taken_out_too() -> None:
+    error = Transient("key-of-oak and key", entity="Students?key=key-of-oak&" + "x" * 500)
+    failure = from_connector(error, "bromcom", ["key", "key-of-oak"])
+    assert failure.message == "[secret] and [secret]"
+    assert failure.entity.startswith("Students?[secret]=[secret]&xxx")
+    assert len(failure.entity) == LONGEST_ENTITY
 
 
 def test_g16_a_defect_is_named_by_its_place_and_not_by_its_text() -> None:
