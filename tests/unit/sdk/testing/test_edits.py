@@ -309,7 +309,7 @@ EDITS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 3), st.lists(EDITS, max_size=8))
 def test_no_sequence_of_edits_makes_a_world_inconsistent(seed: int, edits: list[dict[str, object]]) -> None:
     world = World.build(seed, pupils=20, marks_until=TODAY)

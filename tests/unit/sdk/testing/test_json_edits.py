@@ -141,7 +141,7 @@ VALUES = st.one_of(
 FIELDS = st.sampled_from(sorted({field for op in OPS.values() for field in (*op.required, *op.optional)}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(OPS)), st.data())
 def test_g18_no_json_gives_any_other_error(op: str, data: st.DataObject) -> None:
     required = data.draw(st.fixed_dictionaries(dict.fromkeys(OPS[op].required, VALUES)))

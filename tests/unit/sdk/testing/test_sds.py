@@ -222,7 +222,7 @@ def test_a_malformed_file_says_where(
 JUNK = st.text(alphabet=st.sampled_from('",\n\r\x00/1é '), max_size=5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 400), st.integers(0, 12), JUNK)
 def test_g18_no_damage_to_a_file_gives_any_other_error(file: str, place: int, length: int, junk: str) -> None:
     with TemporaryDirectory() as made:
