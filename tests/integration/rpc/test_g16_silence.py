@@ -132,10 +132,9 @@ async def session(store: Store, acme: Mis, log: io.StringIO) -> AsyncGenerator[S
         yield Session(running, log)
 
 
-async def test_g16_a_whole_session_says_nothing(session: Session, acme: Mis, store: Store) -> None:
+async def fail_at_the_mis(session: Session, acme: Mis) -> None:
+    """Sync while rows, pages and the MIS itself fail, each with a name or a secret in its words."""
     client = session.client
-    await client.sync_to_the_end(SCHOOL)
-
     # Rows that crash the parser, of which one is a defect that quotes the row.
     acme.rows[STUDENTS] += [
         student(90, NAME, crash=True),
@@ -163,6 +162,13 @@ async def test_g16_a_whole_session_says_nothing(session: Session, acme: Mis, sto
     acme.on_page = broken_page
     await client.sync_to_the_end(SCHOOL)
     acme.on_page = lambda dataset, index: None
+
+
+async def test_g16_a_whole_session_says_nothing(session: Session, acme: Mis, store: Store) -> None:
+    client = session.client
+    await client.sync_to_the_end(SCHOOL)
+
+    await fail_at_the_mis(session, acme)
 
     # Callers who send too much.
     for credentials in (
