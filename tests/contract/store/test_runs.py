@@ -13,6 +13,7 @@ from schoolgate.v1 import record_pb2
 from schoolgate.v1 import sync_service_pb2 as sync
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry, Segment
+from schoolgate_server.store.errors import LeaseLost
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import Driver
 
@@ -41,7 +42,7 @@ async def test_a_run_comes_back_as_it_was_saved(store: Store) -> None:
     await store.runs.insert(kept)
     kept.run.state = sync.RUN_STATE_RUNNING
     kept.manifest = {"students": [Segment(b"\x00\xff", "cursor.$1", 3)], "odd.$name": []}
-    await store.runs.save(kept)
+    await store.runs.save(kept, 1)
     assert await store.runs.get("oak", "run_0001") == kept
 
 
@@ -87,7 +88,7 @@ async def test_a_run_that_is_not_the_schools_is_not_found(store: Store, school: 
             await ask
         assert raised.value.reason == reasons.ERROR_REASON_RUN_NOT_FOUND
     with pytest.raises(ServiceError):
-        await store.runs.save(entry(1, school=school))
+        await store.runs.save(entry(1, school=school), 1)
 
 
 async def test_unfinished_runs_are_found_whatever_the_school(store: Store) -> None:
@@ -98,7 +99,7 @@ async def test_unfinished_runs_are_found_whatever_the_school(store: Store) -> No
     assert [found.run.run_id for found in await store.runs.unfinished()] == ["run_0000", "run_0002"]
     assert [found.run.run_id for found in await store.runs.unfinished("school-2")] == ["run_0002"]
     finished = entry(0, sync.RUN_STATE_FAILED, school="school-0")
-    await store.runs.save(finished)
+    await store.runs.save(finished, 1)
     assert [found.run.run_id for found in await store.runs.unfinished()] == ["run_0002"]
 
 
@@ -112,7 +113,7 @@ async def test_a_school_has_one_unfinished_run_however_many_ask(store: Store) ->
     assert {error.metadata["run_id"] for error in refused} == {at_work.run.run_id}
     await store.runs.insert(entry(9, school="elm"))
     at_work.run.state = sync.RUN_STATE_SUCCEEDED
-    await store.runs.save(at_work)
+    await store.runs.save(at_work, 1)
     await store.runs.insert(entry(10))
 
 
@@ -120,10 +121,23 @@ async def test_a_request_to_cancel_outlives_the_worker_that_does_not_know_of_it(
     kept = entry(1, sync.RUN_STATE_RUNNING)
     await store.runs.insert(kept)
     assert (await store.runs.request_cancel("oak", "run_0001")).run.cancel_requested
-    await store.runs.save(kept)
+    await store.runs.save(kept, 1)
     assert (await store.runs.get("oak", "run_0001")).run.cancel_requested
     with pytest.raises(ServiceError):
         await store.runs.request_cancel("oak", "run_9999")
+
+
+async def test_g15_an_owner_of_an_earlier_epoch_stores_nothing_of_a_run_any_more(store: Store) -> None:
+    kept = entry(1, sync.RUN_STATE_RUNNING)
+    await store.runs.insert(kept)
+    await store.runs.save(kept, 1)
+    kept.run.state = sync.RUN_STATE_SUCCEEDED
+    await store.runs.save(kept, 2)
+    stale = entry(1, sync.RUN_STATE_FAILED)
+    with pytest.raises(LeaseLost):
+        await store.runs.save(stale, 1)
+    assert (await store.runs.get("oak", "run_0001")).run.state == sync.RUN_STATE_SUCCEEDED
+    assert await store.runs.unfinished() == []
 
 
 async def test_a_finished_run_cannot_be_cancelled_any_more(store: Store) -> None:

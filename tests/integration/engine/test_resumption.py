@@ -73,7 +73,7 @@ async def test_g06_a_resumed_run_does_not_delete_what_it_wrote_before_it_stopped
     run_id = await stopped_run(store, mis, 4)
     entry = await store.runs.get(SCHOOL, run_id)
     entry.manifest.clear()  # as if the server had died between a commit and the note of how far it had come
-    await store.runs.save(entry)
+    await store.runs.save(entry, 1)
     gone = mis.rows[STUDENTS].pop(0)
     async with engine_over(store, mis, owner="server-2") as engine:
         part = outcome(await engine.finish(run_id), STUDENTS)

@@ -23,11 +23,11 @@ async def test_g10_a_final_state_that_could_not_be_stored_is_reached_again(
     save = engine.store.runs.save
     refused: list[str] = []
 
-    async def refuse_the_first_end(entry: RunEntry) -> None:
+    async def refuse_the_first_end(entry: RunEntry, epoch: int) -> None:
         if is_final(entry.run) and not refused:
             refused.append(entry.run.run_id)
             raise StoreUnavailable("no primary")
-        await save(entry)
+        await save(entry, epoch)
 
     monkeypatch.setattr(engine.store.runs, "save", refuse_the_first_end)
     async with asyncio.timeout(20):

@@ -17,6 +17,7 @@ from schoolgate.v1.sync_service_pb2 import (
 )
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry, Segment
+from schoolgate_server.store.errors import LeaseLost
 from schoolgate_server.store.handles import Collection, Document
 from schoolgate_server.store.paging import before_of
 from schoolgate_server.store.requests import reused
@@ -62,19 +63,22 @@ class Runs:
             raise _not_found(school_id, run_id)
         return _entry(found)
 
-    async def save(self, entry: RunEntry) -> None:
-        """Store the state of a run again; a request to cancel it that came meanwhile is kept.
+    async def save(self, entry: RunEntry, epoch: int) -> None:
+        """Store the state of a run again, for the owner of ``epoch``; a request to cancel it is kept.
 
         Raises:
             ServiceError: RUN_NOT_FOUND.
+            LeaseLost: an owner of a later epoch has stored it since.
         """
         school_id, run_id = entry.run.school_id, entry.run.run_id
-        document = _document(entry)
+        document = _document(entry) | {"epoch": epoch}
         update: Document = {"$set": document}
         if "unfinished" not in document:
             update["$unset"] = {"unfinished": ""}
-        if not await self._runs.update_one({"_id": run_id, "school": school_id}, update):
-            raise _not_found(school_id, run_id)
+        not_later: Document = {"_id": run_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
+        if not await self._runs.update_one(not_later, update):
+            await self.get(school_id, run_id)
+            raise LeaseLost(f"run {run_id} has gone to another owner")
 
     async def request_cancel(self, school_id: str, run_id: str) -> RunEntry:
         """Take note that a run is to stop, for whichever server works on it, and return it.
@@ -82,9 +86,7 @@ class Runs:
         Raises:
             ServiceError: RUN_NOT_FOUND.
         """
-        await self._runs.update_one(
-            {"_id": run_id, "unfinished": school_id}, {"$set": {"cancel": True}}
-        )
+        await self._runs.update_one({"_id": run_id, "unfinished": school_id}, {"$set": {"cancel": True}})
         return await self.get(school_id, run_id)
 
     async def unfinished(self, school_id: str | None = None) -> Sequence[RunEntry]:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from loguru import logger
 
+from schoolgate_server.model.failures import place_of
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
@@ -55,6 +56,8 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
                 while block is not None:  # until it has ended, for a driver may lose a cancellation
                     block.cancel()
                     await asyncio.sleep(AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the next try may succeed; an expired lease ends the loop
+                logger.error("lease of school {} not renewed: {}", lease.school_id, place_of(error))
 
     renewing = asyncio.create_task(renew(), name=f"renew lease {lease.school_id}")
     try:

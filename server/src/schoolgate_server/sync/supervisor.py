@@ -248,7 +248,7 @@ class Supervisor:
                 if active.cancel:
                     entry.run.cancel_requested = True
                 if store:
-                    await self._store.runs.save(entry)
+                    await self._store.runs.save(entry, holder().epoch)
                 await active.board.post(entry.run)
                 if active.cancel:
                     raise RunCancelled
@@ -256,7 +256,7 @@ class Supervisor:
             if not is_final(entry.run):
                 logger.info("run begins")
                 await self._runner.execute(entry, holder, post)
-                await self._store.runs.save(entry)
+                await self._store.runs.save(entry, holder().epoch)
                 logger.info("run ended: {}", pb.RunState.Name(entry.run.state))
         # Whoever sees the final state may start the next run at once, so the lease is released before.
         return entry.run
