@@ -167,6 +167,13 @@ async def test_g17_a_list_shows_a_callers_own_schools(client: Client) -> None:
     assert await seen(EVERY_SCHOOL) == ["elm", "oak"]
 
 
+@pytest.mark.timeout(30)
+async def test_a_stranger_who_never_sends_a_request_is_refused_all_the_same(client: Client) -> None:
+    channel: Any = client.channel
+    call = channel.stream_unary("/schoolgate.v1.SchoolService/ListSchools")()  # sends the headers alone
+    assert (await refused(call)).reason == "TOKEN_INVALID"
+
+
 async def test_two_authorizations_are_none(client: Client) -> None:
     metadata = (*bearer(EVERY_SCHOOL), *bearer(EVERY_SCHOOL))
     failure = await refused(client.schools.ListSchools(s.ListSchoolsRequest(), metadata=metadata))

@@ -167,13 +167,14 @@ async def test_g18_too_many_calls_at_once_are_refused_and_the_rest_served(
     await client.create_school("oak", "scripted")
     await client.sync_to_the_end("oak")
     run = (await client.sync.ListRuns(sync.ListRunsRequest(school_id="oak"))).runs[0]
-    health = "/grpc.health.v1.Health/Watch"
+    reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
     channels: list[Any] = [
         grpc.aio.insecure_channel(narrow.server.target, options=[("n", n)]) for n in range(2)
     ]
-    watches = [channel.unary_stream(health)(b"") for channel in channels]
+    watches = [channel.stream_stream(reflection)() for channel in channels]
     try:
         for watch in watches:
+            await watch.write(b"")
             await watch.read()
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await client.sync.GetRun(sync.GetRunRequest(school_id="oak", run_id=run.run_id))

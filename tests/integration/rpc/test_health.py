@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
 from schoolgate.v1 import school_service_pb2 as s
+from schoolgate_server.rpc.server import Listen
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.store import Store
-from tests.support.served import Client, Served, health_stub, refused
+from tests.support.engine import TickingClock
+from tests.support.served import Client, Served, failure_of, health_stub, refused, served
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -80,4 +83,76 @@ async def test_a_stopping_server_says_so_first(health: Any, running: Served) -> 
     await running.server.close_to_new_calls()
     assert (await watch.read()).status == NOT_SERVING
     assert await states(health) == {NOT_SERVING}
+    # Told, the watchers end: a stop that waited for them would always take its full time.
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await watch.read()
+    assert failure_of(ended.value).reason == "SHUTTING_DOWN"
+    assert (await refused(health.Watch(health_pb2.HealthCheckRequest()))).reason == "SHUTTING_DOWN"
+
+
+@pytest.mark.timeout(30)
+async def test_a_watcher_does_not_delay_the_stop(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+    async with served(store, clock=TickingClock(), listen=Listen(drain_s=20)) as running:
+        watch = health_stub(running.client).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        started = loop.time()
+    assert loop.time() - started < 10
+
+
+async def test_a_service_that_nobody_knows_is_not_found_and_watched_as_unknown(health: Any) -> None:
+    unknown = health_pb2.HealthCheckRequest(service="nobody.knows.It")
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await health.Check(unknown)
+    assert failed.value.code() is grpc.StatusCode.NOT_FOUND
+    watch = health.Watch(unknown)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watch.cancel()
+
+
+@pytest.mark.timeout(30)
+async def test_strangers_who_watch_health_leave_room_for_everybody_else(health: Any, client: Client) -> None:
+    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
+    answers = await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
+    refusals = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+    assert len(answers) - len(refusals) == 32
+    failure = failure_of(refusals[0])
+    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.reason == "TOO_MANY_CALLS"
+    assert failure.metadata == {"method": "Watch", "maximum": "32"}
+    assert "32 calls of Health.Watch" in failure.message
+
+    assert await states(health) == {SERVING}
+    await client.schools.ListSchools(s.ListSchoolsRequest())
+    for watch in watches:
+        watch.cancel()
+
+    async with asyncio.timeout(10):
+        while True:  # a place is free again once the server has seen that a watcher is gone
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            try:
+                assert (await watch.read()).status == SERVING
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.05)
+            else:
+                break
+    watch.cancel()
+
+
+@pytest.mark.timeout(30)
+async def test_strangers_who_never_send_their_request_leave_room(running: Served, client: Client) -> None:
+    target = running.server.target
+    channels: list[Any] = [grpc.aio.insecure_channel(target, options=[("n", n)]) for n in range(2)]
+    # A stream on the side of the client is the way to send nothing but the headers.
+    held = [
+        channel.stream_stream("/grpc.health.v1.Health/Check")() for _ in range(150) for channel in channels
+    ]
+    ended = [asyncio.ensure_future(call.code()) for call in held]
+    done, waiting = await asyncio.wait(ended, timeout=1)
+    assert (len(done), len(waiting)) == (300 - 32, 32)
+    assert {task.result() for task in done} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    await client.schools.ListSchools(s.ListSchoolsRequest())
+    await asyncio.wait(waiting)
+    assert {task.result() for task in waiting} == {grpc.StatusCode.INVALID_ARGUMENT}, "not for ever"
+    for channel in channels:
+        await channel.close()

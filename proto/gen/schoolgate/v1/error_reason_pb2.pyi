@@ -168,6 +168,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
     """
+    ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
+    """As many calls of this method are open as this server takes without a token.
+    RESOURCE_EXHAUSTED. Metadata: method, maximum. Next: end some of those calls, or ask again when others have ended.
+
+        {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -319,5 +325,11 @@ ERROR_REASON_HOLD_DIGEST_MISMATCH: ErrorReason.ValueType  # 24
 ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide about what it is now.
 
     {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
+"""
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
+"""As many calls of this method are open as this server takes without a token.
+RESOURCE_EXHAUSTED. Metadata: method, maximum. Next: end some of those calls, or ask again when others have ended.
+
+    {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -41,6 +41,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "STORE_UNAVAILABLE": "check MongoDB and SCHOOLGATE_MONGO__URI of the server, then try again",
     "VAULT_UNAVAILABLE": "check the vault key of the server (docs/operations.md)",
     "SHUTTING_DOWN": "try again when the server is back",
+    "TOO_MANY_CALLS": "end some of the calls of {method} that are open on the server, then try again",
     "INTERNAL": "look for the correlation id {correlation_id} in the server's log, and report the defect",
 }
 """ErrorInfo.reason to what to do about it. Braces name members of ErrorInfo.metadata."""

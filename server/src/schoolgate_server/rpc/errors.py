@@ -107,6 +107,9 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_HOLD_DIGEST_MISMATCH: Presentation(
             Code.ABORTED, "the hold is over another change set than the digest names; look at it again"
         ),
+        r.ERROR_REASON_TOO_MANY_CALLS: Presentation(
+            Code.RESOURCE_EXHAUSTED, "as many calls of this method are open as the server takes; end some"
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

@@ -1,4 +1,4 @@
-"""What every call passes through, outermost first: correlation, errors, authentication.
+"""What every call passes through, outermost first: correlation, errors, the bounds of health, authentication.
 
 Each interceptor wraps the handler of a method in a context manager that is open for as long as a call runs.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Set
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Set
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -38,12 +39,13 @@ class _Undecodable:
     """Stands for a request whose bytes are no message of its type."""
 
 
-def _rebuilt(handler: Handler, behaviour: Behaviour) -> Handler:
+def _rebuilt(handler: Handler, behaviour: Behaviour, *, waits: bool = True) -> Handler:
     """Return ``handler`` with another behaviour, and with undecodable requests as a value.
 
-    By itself gRPC would answer those with INTERNAL, and log them with a traceback.
+    By itself gRPC would answer those with INTERNAL, and log them with a traceback. Unless it ``waits``, the
+    behaviour runs before the request has come, and gets an iterator over it.
     """
-    taken = "stream" if handler.request_streaming else "unary"
+    taken = "stream" if handler.request_streaming or not waits else "unary"
     given = "stream" if handler.response_streaming else "unary"
     build: Callable[..., Handler] = getattr(grpc, f"{taken}_{given}_rpc_method_handler")
     decode = handler.request_deserializer
@@ -60,6 +62,20 @@ def _rebuilt(handler: Handler, behaviour: Behaviour) -> Handler:
 _as_status: Callable[[Status], grpc.Status] = rpc_status.to_status  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
+async def _respond(behaviour: Behaviour, request: object, context: Context) -> None:
+    """Run a behaviour that streams, and send what it yields.
+
+    A generator handed to gRPC would be left as it is when its call is cancelled in the middle of a write,
+    and what it holds would go free whenever it is collected.
+    """
+    if inspect.isasyncgenfunction(behaviour):
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+    else:
+        await behaviour(request, context)  # writes its responses through the context
+
+
 def wrapped(handler: Handler, around: Around) -> Handler:
     """Return ``handler`` with ``around`` open while a call runs."""
     # The stubs type these for the synchronous server.
@@ -69,25 +85,40 @@ def wrapped(handler: Handler, around: Around) -> Handler:
         async with around(request, context):
             return await inner(request, context)
 
-    async def stream(request: object, context: Context) -> AsyncIterator[object]:
+    async def stream(request: object, context: Context) -> None:
         async with around(request, context):
-            if inspect.isasyncgenfunction(inner):
-                async with aclosing(inner(request, context)) as responses:
-                    async for response in responses:
-                        yield response
-            else:
-                await inner(request, context)  # writes its responses through the context
+            await _respond(inner, request, context)
 
     return _rebuilt(handler, stream if handler.response_streaming else single)
 
 
 def refusing(handler: Handler, error: ServiceError) -> Handler:
-    """Return a handler of the same shape that raises ``error`` and does not look at the request."""
+    """Return a handler that raises ``error`` at once.
 
-    async def refuse(_request: object, _context: Context) -> object:
+    It does not wait for the request: a stranger who never sends it would hold one of the calls at once.
+    """
+
+    async def refuse(_requests: object, _context: Context) -> object:
         raise error
 
-    return _rebuilt(handler, refuse)
+    return _rebuilt(handler, refuse, waits=False)
+
+
+async def _request_within(requests: AsyncIterator[object], seconds: float) -> object:
+    try:
+        async with asyncio.timeout(seconds):
+            request = await anext(requests, None)
+    except TimeoutError:
+        request = None
+    if request is None:
+        raise invalid_request(Violation("", f"no request came within {seconds:g} seconds"))
+    _refuse_undecodable(request)
+    return request
+
+
+def _refuse_undecodable(request: object) -> None:
+    if isinstance(request, _Undecodable):
+        raise invalid_request(Violation("", "the bytes are no message of this method's request type"))
 
 
 class CorrelationInterceptor(grpc.aio.ServerInterceptor):
@@ -143,8 +174,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, request: object, context: Context) -> AsyncGenerator[None]:
         try:
-            if isinstance(request, _Undecodable):
-                raise invalid_request(Violation("", "the bytes are no message of this method's request type"))
+            _refuse_undecodable(request)
             yield
         except ServiceError as error:
             await self._abort(context, error)
@@ -164,6 +194,54 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         calls.failed_with(reason_name(error.reason))
         correlation = (calls.CORRELATION_KEY, calls.current_call().correlation_id)
         await context.abort(status.code, status.details, (*status.trailing_metadata, correlation))
+
+
+class HealthInterceptor(grpc.aio.ServerInterceptor):
+    """Bounds what strangers hold open: health asks for no token, and every call counts against one limit.
+
+    At most ``most`` calls of each method of health are open at once. One that does not send its request
+    within ``patience_s`` seconds ends.
+    """
+
+    def __init__(self, most: int, patience_s: float = 5.0) -> None:
+        self._most = most
+        self._patience_s = patience_s
+        self._open: Counter[str] = Counter()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or not path.startswith(HEALTH):
+            return handler
+        # Both methods of health take a single request.
+        inner: Any = handler.unary_unary or handler.unary_stream
+
+        async def single(requests: AsyncIterator[object], context: Context) -> object:
+            with self._place(path):
+                return await inner(await _request_within(requests, self._patience_s), context)
+
+        async def stream(requests: AsyncIterator[object], context: Context) -> None:
+            with self._place(path):
+                await _respond(inner, await _request_within(requests, self._patience_s), context)
+
+        return _rebuilt(handler, stream if handler.response_streaming else single, waits=False)
+
+    @contextmanager
+    def _place(self, path: str) -> Generator[None]:
+        if self._open[path] >= self._most:
+            method = path.rpartition("/")[2]
+            raise ServiceError(
+                reasons.ERROR_REASON_TOO_MANY_CALLS,
+                f"this server takes {self._most} calls of Health.{method} at once, and so many are open",
+                metadata={"method": method, "maximum": str(self._most)},
+            )
+        self._open[path] += 1
+        try:
+            yield
+        finally:
+            self._open[path] -= 1
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):

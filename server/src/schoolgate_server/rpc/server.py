@@ -24,7 +24,12 @@ from schoolgate_server.model.addresses import is_loopback
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.diagnostics import Diagnostics
 from schoolgate_server.rpc.health import HealthMonitor
-from schoolgate_server.rpc.interceptors import AuthInterceptor, CorrelationInterceptor, ErrorInterceptor
+from schoolgate_server.rpc.interceptors import (
+    AuthInterceptor,
+    CorrelationInterceptor,
+    ErrorInterceptor,
+    HealthInterceptor,
+)
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.query import Query
 from schoolgate_server.rpc.roles import METHOD_ROLES
@@ -37,6 +42,11 @@ PACKAGE = "schoolgate.v1"
 
 DESCRIBED_FOR_CLIENTS = error_details_pb2.DESCRIPTOR.name
 """Importing it puts ErrorInfo, BadRequest and RetryInfo into the pool that reflection answers from."""
+
+_MOST_HEALTH_CALLS = 32
+"""Calls of one method of health at once: more than all that look after one server need. They carry no token,
+so what is left of the limit on all calls is for those that do.
+"""
 
 
 class ListenRefused(ValueError):
@@ -139,7 +149,7 @@ class RpcServer:
 
     async def close_to_new_calls(self) -> None:
         """Say NOT_SERVING, answer new calls with SHUTTING_DOWN, and end the streams that wait for news."""
-        await self._health.stop_serving()
+        self._health.stop_serving()
         self._closing.set()
 
     async def stop(self) -> None:
@@ -226,6 +236,7 @@ def build_server(
         interceptors=[
             CorrelationInterceptor(new_id),
             ErrorInterceptor(health.suspect),
+            HealthInterceptor(max(1, min(_MOST_HEALTH_CALLS, listen.concurrent_calls // 4))),
             AuthInterceptor(callers, frozenset[str]().union(*served.values()), closing),
         ],
         options=_options(listen),
