@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from schoolgate_server.cli.demo.narrator import Narrator
 from schoolgate_server.cli.demo.stage import Stage
@@ -34,6 +36,18 @@ def lines(server: str, school: str, record_id: str) -> Sequence[str]:
     )
 
 
+def command() -> str:
+    """Return how a shell in the present folder calls this command.
+
+    Whether that shell has it on its PATH cannot be seen from here (`make` adds to it), so it is a path: that
+    of the script beside the running Python, relative where it is in a folder below.
+    """
+    script = Path(sys.executable).with_name("schoolgate")
+    here = Path.cwd()
+    below = here in script.parent.parents
+    return shlex.quote(str(script.relative_to(here) if below else script))
+
+
 def show(narrator: Narrator, stage: Stage, school: str, record_id: str) -> None:
     """Tell how to go on from here, until Ctrl-C."""
     server = stage.client.server
@@ -43,8 +57,8 @@ def show(narrator: Narrator, stage: Stage, school: str, record_id: str) -> None:
         narrator.printer.print(line, soft_wrap=True)
     narrator.printer.print()
     narrator.line("or with the command:")
-    for command in ("query {} student", "versions {} {}", "sync {}", "runs {}"):
-        line = f"schoolgate {command.format(school, record_id)} --server {server}"
+    for arguments in ("query {} student", "versions {} {}", "sync {}", "runs {}"):
+        line = f"{command()} {arguments.format(school, record_id)} --server {server}"
         narrator.printer.print(line, soft_wrap=True)
     narrator.printer.print()
     narrator.line(f"Ctrl-C ends it. Data and logs stay in {stage.folder}; remove them with")
