@@ -142,7 +142,9 @@ class Evidence(_message.Message):
     unidentified_rows: _builtins.int
     """Rows that could not be identified, each with its decision."""
     contradicted_absences: _builtins.int
-    """Records missing from the snapshot which the MIS, asked for each by its key, still has."""
+    """Records missing from the snapshot which the MIS, asked for each by its key, still has; 0 where the connector cannot
+    ask so (see ConnectorInfo, read_back).
+    """
     def __init__(
         self,
         *,
