@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick secrets lock clean sync
+.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and s
 
 bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
 	$(BIN)/python -m bench --quick $(ARGS)
+
+wheels: $(UV) ## build the wheels of all four distributions into dist/
+	$(UV) build --quiet --all-packages --wheel --out-dir dist
 
 secrets: .venv/.run ## write the secret files that compose.yaml mounts, where they are missing
 	$(BIN)/python scripts/compose_secrets.py

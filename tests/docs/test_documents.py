@@ -50,7 +50,7 @@ def test_make_targets_exist(document: Path) -> None:
 
 def commands(text: str) -> Iterator[list[str]]:
     for line in code(text):
-        if match := re.match(r"(?:\S*/)?schoolgate ((?!-).*)", line):
+        if match := re.match(r"(?:(?:\S*/)?schoolgate|docker compose run .*?\bcli) ((?!-).*)", line):
             words = shlex.split(match[1].split("  #")[0], comments=True)
             cut = [i for i, word in enumerate(words) if word in {">>", ">", "|", "&&"}]
             yield words[: cut[0]] if cut else words
