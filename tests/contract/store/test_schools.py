@@ -120,6 +120,40 @@ async def test_of_updates_under_one_etag_one_succeeds(store: Store) -> None:
     assert sum(isinstance(outcome, School) for outcome in outcomes) == 1
 
 
+async def test_updates_without_etag_that_meet_all_succeed(store: Store) -> None:
+    await store.schools.create(school(), "request-1", b"d")
+
+    async def rename(writer: int) -> None:
+        for turn in range(4):
+            await store.schools.update(
+                School(school_id="oak", display_name=f"{writer}"), ["display_name"], f"{writer}-{turn}", b"d"
+            )
+
+    await asyncio.gather(*(rename(writer) for writer in range(16)))
+    assert (await store.schools.get("oak")).etag == "r65"
+
+
+@pytest.mark.timeout(30)
+async def test_an_update_that_others_never_let_through_says_so(opened: OpenStore) -> None:
+    quiet = opened()
+    await quiet.schools.create(school(), "request-1", b"d")
+    others = 0
+
+    async def intrude(step: Step) -> None:
+        nonlocal others
+        if (step.moment, step.operation) == ("before", "update_one"):
+            others += 1
+            await quiet.schools.update(
+                School(school_id="oak", display_name=f"{others}"), ["display_name"], f"other-{others}", b"d"
+            )
+
+    busy = opened(intrude)
+    with pytest.raises(ServiceError, match="changed by others during each of 11 attempts") as refused:
+        await busy.schools.update(School(school_id="oak", time_zone="UTC"), ["time_zone"], "request-2", b"d")
+    assert refused.value.reason == reasons.ERROR_REASON_ETAG_MISMATCH
+    assert others == 11
+
+
 async def test_a_repeated_update_gets_the_first_result(store: Store) -> None:
     await store.schools.create(school(), "request-1", b"d")
     change = School(school_id="oak", display_name="A")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from weakref import WeakValueDictionary
 
 from google.protobuf.json_format import MessageToDict
 
@@ -18,15 +20,14 @@ from schoolgate_server.model.errors import (
     school_not_found,
 )
 from schoolgate_server.model.schools import CHANGEABLE
-from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.handles import Collection, Document
 from schoolgate_server.store.requests import reused
 
 _REMEMBERED = 20
 """Requests per school whose results are kept for a repetition."""
 
-_RACES = 5
-"""How often an update without etag is tried again because another one came between."""
+_PAUSES = (0.0, 0.0, 0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.32, 0.32)
+"""Seconds before each attempt at an update: one without etag is tried again where another came between."""
 
 
 class Schools:
@@ -35,6 +36,7 @@ class Schools:
     def __init__(self, schools: Collection, clock: Clock) -> None:
         self._schools = schools
         self._clock = clock
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, school: School, request_id: str, request_digest: bytes) -> School:
         """Register a school and return it; a repeated request gets the first one's result.
@@ -96,19 +98,26 @@ class Schools:
         that changes one drops the stored credentials.
 
         Raises:
-            ServiceError: SCHOOL_NOT_FOUND; ETAG_MISMATCH; REQUEST_ID_REUSED; REQUEST_INVALID for a path that
-                cannot be changed.
-            StoreUnavailable: other updates kept coming between.
+            ServiceError: SCHOOL_NOT_FOUND; ETAG_MISMATCH, also where other updates came between again and
+                again; REQUEST_ID_REUSED; REQUEST_INVALID for a path that cannot be changed.
         """
         wrong = [path for path in paths if path not in CHANGEABLE]
         if wrong:
             raise invalid_request(
                 *(Violation("update_mask", f"{path!r} cannot be changed") for path in wrong)
             )
-        for _ in range(_RACES):
+        # Those of this process take turns, so that only other servers can come between.
+        async with self._turns.setdefault(school.school_id, asyncio.Lock()):
+            return await self._update(school, paths, (request_id, request_digest), endpoints or {})
+
+    async def _update(
+        self, school: School, paths: Sequence[str], request: tuple[str, bytes], endpoints: Mapping[str, str]
+    ) -> School:
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
             before = await self._document(school.school_id)
-            if any(request["id"] == request_id for request in before["requests"]):
-                return _repeated(before, request_id, request_digest)
+            if any(earlier["id"] == request[0] for earlier in before["requests"]):
+                return _repeated(before, *request)
             if school.etag and school.etag != _etag(before["revision"]):
                 raise _etag_mismatch(school.school_id)
             after = _document(
@@ -116,11 +125,11 @@ class Schools:
                 self._clock(),
                 before["revision"] + 1,
                 before["requests"],
-                (request_id, request_digest),
+                request,
             )
             fields = {name: value for name, value in after.items() if name != "_id"}
             change: Document = {"$set": fields}
-            if _points_elsewhere(before["wire"], after["wire"], endpoints or {}):
+            if _points_elsewhere(before["wire"], after["wire"], endpoints):
                 # Also where there seem to be none: they may have come since this document was read.
                 change["$unset"] = {"credentials": ""}
             elif "credentials" in before:
@@ -128,7 +137,10 @@ class Schools:
             unchanged = {"_id": school.school_id, "revision": before["revision"]}
             if await self._schools.update_one(unchanged, change):
                 return _school(after)
-        raise StoreUnavailable(f"school {school.school_id} is being changed by others; try again")
+        raise _etag_mismatch(
+            school.school_id,
+            f"was changed by others during each of {len(_PAUSES)} attempts; repeat the change",
+        )
 
     async def credential_request(self, school_id: str, request_id: str) -> bytes | None:
         """Return the sealed digest of the credentials that an earlier request brought, if it is remembered.
@@ -247,9 +259,11 @@ def _etag(revision: int) -> str:
     return f"r{revision}"
 
 
-def _etag_mismatch(school_id: str) -> ServiceError:
+def _etag_mismatch(
+    school_id: str, what: str = "was changed since it was read; read it again and repeat the change"
+) -> ServiceError:
     return ServiceError(
         reasons.ERROR_REASON_ETAG_MISMATCH,
-        f"school {school_id!r} was changed since it was read; read it again and repeat the change",
+        f"school {school_id!r} {what}",
         metadata={"school_id": school_id},
     )
