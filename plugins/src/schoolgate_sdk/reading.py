@@ -103,8 +103,8 @@ class ReadBack(Protocol):
     async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
         """Return the rows that the MIS has for ``keys`` of ``scope.dataset``; missing ones are left out.
 
-        The server asks with at most 200 keys at once, before it takes an absence for real. Where a session cannot
-        be asked, a snapshot whose end was shown is taken at its word.
+        The server asks with at most 200 keys at once, before it takes an absence for real. Where a session
+        cannot be asked, a snapshot whose end was shown is taken at its word.
         """
         ...
 
