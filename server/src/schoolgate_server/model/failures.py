@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import failure_pb2 as f
 from schoolgate_sdk import ConnectorError, RateLimited
@@ -96,9 +99,22 @@ def from_connector(error: ConnectorError, connector: str, secrets: Iterable[str]
     entity = None if error.entity is None else _without(error.entity, known)[:LONGEST_ENTITY]
     message = _without(error.message, known)[:LONGEST_MESSAGE]
     result = failure(error.failure_type, message, entity=entity, connector=connector)
-    if isinstance(error, RateLimited) and error.until is not None:
-        result.retry_at.FromDatetime(error.until)
+    until = _moment(error.until) if isinstance(error, RateLimited) and error.until is not None else None
+    if until is not None:
+        result.retry_at.CopyFrom(until)
     return result
+
+
+def _moment(when: datetime) -> Timestamp | None:
+    """Return ``when``; ``None`` for what has no time zone or lies beyond what a timestamp holds."""
+    moment = Timestamp()
+    try:
+        if when.utcoffset() is None:
+            return None
+        moment.FromDatetime(when)
+    except (OverflowError, ValueError):
+        return None
+    return moment
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:

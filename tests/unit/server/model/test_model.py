@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_PRESENT, ATTENDANCE_MEANING_UNSPECIFIED
 from schoolgate.v1.people_pb2 import Student
 from schoolgate.v1.school_service_pb2 import CodeMapping
-from schoolgate_sdk import KINDS, Transient, encode_key, source_key
+from schoolgate_sdk import KINDS, RateLimited, Transient, encode_key, source_key
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
 from schoolgate_server.model.failures import (
@@ -143,6 +144,26 @@ def test_g16_a_connectors_entity_and_overlapping_secrets_are_taken_out_too() -> 
     assert failure.message == "[secret] and [secret]"
     assert failure.entity.startswith("Students?[secret]=[secret]&xxx")
     assert len(failure.entity) == LONGEST_ENTITY
+
+
+@pytest.mark.parametrize(
+    "until",
+    [
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-23, minutes=-59))),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime(2026, 9, 1),  # noqa: DTZ001 - a time without a zone is the case
+    ],
+)
+def test_a_pause_until_no_moment_is_a_pause_without_an_end(until: datetime) -> None:
+    found = from_connector(RateLimited("wait", until=until), "mis")
+    assert found.type == failures.FAILURE_TYPE_RATE_LIMITED
+    assert not found.HasField("retry_at")
+
+
+def test_a_pause_keeps_its_end() -> None:
+    until = datetime(2026, 9, 1, 12, tzinfo=UTC)
+    found = from_connector(RateLimited("wait", until=until), "mis")
+    assert found.retry_at.ToDatetime(tzinfo=UTC) == until
 
 
 def test_g16_a_defect_is_named_by_its_place_and_not_by_its_text() -> None:
