@@ -52,7 +52,8 @@ async def store(place: tuple[str, str]) -> AsyncGenerator[Store]:
 
 @pytest.fixture
 async def engine(store: Store, request: pytest.FixtureRequest) -> AsyncGenerator[Engine]:
-    marker = request.node.get_closest_marker("profile")
+    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]  # pytest gives it no type
+    marker = node.get_closest_marker("profile")
     profile = marker.args[0] if marker else CORE_PROFILE
     async with engine_over(store, profile=profile) as running:
         yield running
