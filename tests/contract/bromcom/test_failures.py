@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from schoolgate_bromcom.client import retry_after
 from schoolgate_sdk import (
     AuthInvalid,
     ConnectorError,
@@ -147,6 +148,27 @@ async def test_a_pause_until_a_date(mis: Mis) -> None:
     with pytest.raises(RateLimited) as caught:
         await read_all(await mis.session(), "staff")
     assert caught.value.until == NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Fri, 31 Dec 2026 23:59:59 +99999999999999999999",
+        "soon",
+        "-5",
+        "",
+    ],
+)
+def test_a_pause_until_no_moment_is_none(header: str) -> None:
+    assert retry_after(header, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "header", ["86401", "9" * 9, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 14 Sep 2026 00:00:00"]
+)
+def test_a_pause_of_more_than_a_day_is_one_of_a_day(header: str) -> None:
+    assert retry_after(header, NOW) == NOW + timedelta(days=1)
 
 
 async def test_g18_an_oversized_answer_is_cut_off(start_mis: StartMis) -> None:

@@ -7,25 +7,52 @@ from __future__ import annotations
 import gzip
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from schoolgate_sdk import ConnectorError, Incomplete, SchemaChanged, SchoolConnection, Transient
+from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_sdk import (
+    ConnectorError,
+    Incomplete,
+    SchemaChanged,
+    SchoolConnection,
+    Scope,
+    Transient,
+    source_key,
+)
 from tests.contract.bromcom.conftest import CONNECTOR, CREDENTIALS, read_all
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Read: TypeAlias = Callable[[Handler], Awaitable[list[web.Request]]]
+Use: TypeAlias = Callable[[BromcomSession], Awaitable[object]]
+
+
+class Read(Protocol):
+    async def __call__(self, handler: Handler, use: Use = ..., **settings: str) -> list[web.Request]: ...
+
+
+async def read_students(session: BromcomSession) -> None:
+    await read_all(session, "students")
+
+
+async def read_one_back(session: BromcomSession) -> None:
+    await session.read_back(Scope("students", "2026/27"), [source_key("bromcom/student", 1)])
+
+
+async def probe_grants(session: BromcomSession) -> None:
+    await session.grants(["StudentFlatView"])
 
 
 @pytest.fixture
 async def read_students_from() -> AsyncGenerator[Read, None]:
-    """Read students from a server that answers every request by a handler; return what it was asked."""
+    """Use a session, by default to read students, with a server that answers every request by a handler;
+    return what it was asked.
+    """
     servers: list[TestServer] = []
 
-    async def read(handler: Handler) -> list[web.Request]:
+    async def read(handler: Handler, use: Use = read_students, **given: str) -> list[web.Request]:
         requests: list[web.Request] = []
 
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -43,11 +70,13 @@ async def read_students_from() -> AsyncGenerator[Read, None]:
             "max_response_mib": "1",
             "retry_wait_seconds": "0.001",
             "read_attempts": "2",
+            **given,
         }
         now = datetime(2026, 9, 12, tzinfo=UTC)
         connection = SchoolConnection("school-1", settings, lambda: now, CREDENTIALS)
         async with CONNECTOR.open(connection) as session:
-            await read_all(session, "students")
+            assert isinstance(session, BromcomSession)
+            await use(session)
         return requests
 
     yield read
@@ -99,6 +128,36 @@ async def test_g18_a_decompression_bomb_is_cut_off(read_students_from: Read) -> 
     bomb = gzip.compress(b" " * (64 << 20))
     with pytest.raises(Incomplete, match="1 MiB"):
         await read_students_from(answering(bomb, **{"Content-Encoding": "gzip"}))
+
+
+@pytest.mark.parametrize("use", [read_students, read_one_back, probe_grants])
+@pytest.mark.parametrize(
+    ("element", "number", "what"),
+    [
+        ("{}", 411_000, "410000 objects and lists"),
+        ('{"a":[]}', 206_000, "410000 objects and lists"),
+        ("1.5", 7_100_000, "7000000 values"),
+    ],
+)
+async def test_g18_an_answer_is_no_heap_of_tiny_objects(
+    read_students_from: Read, use: Use, element: str, number: int, what: str
+) -> None:
+    body = f'{{"success":true,"data":[{",".join([element] * number)}]}}'
+    heap = answering(gzip.compress(body.encode(), 1), **{"Content-Encoding": "gzip"})
+    with pytest.raises(SchemaChanged, match=f"more than {what}, which no page of 100000 rows") as caught:
+        await read_students_from(heap, use, max_response_mib="64")
+    assert caught.value.entity == "StudentFlatView"
+
+
+async def test_a_full_page_of_flat_rows_with_braces_in_a_text_is_no_heap(read_students_from: Read) -> None:
+    columns = ",".join(f'"column{number}":"a, b"' for number in range(29))
+    row = f'{{"studentId":1,"lastName":"[{{",{columns}}}'
+
+    async def rows_then_none(request: web.Request) -> web.StreamResponse:
+        data = ",".join([row] * 1000) if "{page:0}" in request.query["entityFilter"] else ""
+        return web.Response(body=f'{{"success":true,"data":[{data}]}}', content_type="application/json")
+
+    assert len(await read_students_from(rows_then_none, page_size="1000")) == 3
 
 
 async def test_g18_garbage_instead_of_compression(read_students_from: Read) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,16 @@ _CONNECT_SECONDS: Final = 10.0
 _CHUNK: Final = 1 << 16
 _LONGEST_WAIT: Final = 30.0
 """Seconds that a read waits between two attempts. A longer Retry-After is the engine's to wait out."""
+_LONGEST_PAUSE: Final = timedelta(days=1)
+"""What a longer Retry-After counts as: nobody means it."""
+
+_CONTAINERS_PER_ROW: Final = 4
+"""Rows are flat, one object each. Braces and brackets within texts count too, hence more than one."""
+_VALUES_PER_ROW: Final = 60
+"""Half as many again as the widest entity has columns, for commas within texts."""
+_CONTAINERS_BESIDE: Final = 10_000
+_VALUES_BESIDE: Final = 1_000_000
+"""Allowed besides, for small pages: some tens of MiB at most."""
 
 
 class Answer(NamedTuple):
@@ -81,7 +91,7 @@ class BromcomClient:
             RateLimited: HTTP 429, at every attempt or with a longer pause than a read waits out.
             Transient: HTTP 5xx, a broken connection, a timeout, or no usable answer under HTTP 200, at
                 every attempt.
-            SchemaChanged: another status, or JSON of another shape.
+            SchemaChanged: another status, or JSON of another shape or with more in it than a page can hold.
             Incomplete: the answer exceeds the size limit.
         """
         attempts = tenacity.AsyncRetrying(
@@ -127,6 +137,7 @@ class BromcomClient:
             raise Transient(
                 f"the connection to Bromcom failed: {type(error).__name__}", entity=name
             ) from error
+        _check_amount(body, name, self._settings.page_size)
         return Answer(_rows(body, name), hashlib.blake2b(body, digest_size=16).hexdigest())
 
     async def _body(self, response: aiohttp.ClientResponse, entity: str) -> bytearray:
@@ -155,19 +166,41 @@ class BromcomClient:
 
 
 def retry_after(header: str | None, now: datetime) -> datetime | None:
-    """Return the moment that a Retry-After header names (RFC 9110: seconds or a date); ``None`` for
-    nonsense.
+    """Return the moment that a Retry-After header names (RFC 9110: seconds or a date), a day ahead at most.
+
+    ``None`` for nonsense, and for dates that lie beyond the calendar.
     """
     if header is None:
         return None
     value = header.strip()
-    if value.isascii() and value.isdigit() and len(value) <= 9:
-        return now + timedelta(seconds=int(value))
     try:
-        named = parsedate_to_datetime(value)
-    except ValueError:
+        if value.isascii() and value.isdigit():
+            seconds = int(value) if len(value) <= 9 else _LONGEST_PAUSE.total_seconds()
+            named = now + timedelta(seconds=seconds)
+        else:
+            named = parsedate_to_datetime(value)
+            named = (named if named.tzinfo else named.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return named if named.tzinfo else named.replace(tzinfo=now.tzinfo)
+    return min(named, now + _LONGEST_PAUSE)
+
+
+def _check_amount(body: bytearray, entity: str, page_size: int) -> None:
+    """Refuse what would take far more memory as objects than it has bytes, before any is made.
+
+    A hundred MiB of empty rows are some three GiB of objects.
+    """
+    for found, per_row, beside, what in (
+        (body.count(b"{") + body.count(b"["), _CONTAINERS_PER_ROW, _CONTAINERS_BESIDE, "objects and lists"),
+        (body.count(b","), _VALUES_PER_ROW, _VALUES_BESIDE, "values"),
+    ):
+        most = per_row * page_size + beside
+        if found > most:
+            raise SchemaChanged(
+                f"Bromcom's answer holds more than {most} {what}, "
+                f"which no page of {page_size} rows does (is page_size right?)",
+                entity=entity,
+            )
 
 
 def _rows(body: bytearray, entity: str) -> list[Row]:

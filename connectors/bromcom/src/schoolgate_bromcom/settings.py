@@ -45,8 +45,8 @@ SETTINGS: Final = (
     ),
     FieldSpec(
         "max_response_mib",
-        "largest answer that is read, in MiB after decompression",
-        default="256",
+        "largest answer that is read, in MiB after decompression; 100,000 rows of the widest entity have 103",
+        default="128",
         scope=False,
     ),
     *(
