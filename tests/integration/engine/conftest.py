@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pymongo import AsyncMongoClient
@@ -52,7 +52,8 @@ async def store(place: tuple[str, str]) -> AsyncGenerator[Store]:
 
 @pytest.fixture
 async def engine(store: Store, request: pytest.FixtureRequest) -> AsyncGenerator[Engine]:
-    node: pytest.Item = request.node  # pyright: ignore[reportUnknownMemberType]  # pytest gives it no type
+    # pytest gives the node no type.
+    node = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]
     marker = node.get_closest_marker("profile")
     profile = marker.args[0] if marker else CORE_PROFILE
     async with engine_over(store, profile=profile) as running:

@@ -10,9 +10,12 @@ from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import EndOfSnapshot
 from schoolgate_server.ingest.projection import LARGEST_RECORD
-from tests.support.engine import Engine, outcome
+from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.runner import Runner
+from tests.support.engine import SCHOOL, Engine, TickingClock, outcome
 from tests.support.scripted import STUDENTS, ScriptedSession, student
 
 
@@ -69,3 +72,32 @@ async def test_retained_rows_do_not_pile_up_while_nothing_succeeds(engine: Engin
         engine.mis.rows[STUDENTS][0]["surname"] = f"Changed {number}"
         assert outcome(await engine.sync(STUDENTS), STUDENTS).state == pb.DATASET_STATE_INCOMPLETE
     assert await engine.store.database.collection("raw_pages").count({}) == kept
+
+
+async def test_g16_a_connectors_contradiction_is_cut_like_its_errors(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(True, contradiction="x" * 5_000)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert part.state == pb.DATASET_STATE_INCOMPLETE
+    assert len(part.failure.message) <= 500
+
+
+async def test_g16_secrets_that_come_with_a_new_address_never_go_to_the_old_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen = engine.store, list[str]()
+
+    async def move_meanwhile(school_id: str) -> dict[str, str]:
+        if not seen:
+            moved = School(school_id=school_id, settings={"base_url": "https://new.example"})
+            await store.schools.update(moved, ["settings"], "44444444-4444-4444-8444-444444444444", b"")
+        seen.append("read")
+        return {"secret": "for the new address"}
+
+    monkeypatch.setattr(store.credentials, "get", move_meanwhile)
+    school = await store.schools.get(SCHOOL)
+    connector = engine.supervisor.connectors.get("scripted")
+    runner = Runner(store, engine.supervisor.connectors, TickingClock(), SyncOptions())
+    connection = await runner.connection(school, connector)
+    assert connection.settings["base_url"] == "https://new.example"
+    assert len(seen) == 2

@@ -40,8 +40,8 @@ class ConnectorHost:
             available = ", ".join(sorted(self.loaded)) or "none"
             raise ServiceError(
                 reasons.ERROR_REASON_CONNECTOR_UNKNOWN,
-                f"connector {name!r} cannot be used: {why}; loaded: {available}",
-                metadata={"connector": name},
+                f"connector {name[:80]!r} cannot be used: {why}; loaded: {available}",
+                metadata={"connector": name[:80]},
             )
         return connector
 

@@ -114,7 +114,9 @@ class DatasetSync:
         state.state = pb.DATASET_STATE_SEALING
         state.evidence.CopyFrom(evidence)
         await context.save()
-        doubt = incompleteness(evidence) or (end.contradiction if end is not None else None)
+        if end is not None and end.contradiction is not None:
+            raise Incomplete(end.contradiction)
+        doubt = incompleteness(evidence)
         if doubt is not None:
             self._end(pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt))
             return

@@ -154,6 +154,10 @@ class Runner:
                 f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
                 metadata={"school_id": school.school_id},
             )
+        latest = await self.store.schools.get(school.school_id)
+        if latest.settings != school.settings:
+            # The school moved meanwhile, and what was read may be its new secrets: never to the old address.
+            return await self.connection(latest, connector)
         return SchoolConnection(
             school_id=school.school_id,
             settings=_with_defaults(connector, school.settings),
