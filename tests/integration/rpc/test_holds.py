@@ -149,6 +149,8 @@ async def test_a_malformed_request_is_refused_field_by_field(client: Client, hel
     unknown = s.ResolveHoldRequest.Resolution.ValueType(7)
     failure = await refused(client.sync.ResolveHold(resolve(held, resolution=unknown)))
     assert set(failure.violations) == {"resolution"}
+    failure = await refused(client.sync.ResolveHold(resolve(held, hold_id="x" * 81, digest="x" * 81)))
+    assert set(failure.violations) == {"hold_id", "digest"}
 
 
 @pytest.mark.parametrize("resolution", [APPROVE, DISCARD])

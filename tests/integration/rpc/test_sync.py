@@ -100,6 +100,9 @@ async def test_what_does_not_exist_is_named(registered: Client) -> None:
 async def test_malformed_requests_name_every_field(registered: Client) -> None:
     failure = await refused(registered.sync.StartSync(start(request_id="", datasets=[STUDENTS, STUDENTS])))
     assert list(failure.violations) == ["request_id", "datasets"]
+    for name in ("", "x" * 81, "a\x00b"):
+        failure = await refused(registered.sync.StartSync(start(datasets=[STUDENTS, name])))
+        assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", ["datasets[1]"])
     failure = await refused(registered.sync.GetRun(s.GetRunRequest(school_id="?", run_id="?")))
     assert list(failure.violations) == ["school_id", "run_id"]
 

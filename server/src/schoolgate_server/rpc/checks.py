@@ -19,6 +19,18 @@ _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
+LONGEST_NAME = 80
+"""Characters of a name that a caller may give for something of ours, and that an error repeats of any."""
+
+MOST_VIOLATIONS = 20
+"""Violations that an error tells; of the others it tells the number."""
+
+
+def echo(name: str) -> str:
+    """Return what an error repeats of a name that a caller gave."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 class _Found(NamedTuple):
     reason: r.ErrorReason.ValueType
     violation: Violation
@@ -63,10 +75,13 @@ class Violations:
         if not self._found:
             return
         first = self._found[0]
+        told = [f"{field}: {description}" for _, (field, description), _ in self._found[:MOST_VIOLATIONS]]
+        if len(self._found) > len(told):
+            told.append(f"and {len(self._found) - len(told)} more")
         alike = all(found.reason == first.reason for found in self._found)
         raise ServiceError(
             first.reason if alike else r.ERROR_REASON_REQUEST_INVALID,
-            "; ".join(f"{field}: {description}" for _, (field, description), _ in self._found),
+            "; ".join(told),
             metadata=first.metadata if alike else None,
             violations=[found.violation for found in self._found],
         )

@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.rpc.checks import MOST_VIOLATIONS
 
 DOMAIN = "schoolgate"
 """``ErrorInfo.domain`` of every error of this API."""
@@ -134,17 +135,18 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _bad_request(error: ServiceError) -> BadRequest:
-    """Return the violations, as many as fit; a last one says how many do not."""
+    """Return the violations, as many as fit, ``MOST_VIOLATIONS`` at most; a last one counts the others."""
     result = BadRequest()
-    for index, violation in enumerate(error.violations):
+    for violation in error.violations[:MOST_VIOLATIONS]:
         result.field_violations.add(
             field=_cut(violation.field, _VALUE_CHARACTERS), description=_cut(violation.description, 300)
         )
         if result.ByteSize() > _VIOLATIONS_BYTES:
             del result.field_violations[-1]
-            left_out = len(error.violations) - index
-            result.field_violations.add(field="…", description=f"and {left_out} more")
             break
+    left_out = len(error.violations) - len(result.field_violations)
+    if left_out:
+        result.field_violations.add(field="…", description=f"and {left_out} more")
     return result
 
 

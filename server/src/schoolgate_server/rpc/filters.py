@@ -16,14 +16,11 @@ from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate_sdk import KindInfo
 from schoolgate_server.model.questions import Condition, Value
-from schoolgate_server.rpc.checks import Violations, is_iso_date
+from schoolgate_server.rpc.checks import Violations, echo, is_iso_date
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000
 LONGEST_VALUE = 256
-
-_LONGEST_ECHO = 40
-"""Characters of an unknown field's name that an error repeats."""
 
 _EQUALITY = frozenset({q.FILTER_OPERATOR_EQUAL, q.FILTER_OPERATOR_IN})
 _ORDER = frozenset({q.FILTER_OPERATOR_GREATER_OR_EQUAL, q.FILTER_OPERATOR_LESS})
@@ -118,7 +115,7 @@ def conditions_from(
         place = f"filters[{index}]"
         field = offered.get(asked.field)
         if field is None:
-            refuse(f"{place}.field", f"must be one of {', '.join(offered)}", asked.field[:_LONGEST_ECHO])
+            refuse(f"{place}.field", f"must be one of {', '.join(offered)}", echo(asked.field))
         elif asked.operator not in operators_for(field):
             allowed = ", ".join(sorted(map(q.FilterOperator.Name, operators_for(field))))
             refuse(f"{place}.operator", f"of {field.name} must be one of {allowed}", field.name)

@@ -12,7 +12,7 @@ from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
-from schoolgate_server.rpc.checks import Violations
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
@@ -58,6 +58,8 @@ class Sync(SyncServiceServicer):
             violations.add("datasets", f"must be at most {_MOST_DATASETS}")
         elif len(set(request.datasets)) < len(request.datasets):
             violations.add("datasets", "must name each dataset once")
+        for index, dataset in enumerate(request.datasets[:_MOST_DATASETS]):
+            violations.text(dataset, f"datasets[{index}]", maximum=LONGEST_NAME, required=True)
         violations.raise_any()
         run = await self._supervisor.start_sync(
             request.school_id, list(request.datasets), request.request_id, current_caller().name
@@ -152,8 +154,7 @@ def _check_resolution(request: s.ResolveHoldRequest) -> None:
     violations.school_id(request.school_id)
     violations.request_id(request.request_id)
     for name in ("hold_id", "digest"):
-        if not getattr(request, name):
-            violations.add(name, "must be given")
+        violations.text(getattr(request, name), name, maximum=LONGEST_NAME, required=True)
     known = s.ResolveHoldRequest.Resolution.values()
     if request.resolution not in known or not request.resolution:
         violations.add("resolution", "must be RESOLUTION_APPROVE or RESOLUTION_DISCARD")

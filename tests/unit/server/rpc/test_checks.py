@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.rpc.error_details_pb2 import BadRequest
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import kind_pb2 as kinds
@@ -8,7 +9,8 @@ from schoolgate.v1 import query_service_pb2 as q
 from schoolgate_sdk import KINDS, KindInfo, kind_info
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import Condition, Value
-from schoolgate_server.rpc.checks import Violations, is_iso_date
+from schoolgate_server.rpc.checks import Violations, echo, is_iso_date
+from schoolgate_server.rpc.errors import rich_status
 from schoolgate_server.rpc.filters import conditions_from, filterable, is_date_field, operators_for
 
 STUDENT = kind_info(kinds.KIND_STUDENT)
@@ -35,6 +37,24 @@ def test_the_reason_is_the_common_one() -> None:
     size, filters = r.ERROR_REASON_PAGE_SIZE_INVALID, r.ERROR_REASON_FILTER_INVALID
     assert reason_of(("a", filters), ("b", filters)) == filters
     assert reason_of(("a", filters), ("b", size)) == r.ERROR_REASON_REQUEST_INVALID
+
+
+def test_an_error_tells_twenty_violations_and_counts_the_others() -> None:
+    violations = Violations()
+    for number in range(1000):
+        violations.add(f"field[{number}]", "is wrong")
+    with pytest.raises(ServiceError) as refusal:
+        violations.raise_any()
+    assert refusal.value.message.endswith("field[19]: is wrong; and 980 more")
+    bad = BadRequest()
+    assert rich_status(refusal.value).details[1].Unpack(bad)
+    assert len(bad.field_violations) == 21
+    assert bad.field_violations[-1].description == "and 980 more"
+
+
+def test_an_error_repeats_eighty_characters_of_a_name() -> None:
+    assert echo("x" * 80) == "x" * 80
+    assert echo("x" * 81) == "x" * 79 + "…"
 
 
 @pytest.mark.parametrize(
@@ -144,5 +164,5 @@ def test_the_fields_that_hold_dates_are_the_ones_documented_so() -> None:
 def test_g16_an_unknown_field_is_repeated_in_part_at_most() -> None:
     with pytest.raises(ServiceError) as refusal:
         typed(STUDENT, "shoe_size" + "x" * 100, EQUAL, "7")
-    assert refusal.value.metadata == {"field": "shoe_size" + "x" * 31}
+    assert refusal.value.metadata == {"field": "shoe_size" + "x" * 70 + "…"}
     assert "shoe_size" not in refusal.value.message
