@@ -103,8 +103,27 @@ async def test_a_late_repetition_does_not_bring_old_credentials_back(running: Se
         ({"display_name": "x" * 201}, "school.display_name"),
         ({"settings": {"colour": "red"}}, "school.settings"),
         ({"settings": {"host": ""}}, "school.settings['host']"),
+        ({"settings": {"host": "x" * 1001}}, "school.settings['host']"),
         ({"data_profile": ["student.shoe_size"]}, "school.data_profile[0]"),
         ({"data_profile": ["student.*", "pupil.*"]}, "school.data_profile[1]"),
+        ({"data_profile": ["student." + "x" * 80]}, "school.data_profile[0]"),
+        ({"data_profile": ["student.*"] * 1001}, "school.data_profile"),
+        (
+            {"code_mappings": [s.CodeMapping(field="student.sex_code", code="x")] * 2001},
+            "school.code_mappings",
+        ),
+        (
+            {"code_mappings": [s.CodeMapping(field="x" * 81, code="x", meaning="SEX_MALE")]},
+            "school.code_mappings[0].field",
+        ),
+        (
+            {"code_mappings": [s.CodeMapping(field="student.sex_code", code="x" * 33, meaning="SEX_MALE")]},
+            "school.code_mappings[0].code",
+        ),
+        (
+            {"code_mappings": [s.CodeMapping(field="student.sex_code", code="x", meaning="x" * 81)]},
+            "school.code_mappings[0].meaning",
+        ),
         ({"code_mappings": [s.CodeMapping(field="student.surname", code="x")]}, "school.code_mappings[0]"),
         (
             {"code_mappings": [s.CodeMapping(field="student.sex_code", code="x", meaning="SEX_OTHER")]},

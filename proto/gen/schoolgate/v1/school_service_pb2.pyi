@@ -124,7 +124,7 @@ class School(_message.Message):
     school_id: _builtins.str
     """Chosen by the registrar; lower-case letters, digits and hyphens, 1 to 63 characters, begins with a letter or digit."""
     display_name: _builtins.str
-    """Name for people."""
+    """Name for people, at most 200 characters."""
     connector: _builtins.str
     """Name of the connector, for example "bromcom"."""
     time_zone: _builtins.str
@@ -138,6 +138,7 @@ class School(_message.Message):
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the connector needs besides credentials (host, the school's number at the MIS …); ListConnectors describes the names.
+        A value has at most 1,000 characters.
         Where UpdateSchool changes one that says where credentials are sent (ConnectorField.endpoint), the stored credentials are
         dropped with the same write: has_credentials becomes false, and SetCredentials must follow. An unchanged value drops nothing.
         """
@@ -145,12 +146,12 @@ class School(_message.Message):
     @_builtins.property
     def data_profile(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What may be kept: "kind.field" or "kind.*", for example "student.surname". Everything else is dropped before it is stored.
-        Empty on creation means the documented core profile, which is then listed here.
+        Empty on creation means the documented core profile, which is then listed here. At most 1,000 entries.
         """
 
     @_builtins.property
     def code_mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___CodeMapping]:
-        """Deviations from the default code meanings."""
+        """Deviations from the default code meanings. At most 2,000; a code has at most 32 characters."""
 
     @_builtins.property
     def academic_year(self) -> Global___AcademicYearSpan:

@@ -9,17 +9,20 @@ from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, Scho
 from schoolgate_sdk import Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
-from schoolgate_server.rpc.checks import Violations, is_iso_date
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, is_iso_date
 
 DEFAULT_TIME_ZONE = "Europe/London"
 
-_LONGEST_NAME = 200
-_LONGEST_VALUE = 2000
-_MOST_ENTRIES = 2000
+# A school is one document with the results of its latest 20 requests beside it, and MongoDB takes 16 MB.
+_LONGEST_TITLE = 200
+_LONGEST_SETTING = 1000
+_LONGEST_CREDENTIAL = 2000
+_LONGEST_CODE = 32
+_MOST_ENTRIES = {"data_profile": 1000, "code_mappings": 2000}
 
 
 def _named_values(
-    given: Mapping[str, str], specs: Sequence[FieldSpec], field: str, violations: Violations
+    given: Mapping[str, str], specs: Sequence[FieldSpec], field: str, longest: int, violations: Violations
 ) -> None:
     """Note names that the connector does not know, and required ones that are missing or empty.
 
@@ -33,7 +36,7 @@ def _named_values(
             field, f"must have only names that the connector knows ({offered}); {unknown} given are not"
         )
     for name in sorted(given.keys() & known):
-        violations.text(given[name], f"{field}[{name!r}]", maximum=_LONGEST_VALUE)
+        violations.text(given[name], f"{field}[{name!r}]", maximum=longest)
     for spec in specs:
         if spec.required and not given.get(spec.name):
             violations.add(f"{field}[{spec.name!r}]", f"must be given: {spec.description}")
@@ -43,18 +46,21 @@ def check_settings(
     given: Mapping[str, str], connector: Connector, violations: Violations, field: str = "school.settings"
 ) -> None:
     """Note what is wrong with a school's connector settings."""
-    _named_values(given, connector.settings, field, violations)
+    _named_values(given, connector.settings, field, _LONGEST_SETTING, violations)
 
 
 def check_credentials(given: Mapping[str, str], connector: Connector, violations: Violations) -> None:
     """Note what is wrong with a complete set of credentials; values are never repeated."""
-    _named_values(given, connector.credentials, "credentials", violations)
+    _named_values(given, connector.credentials, "credentials", _LONGEST_CREDENTIAL, violations)
 
 
 def _check_profile(entries: Sequence[str], violations: Violations) -> None:
     if not entries:
         violations.add("school.data_profile", "must name at least one field")
     for index, entry in enumerate(entries):
+        if len(entry) > LONGEST_NAME:
+            violations.text(entry, f"school.data_profile[{index}]", maximum=LONGEST_NAME)
+            continue
         try:
             expand(entry)
         except ValueError as error:
@@ -65,6 +71,12 @@ def _check_mappings(mappings: Iterable[CodeMapping], violations: Violations) -> 
     seen: set[tuple[str, str]] = set()
     for index, mapping in enumerate(mappings):
         place = f"school.code_mappings[{index}]"
+        longest = {"field": LONGEST_NAME, "code": _LONGEST_CODE, "meaning": LONGEST_NAME}
+        too_long = [name for name, most in longest.items() if len(getattr(mapping, name)) > most]
+        for name in too_long:
+            violations.add(f"{place}.{name}", f"must have at most {longest[name]} characters")
+        if too_long:
+            continue
         try:
             meaning_number(mapping.field, mapping.meaning)
         except ValueError as error:
@@ -84,7 +96,7 @@ def _check_time_zone(name: str, violations: Violations) -> None:
 
 
 def _check_academic_year(span: AcademicYearSpan, violations: Violations) -> None:
-    violations.text(span.name, "school.academic_year.name", maximum=_LONGEST_NAME, required=True)
+    violations.text(span.name, "school.academic_year.name", maximum=_LONGEST_TITLE, required=True)
     violations.iso_date(span.valid_from, "school.academic_year.valid_from")
     violations.iso_date(span.valid_to, "school.academic_year.valid_to")
     if is_iso_date(span.valid_from) and is_iso_date(span.valid_to) and not span.valid_from < span.valid_to:
@@ -93,14 +105,14 @@ def _check_academic_year(span: AcademicYearSpan, violations: Violations) -> None
 
 def check_fields(school: School, paths: Iterable[str], violations: Violations) -> None:
     """Note what is wrong with those of ``paths``, fields that may change, without their connector's say."""
-    for name in ("data_profile", "code_mappings"):
-        if len(getattr(school, name)) > _MOST_ENTRIES:
-            violations.add(f"school.{name}", f"must have at most {_MOST_ENTRIES} entries")
+    for name, most in _MOST_ENTRIES.items():
+        if len(getattr(school, name)) > most:
+            violations.add(f"school.{name}", f"must have at most {most} entries")
             return
     for path in sorted(set(paths)):
         match path:
             case "display_name":
-                violations.text(school.display_name, "school.display_name", maximum=_LONGEST_NAME)
+                violations.text(school.display_name, "school.display_name", maximum=_LONGEST_TITLE)
             case "data_profile":
                 _check_profile(school.data_profile, violations)
             case "code_mappings":

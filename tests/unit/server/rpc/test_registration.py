@@ -1,0 +1,70 @@
+"""The largest registration that is accepted fits into a document, with all that is remembered beside it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import bson
+
+from schoolgate.v1.school_service_pb2 import CodeMapping, School
+from schoolgate_bromcom.plugin import schoolgate_connector
+from schoolgate_sdk import KINDS
+from schoolgate_server.model.schools import CHANGEABLE
+from schoolgate_server.rpc.checks import Violations
+from schoolgate_server.rpc.registration import check_fields, check_settings
+from schoolgate_server.store.store import Store
+from tests.support.mongomock_handle import MockHandle
+
+MONGODB_LIMIT = 16 * 1024 * 1024
+
+
+def longest_meaning() -> tuple[str, str]:
+    """Return the coded field and the meaning of it that are the longest together."""
+    return max(
+        (
+            (f"{info.name}.{code}", meaning)
+            for info in KINDS.values()
+            for code, field in info.coded.items()
+            for meaning in getattr(
+                info.message.DESCRIPTOR.fields_by_name[field].enum_type, "values_by_name", ()
+            )
+        ),
+        key=lambda pair: len(pair[0] + pair[1]),
+    )
+
+
+async def test_the_largest_school_fits_into_its_document() -> None:
+    letter = "\U0001f989"  # four bytes of UTF-8
+    field, meaning = longest_meaning()
+    entry = max(
+        (f"{info.name}.{field.name}" for info in KINDS.values() for field in info.message.DESCRIPTOR.fields),
+        key=len,
+    )
+    connector = schoolgate_connector()
+    school = School(
+        school_id="a" * 63,
+        display_name=letter * 200,
+        connector=connector.name,
+        settings={spec.name: letter * 1000 for spec in connector.settings},
+        data_profile=[entry] * 1000,
+        code_mappings=[
+            CodeMapping(field=field, code=f"{number:04}" + letter * 28, meaning=meaning)
+            for number in range(2000)
+        ],
+        time_zone="Europe/London",
+    )
+    violations = Violations()
+    check_fields(school, CHANGEABLE, violations)
+    check_settings(school.settings, connector, violations)
+    violations.raise_any()
+
+    handle = MockHandle()
+    store = Store.open(handle, "schoolgate", lambda: datetime(2026, 9, 1, tzinfo=UTC))
+    await store.prepare()
+    await store.schools.create(school, "request", b"d" * 16)
+    for number in range(20):
+        await store.schools.update(school, ["code_mappings"], f"request-{number}", b"d" * 16)
+    document = handle.client["schoolgate"]["schools"].find_one()
+    assert len(document["requests"]) == 20
+    assert len(bson.encode(document)) < MONGODB_LIMIT * 3 / 4
+    await store.close()
