@@ -19,6 +19,7 @@ from schoolgate_sdk.errors import (
     AuthExpired,
     AuthInvalid,
     ConnectorError,
+    CursorExpired,
     EntityDenied,
     Incomplete,
     RateLimited,
@@ -31,12 +32,14 @@ from schoolgate_sdk.keys import KeyPart, SourceKey, decode_key, encode_key, sour
 from schoolgate_sdk.kinds import KINDS, KindInfo, kind_info
 from schoolgate_sdk.parsing import Parsed, Parser, Ref, Row, RowRejected
 from schoolgate_sdk.reading import (
+    ChangedRows,
     CountRows,
     EndOfSnapshot,
     EntityGrantState,
     Grants,
     Page,
     ReadBack,
+    ReadChanges,
     ReadRows,
     Scope,
 )
@@ -46,9 +49,11 @@ __all__ = [
     "KINDS",
     "AuthExpired",
     "AuthInvalid",
+    "ChangedRows",
     "Connector",
     "ConnectorError",
     "CountRows",
+    "CursorExpired",
     "Dataset",
     "EndOfSnapshot",
     "EntityDenied",
@@ -64,6 +69,7 @@ __all__ = [
     "Parser",
     "RateLimited",
     "ReadBack",
+    "ReadChanges",
     "ReadRows",
     "Ref",
     "Row",

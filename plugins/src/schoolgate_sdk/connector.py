@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -53,7 +53,8 @@ class Dataset:
     """Something that the MIS lets us read as a whole.
 
     ``entities`` are the MIS entities that must be granted; ``parser_version`` changes with every change of
-    what the parser yields. ``windowed`` says that a read is bounded by the scope's dates.
+    what the parser yields. ``windowed`` says that a read is bounded by the scope's dates. ``other_parsers``
+    are further versions, earlier or later ones, that a school may be held at or promoted to.
     """
 
     name: str
@@ -62,6 +63,19 @@ class Dataset:
     parser: Parser
     parser_version: int
     windowed: bool = False
+    other_parsers: Mapping[int, Parser] = field(default_factory=dict[int, Parser])
+
+    @property
+    def parser_versions(self) -> tuple[int, ...]:
+        """Every version that there is, ascending."""
+        return tuple(sorted({self.parser_version, *self.other_parsers}))
+
+    def at_version(self, version: int) -> Dataset:
+        """Return the dataset with its parser of ``version`` in use; raises ``KeyError`` without one."""
+        if version == self.parser_version:
+            return self
+        others = {self.parser_version: self.parser, **self.other_parsers}
+        return replace(self, parser=others.pop(version), parser_version=version, other_parsers=others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,10 @@ class Incomplete(ConnectorError):
     failure_type = failure_pb2.FAILURE_TYPE_INCOMPLETE
 
 
+class CursorExpired(Incomplete):
+    """The MIS no longer knows the position from which changes were asked for; a full read heals it."""
+
+
 class Unsupported(ConnectorError):
     """The MIS or this connector does not offer what was asked for."""
 

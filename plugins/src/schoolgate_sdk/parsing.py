@@ -35,7 +35,9 @@ class Parsed(NamedTuple):
 
     ``message`` leaves the fields named in ``refs`` unset, and every coded field's canonical meaning too: the
     server fills both. ``other_keys`` are further keys of the same entity in other number spaces, such as a
-    person number beside a pupil number.
+    person number beside a pupil number: where such a key is another record's whose own row a complete
+    snapshot lacks, the entity was given a new key, or two were merged. ``former_keys`` are keys in the kind's
+    own namespace that the MIS says this entity had before.
     """
 
     kind: Kind.ValueType
@@ -43,6 +45,7 @@ class Parsed(NamedTuple):
     message: Message
     refs: tuple[Ref, ...] = ()
     other_keys: tuple[SourceKey, ...] = ()
+    former_keys: tuple[SourceKey, ...] = ()
 
 
 class RowRejected(ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol, runtime_checkable
 
 from schoolgate_sdk.keys import SourceKey
@@ -36,11 +36,14 @@ class EndOfSnapshot:
     ``terminator_proven`` may be true only if the MIS showed that nothing follows: a short page alone proves
     nothing. ``expected_rows`` is the MIS's own count, where it has one. ``contradiction`` says in a sentence
     what speaks against completeness (a short page in the middle, a page that changed when read again).
+    ``changes_cursor`` is where :class:`ReadChanges` goes on from, where the session has it: a position at or
+    before the beginning of this snapshot, so that nothing falls between.
     """
 
     terminator_proven: bool
     expected_rows: int | None = None
     contradiction: str | None = None
+    changes_cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,34 @@ class ReadBack(Protocol):
 
         The server asks with at most 200 keys at once, before it takes an absence for real. Where a session
         cannot be asked, a snapshot whose end was shown is taken at its word.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRows:
+    """Some rows that changed in the MIS, and keys of entities that it says were deleted.
+
+    ``cursor`` is a position at which everything up to here has been given; the server keeps it once all of
+    this is stored. ``end`` is true where nothing follows for now.
+    """
+
+    rows: Sequence[Row] = ()
+    deleted: Sequence[SourceKey] = ()
+    cursor: str = ""
+    end: bool = False
+
+
+@runtime_checkable
+class ReadChanges(Protocol):
+    """Reads what changed since a position, where the MIS can be asked so. Snapshots back it all the same."""
+
+    def changes(self, scope: Scope, cursor: str, overlap: timedelta) -> AsyncIterator[ChangedRows]:
+        """Yield what changed after ``cursor`` less ``overlap``; rows that were given before do no harm.
+
+        ``overlap`` is for positions in time, which may be given out of order at the MIS; one that counts
+        leaves it aside. Raises :class:`~schoolgate_sdk.errors.CursorExpired` where the MIS no longer knows
+        the position: the server then reads the dataset in full, which brings a new one.
         """
         ...
 

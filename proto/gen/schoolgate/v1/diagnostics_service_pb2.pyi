@@ -46,6 +46,14 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """The row lies outside the scope that was asked for."""
     DECISION_REASON_PARSER_ERROR: _DecisionReason.ValueType  # 8
     """The connector's parser failed on the row."""
+    DECISION_REASON_IDENTITY_UNDECIDED: _DecisionReason.ValueType  # 9
+    """The row came under a new key with a further key that a record has already; whether both are the same entity can be told
+    only by a complete snapshot.
+    """
+    DECISION_REASON_RELINKED: _DecisionReason.ValueType  # 10
+    """The row came under a new key and was taken for the record that has its further or former key."""
+    DECISION_REASON_OLDER_KNOWLEDGE: _DecisionReason.ValueType  # 11
+    """The row was read before a newer state of the record was stored; the newer one stays."""
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """Why a source row, or a part of it, was not taken over as it came."""
@@ -68,6 +76,14 @@ DECISION_REASON_OUT_OF_SCOPE: DecisionReason.ValueType  # 7
 """The row lies outside the scope that was asked for."""
 DECISION_REASON_PARSER_ERROR: DecisionReason.ValueType  # 8
 """The connector's parser failed on the row."""
+DECISION_REASON_IDENTITY_UNDECIDED: DecisionReason.ValueType  # 9
+"""The row came under a new key with a further key that a record has already; whether both are the same entity can be told
+only by a complete snapshot.
+"""
+DECISION_REASON_RELINKED: DecisionReason.ValueType  # 10
+"""The row came under a new key and was taken for the record that has its further or former key."""
+DECISION_REASON_OLDER_KNOWLEDGE: DecisionReason.ValueType  # 11
+"""The row was read before a newer state of the record was stored; the newer one stays."""
 Global___DecisionReason: _TypeAlias = DecisionReason  # noqa: Y015
 
 @_typing.final
@@ -246,10 +262,11 @@ class ConnectorDataset(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     ENTITIES_FIELD_NUMBER: _builtins.int
     PARSER_VERSION_FIELD_NUMBER: _builtins.int
+    PARSER_VERSIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     parser_version: _builtins.int
-    """Version of its parser."""
+    """Version of its parser that is used unless a school's registration names another one."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_kind_pb2.Kind.ValueType]:
         """Kinds that it yields."""
@@ -258,6 +275,10 @@ class ConnectorDataset(_message.Message):
     def entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Entities at the MIS that must be granted for it."""
 
+    @_builtins.property
+    def parser_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Every version that a school can be held at or promoted to, ascending."""
+
     def __init__(
         self,
         *,
@@ -265,10 +286,11 @@ class ConnectorDataset(_message.Message):
         kinds: _abc.Iterable[_kind_pb2.Kind.ValueType] | None = ...,
         entities: _abc.Iterable[_builtins.str] | None = ...,
         parser_version: _builtins.int = ...,
+        parser_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "kinds", b"kinds", "name", b"name", "parser_version", b"parser_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "kinds", b"kinds", "name", b"name", "parser_version", b"parser_version", "parser_versions", b"parser_versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,7 +335,7 @@ class ConnectorInfo(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the optional capabilities that it offers (count, grants, read_back, write, events)."""
+        """Names of the optional capabilities that it offers (count, grants, read_back, changes, write, events)."""
 
     def __init__(
         self,
@@ -498,3 +520,175 @@ class ListDecisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class CompareParsersRequest(_message.Message):
+    """Request of CompareParsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHOOL_ID_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    school_id: _builtins.str
+    """The school."""
+    dataset: _builtins.str
+    """The dataset."""
+    from_version: _builtins.int
+    """The version to compare with; 0 means the one that the school uses."""
+    to_version: _builtins.int
+    """The version in question."""
+    examples: _builtins.int
+    """Most example records per difference, 0 to 100; 0 means 5."""
+    def __init__(
+        self,
+        *,
+        school_id: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        examples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "examples", b"examples", "from_version", b"from_version", "school_id", b"school_id", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareParsersRequest: _TypeAlias = CompareParsersRequest  # noqa: Y015
+
+@_typing.final
+class FieldDifference(_message.Message):
+    """How one field differs between two readings of the same rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Values(_message.Message):
+        """One pair of values, and how often it occurs."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BEFORE_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        RECORD_IDS_FIELD_NUMBER: _builtins.int
+        before: _builtins.str
+        """Value by the first version, in text form; empty where it has none."""
+        after: _builtins.str
+        """Value by the second version; empty where it has none."""
+        count: _builtins.int
+        """Records with this pair."""
+        @_builtins.property
+        def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Ids of some of them."""
+
+        def __init__(
+            self,
+            *,
+            before: _builtins.str = ...,
+            after: _builtins.str = ...,
+            count: _builtins.int = ...,
+            record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "count", b"count", "record_ids", b"record_ids"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    kind: _kind_pb2.Kind.ValueType
+    """The kind."""
+    field: _builtins.str
+    """The field."""
+    count: _builtins.int
+    """Records whose value differs."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldDifference.Values]:
+        """The most frequent pairs of values, at most 50. Only fields that the school's data profile keeps are compared."""
+
+    def __init__(
+        self,
+        *,
+        kind: _kind_pb2.Kind.ValueType = ...,
+        field: _builtins.str = ...,
+        count: _builtins.int = ...,
+        values: _abc.Iterable[Global___FieldDifference.Values] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "field", b"field", "kind", b"kind", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldDifference: _TypeAlias = FieldDifference  # noqa: Y015
+
+@_typing.final
+class CompareParsersResponse(_message.Message):
+    """Response of CompareParsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    DIFFERING_FIELD_NUMBER: _builtins.int
+    ONLY_BEFORE_FIELD_NUMBER: _builtins.int
+    ONLY_AFTER_FIELD_NUMBER: _builtins.int
+    REJECTED_ONLY_BEFORE_FIELD_NUMBER: _builtins.int
+    REJECTED_ONLY_AFTER_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    from_version: _builtins.int
+    """The versions compared."""
+    to_version: _builtins.int
+    """The version in question."""
+    run_id: _builtins.str
+    """The run whose retained rows were read."""
+    rows: _builtins.int
+    """Rows read."""
+    same: _builtins.int
+    """Records that both versions yield alike."""
+    differing: _builtins.int
+    """Records that both yield, differently."""
+    only_before: _builtins.int
+    """Records that only the first version yields."""
+    only_after: _builtins.int
+    """Records that only the second version yields."""
+    rejected_only_before: _builtins.int
+    """Rows that only the first version rejects."""
+    rejected_only_after: _builtins.int
+    """Rows that only the second version rejects."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldDifference]:
+        """Differences by kind and field, the most frequent first."""
+
+    def __init__(
+        self,
+        *,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        run_id: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        same: _builtins.int = ...,
+        differing: _builtins.int = ...,
+        only_before: _builtins.int = ...,
+        only_after: _builtins.int = ...,
+        rejected_only_before: _builtins.int = ...,
+        rejected_only_after: _builtins.int = ...,
+        differences: _abc.Iterable[Global___FieldDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "differing", b"differing", "from_version", b"from_version", "only_after", b"only_after", "only_before", b"only_before", "rejected_only_after", b"rejected_only_after", "rejected_only_before", b"rejected_only_before", "rows", b"rows", "run_id", b"run_id", "same", b"same", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareParsersResponse: _TypeAlias = CompareParsersResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class DiagnosticsServiceStub(object):
                 request_serializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsRequest.SerializeToString,
                 response_deserializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsResponse.FromString,
                 _registered_method=True)
+        self.CompareParsers = channel.unary_unary(
+                '/schoolgate.v1.DiagnosticsService/CompareParsers',
+                request_serializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersRequest.SerializeToString,
+                response_deserializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersResponse.FromString,
+                _registered_method=True)
 
 
 class DiagnosticsServiceServicer(object):
@@ -89,6 +94,14 @@ class DiagnosticsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareParsers(self, request, context):
+        """Runs two versions of a dataset's parser over the same retained source rows and reports what differs, field by field.
+        Nothing is written and the MIS is not asked; UpdateSchool's parser_versions promotes a school. Role: OPERATOR.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DiagnosticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_DiagnosticsServiceServicer_to_server(servicer, server):
                     servicer.ListDecisions,
                     request_deserializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsRequest.FromString,
                     response_serializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'CompareParsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareParsers,
+                    request_deserializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersRequest.FromString,
+                    response_serializer=schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class DiagnosticsService(object):
             '/schoolgate.v1.DiagnosticsService/ListDecisions',
             schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsRequest.SerializeToString,
             schoolgate_dot_v1_dot_diagnostics__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareParsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/schoolgate.v1.DiagnosticsService/CompareParsers',
+            schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersRequest.SerializeToString,
+            schoolgate_dot_v1_dot_diagnostics__service__pb2.CompareParsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

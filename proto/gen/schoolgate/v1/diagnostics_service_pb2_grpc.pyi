@@ -41,6 +41,10 @@ class DiagnosticsServiceStub:
     """Lists configured connectors, those that could not be loaded included. Role: READER."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.ListDecisionsRequest, _diagnostics_service_pb2.ListDecisionsResponse]
     """Lists the decisions taken about source rows, newest first. Role: OPERATOR."""
+    CompareParsers: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.CompareParsersRequest, _diagnostics_service_pb2.CompareParsersResponse]
+    """Runs two versions of a dataset's parser over the same retained source rows and reports what differs, field by field.
+    Nothing is written and the MIS is not asked; UpdateSchool's parser_versions promotes a school. Role: OPERATOR.
+    """
 
 @_typing.type_check_only
 class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
@@ -55,6 +59,10 @@ class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
     """Lists configured connectors, those that could not be loaded included. Role: READER."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.ListDecisionsRequest, _diagnostics_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Lists the decisions taken about source rows, newest first. Role: OPERATOR."""
+    CompareParsers: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.CompareParsersRequest, _diagnostics_service_pb2.CompareParsersResponse]  # type: ignore[assignment]
+    """Runs two versions of a dataset's parser over the same retained source rows and reports what differs, field by field.
+    Nothing is written and the MIS is not asked; UpdateSchool's parser_versions promotes a school. Role: OPERATOR.
+    """
 
 class DiagnosticsServiceServicer:
     """Explains why the copy is as it is."""
@@ -86,5 +94,14 @@ class DiagnosticsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_diagnostics_service_pb2.ListDecisionsResponse, _abc.Awaitable[_diagnostics_service_pb2.ListDecisionsResponse]]:
         """Lists the decisions taken about source rows, newest first. Role: OPERATOR."""
+
+    def CompareParsers(
+        self,
+        request: _diagnostics_service_pb2.CompareParsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostics_service_pb2.CompareParsersResponse, _abc.Awaitable[_diagnostics_service_pb2.CompareParsersResponse]]:
+        """Runs two versions of a dataset's parser over the same retained source rows and reports what differs, field by field.
+        Nothing is written and the MIS is not asked; UpdateSchool's parser_versions promotes a school. Role: OPERATOR.
+        """
 
 def add_DiagnosticsServiceServicer_to_server(servicer: DiagnosticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

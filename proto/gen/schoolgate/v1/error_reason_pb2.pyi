@@ -174,6 +174,43 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}
     """
+    ERROR_REASON_PROPOSAL_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The school has no open proposal with this id.
+    NOT_FOUND. Metadata: school_id, proposal_id. Next: IdentityService.ListIdentityProposals.
+
+        {"reason": "PROPOSAL_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "proposal_id": "idp_…"}}
+    """
+    ERROR_REASON_RECORDS_NOT_MERGEABLE: _ErrorReason.ValueType  # 27
+    """The two records cannot be merged: they are one and the same, of different kinds, or one is merged into another already.
+    FAILED_PRECONDITION. Metadata: survivor_id, merged_id. Next: read both with QueryService.GetRecord and without_redirect.
+
+        {"reason": "RECORDS_NOT_MERGEABLE", "domain": "schoolgate", "metadata": {"survivor_id": "stu_…", "merged_id": "grp_…"}}
+    """
+    ERROR_REASON_MIS_CHANGE_PLAN_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """The school has no plan for a change of MIS.
+    NOT_FOUND. Metadata: school_id. Next: IdentityService.PlanMisChange.
+
+        {"reason": "MIS_CHANGE_PLAN_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+    """
+    ERROR_REASON_MIS_CHANGE_PLAN_STALE: _ErrorReason.ValueType  # 29
+    """The digest is not that of the latest plan, or the school's records have changed since it was made.
+    ABORTED. Metadata: school_id. Next: plan again, look at the plan, and apply that one.
+
+        {"reason": "MIS_CHANGE_PLAN_STALE", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+    """
+    ERROR_REASON_PARSER_VERSION_UNKNOWN: _ErrorReason.ValueType  # 30
+    """The connector has no such version of the dataset's parser.
+    INVALID_ARGUMENT. Metadata: dataset, version, available. Next: take one that DiagnosticsService.ListConnectors shows.
+
+        {"reason": "PARSER_VERSION_UNKNOWN", "domain": "schoolgate",
+         "metadata": {"dataset": "attendance_marks", "version": "9", "available": "1, 2"}}
+    """
+    ERROR_REASON_ROWS_NOT_RETAINED: _ErrorReason.ValueType  # 31
+    """No source rows of the dataset are retained: it has never been sealed, or its rows are gone.
+    FAILED_PRECONDITION. Metadata: dataset. Next: sync the school in full, then ask again.
+
+        {"reason": "ROWS_NOT_RETAINED", "domain": "schoolgate", "metadata": {"dataset": "attendance_marks"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -331,5 +368,42 @@ ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
 RESOURCE_EXHAUSTED. Metadata: method, maximum. Next: end some of those calls, or ask again when others have ended.
 
     {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}
+"""
+ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The school has no open proposal with this id.
+NOT_FOUND. Metadata: school_id, proposal_id. Next: IdentityService.ListIdentityProposals.
+
+    {"reason": "PROPOSAL_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "proposal_id": "idp_…"}}
+"""
+ERROR_REASON_RECORDS_NOT_MERGEABLE: ErrorReason.ValueType  # 27
+"""The two records cannot be merged: they are one and the same, of different kinds, or one is merged into another already.
+FAILED_PRECONDITION. Metadata: survivor_id, merged_id. Next: read both with QueryService.GetRecord and without_redirect.
+
+    {"reason": "RECORDS_NOT_MERGEABLE", "domain": "schoolgate", "metadata": {"survivor_id": "stu_…", "merged_id": "grp_…"}}
+"""
+ERROR_REASON_MIS_CHANGE_PLAN_NOT_FOUND: ErrorReason.ValueType  # 28
+"""The school has no plan for a change of MIS.
+NOT_FOUND. Metadata: school_id. Next: IdentityService.PlanMisChange.
+
+    {"reason": "MIS_CHANGE_PLAN_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+"""
+ERROR_REASON_MIS_CHANGE_PLAN_STALE: ErrorReason.ValueType  # 29
+"""The digest is not that of the latest plan, or the school's records have changed since it was made.
+ABORTED. Metadata: school_id. Next: plan again, look at the plan, and apply that one.
+
+    {"reason": "MIS_CHANGE_PLAN_STALE", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+"""
+ERROR_REASON_PARSER_VERSION_UNKNOWN: ErrorReason.ValueType  # 30
+"""The connector has no such version of the dataset's parser.
+INVALID_ARGUMENT. Metadata: dataset, version, available. Next: take one that DiagnosticsService.ListConnectors shows.
+
+    {"reason": "PARSER_VERSION_UNKNOWN", "domain": "schoolgate",
+     "metadata": {"dataset": "attendance_marks", "version": "9", "available": "1, 2"}}
+"""
+ERROR_REASON_ROWS_NOT_RETAINED: ErrorReason.ValueType  # 31
+"""No source rows of the dataset are retained: it has never been sealed, or its rows are gone.
+FAILED_PRECONDITION. Metadata: dataset. Next: sync the school in full, then ask again.
+
+    {"reason": "ROWS_NOT_RETAINED", "domain": "schoolgate", "metadata": {"dataset": "attendance_marks"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

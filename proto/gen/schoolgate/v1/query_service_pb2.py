@@ -27,39 +27,39 @@ from schoolgate.v1 import kind_pb2 as schoolgate_dot_v1_dot_kind__pb2
 from schoolgate.v1 import record_pb2 as schoolgate_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!schoolgate/v1/query_service.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"X\n\x06\x46ilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12/\n\x08operator\x18\x02 \x01(\x0e\x32\x1d.schoolgate.v1.FilterOperator\x12\x0e\n\x06values\x18\x03 \x03(\t\"\x9a\x01\n\x10GetRecordRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x13\n\trecord_id\x18\x02 \x01(\tH\x00\x12.\n\nsource_key\x18\x03 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.schoolgate.v1.KindB\x0b\n\treference\"G\n\x11GetRecordResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\xf7\x01\n\x13QueryRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x13\n\x0bmax_records\x18\x07 \x01(\x03\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\t \x01(\x03\"d\n\x14QueryRecordsResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xbb\x01\n\x13\x43ountRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\"2\n\x14\x43ountRecordsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"b\n\x13ListVersionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x92\x01\n\x07Version\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12\x36\n\rsuperseded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x10\n\x0e_superseded_at\"Y\n\x14ListVersionsResponse\x12(\n\x08versions\x18\x01 \x03(\x0b\x32\x16.schoolgate.v1.Version\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13WatchChangesRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"N\n\x14WatchChangesResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t*\xc1\x01\n\x0e\x46ilterOperator\x12\x1f\n\x1b\x46ILTER_OPERATOR_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46ILTER_OPERATOR_EQUAL\x10\x01\x12\x16\n\x12\x46ILTER_OPERATOR_IN\x10\x02\x12$\n FILTER_OPERATOR_GREATER_OR_EQUAL\x10\x03\x12\x18\n\x14\x46ILTER_OPERATOR_LESS\x10\x04\x12\x1b\n\x17\x46ILTER_OPERATOR_PRESENT\x10\x05\x32\xc6\x03\n\x0cQueryService\x12N\n\tGetRecord\x12\x1f.schoolgate.v1.GetRecordRequest\x1a .schoolgate.v1.GetRecordResponse\x12Y\n\x0cQueryRecords\x12\".schoolgate.v1.QueryRecordsRequest\x1a#.schoolgate.v1.QueryRecordsResponse0\x01\x12W\n\x0c\x43ountRecords\x12\".schoolgate.v1.CountRecordsRequest\x1a#.schoolgate.v1.CountRecordsResponse\x12W\n\x0cListVersions\x12\".schoolgate.v1.ListVersionsRequest\x1a#.schoolgate.v1.ListVersionsResponse\x12Y\n\x0cWatchChanges\x12\".schoolgate.v1.WatchChangesRequest\x1a#.schoolgate.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!schoolgate/v1/query_service.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"X\n\x06\x46ilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12/\n\x08operator\x18\x02 \x01(\x0e\x32\x1d.schoolgate.v1.FilterOperator\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xb4\x01\n\x10GetRecordRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x13\n\trecord_id\x18\x02 \x01(\tH\x00\x12.\n\nsource_key\x18\x03 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x18\n\x10without_redirect\x18\x05 \x01(\x08\x42\x0b\n\treference\"`\n\x11GetRecordResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fredirected_from\x18\x03 \x01(\t\"\xf7\x01\n\x13QueryRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x13\n\x0bmax_records\x18\x07 \x01(\x03\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\t \x01(\x03\"d\n\x14QueryRecordsResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xbb\x01\n\x13\x43ountRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\"2\n\x14\x43ountRecordsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"b\n\x13ListVersionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x92\x01\n\x07Version\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12\x36\n\rsuperseded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x10\n\x0e_superseded_at\"Y\n\x14ListVersionsResponse\x12(\n\x08versions\x18\x01 \x03(\x0b\x32\x16.schoolgate.v1.Version\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x13WatchChangesRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"N\n\x14WatchChangesResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t*\xc1\x01\n\x0e\x46ilterOperator\x12\x1f\n\x1b\x46ILTER_OPERATOR_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46ILTER_OPERATOR_EQUAL\x10\x01\x12\x16\n\x12\x46ILTER_OPERATOR_IN\x10\x02\x12$\n FILTER_OPERATOR_GREATER_OR_EQUAL\x10\x03\x12\x18\n\x14\x46ILTER_OPERATOR_LESS\x10\x04\x12\x1b\n\x17\x46ILTER_OPERATOR_PRESENT\x10\x05\x32\xc6\x03\n\x0cQueryService\x12N\n\tGetRecord\x12\x1f.schoolgate.v1.GetRecordRequest\x1a .schoolgate.v1.GetRecordResponse\x12Y\n\x0cQueryRecords\x12\".schoolgate.v1.QueryRecordsRequest\x1a#.schoolgate.v1.QueryRecordsResponse0\x01\x12W\n\x0c\x43ountRecords\x12\".schoolgate.v1.CountRecordsRequest\x1a#.schoolgate.v1.CountRecordsResponse\x12W\n\x0cListVersions\x12\".schoolgate.v1.ListVersionsRequest\x1a#.schoolgate.v1.ListVersionsResponse\x12Y\n\x0cWatchChanges\x12\".schoolgate.v1.WatchChangesRequest\x1a#.schoolgate.v1.WatchChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schoolgate.v1.query_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILTEROPERATOR']._serialized_start=1568
-  _globals['_FILTEROPERATOR']._serialized_end=1761
+  _globals['_FILTEROPERATOR']._serialized_start=1619
+  _globals['_FILTEROPERATOR']._serialized_end=1812
   _globals['_FILTER']._serialized_start=139
   _globals['_FILTER']._serialized_end=227
   _globals['_GETRECORDREQUEST']._serialized_start=230
-  _globals['_GETRECORDREQUEST']._serialized_end=384
-  _globals['_GETRECORDRESPONSE']._serialized_start=386
-  _globals['_GETRECORDRESPONSE']._serialized_end=457
-  _globals['_QUERYRECORDSREQUEST']._serialized_start=460
-  _globals['_QUERYRECORDSREQUEST']._serialized_end=707
-  _globals['_QUERYRECORDSRESPONSE']._serialized_start=709
-  _globals['_QUERYRECORDSRESPONSE']._serialized_end=809
-  _globals['_COUNTRECORDSREQUEST']._serialized_start=812
-  _globals['_COUNTRECORDSREQUEST']._serialized_end=999
-  _globals['_COUNTRECORDSRESPONSE']._serialized_start=1001
-  _globals['_COUNTRECORDSRESPONSE']._serialized_end=1051
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1053
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1151
-  _globals['_VERSION']._serialized_start=1154
-  _globals['_VERSION']._serialized_end=1300
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1302
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1391
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=1393
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=1485
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1487
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1565
-  _globals['_QUERYSERVICE']._serialized_start=1764
-  _globals['_QUERYSERVICE']._serialized_end=2218
+  _globals['_GETRECORDREQUEST']._serialized_end=410
+  _globals['_GETRECORDRESPONSE']._serialized_start=412
+  _globals['_GETRECORDRESPONSE']._serialized_end=508
+  _globals['_QUERYRECORDSREQUEST']._serialized_start=511
+  _globals['_QUERYRECORDSREQUEST']._serialized_end=758
+  _globals['_QUERYRECORDSRESPONSE']._serialized_start=760
+  _globals['_QUERYRECORDSRESPONSE']._serialized_end=860
+  _globals['_COUNTRECORDSREQUEST']._serialized_start=863
+  _globals['_COUNTRECORDSREQUEST']._serialized_end=1050
+  _globals['_COUNTRECORDSRESPONSE']._serialized_start=1052
+  _globals['_COUNTRECORDSRESPONSE']._serialized_end=1102
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1104
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1202
+  _globals['_VERSION']._serialized_start=1205
+  _globals['_VERSION']._serialized_end=1351
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1353
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1442
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=1444
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=1536
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1538
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1616
+  _globals['_QUERYSERVICE']._serialized_start=1815
+  _globals['_QUERYSERVICE']._serialized_end=2269
 # @@protoc_insertion_point(module_scope)

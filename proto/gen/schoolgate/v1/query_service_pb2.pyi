@@ -100,12 +100,15 @@ class GetRecordRequest(_message.Message):
     RECORD_ID_FIELD_NUMBER: _builtins.int
     SOURCE_KEY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    WITHOUT_REDIRECT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     record_id: _builtins.str
     """By its id."""
     kind: _kind_pb2.Kind.ValueType
     """The kind that source_key belongs to."""
+    without_redirect: _builtins.bool
+    """Show a record that was merged into another one as it is, with its tombstone, instead of the survivor."""
     @_builtins.property
     def source_key(self) -> _record_pb2.SourceKey:
         """By any key under which the MIS knows it; kind is then needed."""
@@ -117,10 +120,11 @@ class GetRecordRequest(_message.Message):
         record_id: _builtins.str = ...,
         source_key: _record_pb2.SourceKey | None = ...,
         kind: _kind_pb2.Kind.ValueType = ...,
+        without_redirect: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record_id", b"record_id", "reference", b"reference", "source_key", b"source_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key", "without_redirect", b"without_redirect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["record_id", "source_key"]  # noqa: Y015
     _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
@@ -136,8 +140,11 @@ class GetRecordResponse(_message.Message):
 
     RECORD_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    REDIRECTED_FROM_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """The published seq at which it was read."""
+    redirected_from: _builtins.str
+    """The id of the record that was asked for, where it was merged into the one returned."""
     @_builtins.property
     def record(self) -> _record_pb2.Record:
         """The record; tombstone is set when it has left."""
@@ -147,10 +154,11 @@ class GetRecordResponse(_message.Message):
         *,
         record: _record_pb2.Record | None = ...,
         seq: _builtins.int = ...,
+        redirected_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "redirected_from", b"redirected_from", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

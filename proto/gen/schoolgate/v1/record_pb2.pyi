@@ -72,6 +72,34 @@ TOMBSTONE_REASON_UNKNOWN_ABSENCE: TombstoneReason.ValueType  # 7
 """A complete snapshot no longer has the record, and the MIS does not say why."""
 Global___TombstoneReason: _TypeAlias = TombstoneReason  # noqa: Y015
 
+class _ChangeCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_CAUSE_UNSPECIFIED: _ChangeCause.ValueType  # 0
+    """A version from before causes were recorded."""
+    CHANGE_CAUSE_SOURCE: _ChangeCause.ValueType  # 1
+    """The MIS: the school created, edited or deleted something there."""
+    CHANGE_CAUSE_REPROJECTION: _ChangeCause.ValueType  # 2
+    """Another reading of the same source row: a new parser version, code meaning or data profile. The school changed nothing."""
+    CHANGE_CAUSE_IDENTITY: _ChangeCause.ValueType  # 3
+    """Records were merged, or a new key was tied to an existing record."""
+
+class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
+    """What made a version differ from the one before."""
+
+CHANGE_CAUSE_UNSPECIFIED: ChangeCause.ValueType  # 0
+"""A version from before causes were recorded."""
+CHANGE_CAUSE_SOURCE: ChangeCause.ValueType  # 1
+"""The MIS: the school created, edited or deleted something there."""
+CHANGE_CAUSE_REPROJECTION: ChangeCause.ValueType  # 2
+"""Another reading of the same source row: a new parser version, code meaning or data profile. The school changed nothing."""
+CHANGE_CAUSE_IDENTITY: ChangeCause.ValueType  # 3
+"""Records were merged, or a new key was tied to an existing record."""
+Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
+
 @_typing.final
 class KeyPart(_message.Message):
     """One component of a source key. An integer never equals a text of the same digits."""
@@ -177,6 +205,7 @@ class Record(_message.Message):
     COMMITTED_AT_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     TOMBSTONE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     SCHOOL_FIELD_NUMBER: _builtins.int
     ACADEMIC_YEAR_FIELD_NUMBER: _builtins.int
     STUDENT_FIELD_NUMBER: _builtins.int
@@ -209,6 +238,8 @@ class Record(_message.Message):
     """The commit that made this version; orders all changes of the school."""
     run_id: _builtins.str
     """The run that made the commit."""
+    cause: Global___ChangeCause.ValueType
+    """What made this version."""
     @_builtins.property
     def source_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceKey]:
         """Every key under which the MIS knows the entity, the first one seen first."""
@@ -313,6 +344,7 @@ class Record(_message.Message):
         committed_at: _timestamp_pb2.Timestamp | None = ...,
         run_id: _builtins.str = ...,
         tombstone: Global___Tombstone | None = ...,
+        cause: Global___ChangeCause.ValueType = ...,
         school: _roll_pb2.SchoolDetails | None = ...,
         academic_year: _roll_pb2.AcademicYear | None = ...,
         student: _people_pb2.Student | None = ...,
@@ -336,7 +368,7 @@ class Record(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tombstone", b"_tombstone", "academic_year", b"academic_year", "admission", b"admission", "assessment_result", b"assessment_result", "attendance_code", b"attendance_code", "attendance_mark", b"attendance_mark", "behaviour_event", b"behaviour_event", "body", b"body", "committed_at", b"committed_at", "contact", b"contact", "enrolment", b"enrolment", "group", b"group", "group_membership", b"group_membership", "local_code", b"local_code", "period", b"period", "room", b"room", "school", b"school", "staff", b"staff", "staff_assignment", b"staff_assignment", "student", b"student", "student_contact", b"student_contact", "subject", b"subject", "timetable_entry", b"timetable_entry", "tombstone", b"tombstone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tombstone", b"_tombstone", "academic_year", b"academic_year", "admission", b"admission", "assessment_result", b"assessment_result", "attendance_code", b"attendance_code", "attendance_mark", b"attendance_mark", "behaviour_event", b"behaviour_event", "body", b"body", "committed_at", b"committed_at", "contact", b"contact", "enrolment", b"enrolment", "group", b"group", "group_membership", b"group_membership", "id", b"id", "kind", b"kind", "local_code", b"local_code", "period", b"period", "room", b"room", "run_id", b"run_id", "school", b"school", "school_id", b"school_id", "seq", b"seq", "source_keys", b"source_keys", "staff", b"staff", "staff_assignment", b"staff_assignment", "student", b"student", "student_contact", b"student_contact", "subject", b"subject", "timetable_entry", b"timetable_entry", "tombstone", b"tombstone", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tombstone", b"_tombstone", "academic_year", b"academic_year", "admission", b"admission", "assessment_result", b"assessment_result", "attendance_code", b"attendance_code", "attendance_mark", b"attendance_mark", "behaviour_event", b"behaviour_event", "body", b"body", "cause", b"cause", "committed_at", b"committed_at", "contact", b"contact", "enrolment", b"enrolment", "group", b"group", "group_membership", b"group_membership", "id", b"id", "kind", b"kind", "local_code", b"local_code", "period", b"period", "room", b"room", "run_id", b"run_id", "school", b"school", "school_id", b"school_id", "seq", b"seq", "source_keys", b"source_keys", "staff", b"staff", "staff_assignment", b"staff_assignment", "student", b"student", "student_contact", b"student_contact", "subject", b"subject", "timetable_entry", b"timetable_entry", "tombstone", b"tombstone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tombstone: _TypeAlias = _typing.Literal["tombstone"]  # noqa: Y015
     _WhichOneofArgType__tombstone: _TypeAlias = _typing.Literal["_tombstone", b"_tombstone"]  # noqa: Y015

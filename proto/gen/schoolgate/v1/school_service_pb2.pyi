@@ -11,6 +11,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from schoolgate.v1 import failure_pb2 as _failure_pb2
+from schoolgate.v1 import kind_pb2 as _kind_pb2
+from schoolgate.v1 import sync_service_pb2 as _sync_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -83,6 +85,93 @@ class AcademicYearSpan(_message.Message):
 Global___AcademicYearSpan: _TypeAlias = AcademicYearSpan  # noqa: Y015
 
 @_typing.final
+class HoldThreshold(_message.Message):
+    """When changes of one kind look wrong and are held for an operator. A fraction of 0 or a count of 0 that is given means that
+    every such change is held; what is not given is the server's default.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DELETIONS_FRACTION_FIELD_NUMBER: _builtins.int
+    DELETIONS_COUNT_FIELD_NUMBER: _builtins.int
+    UPDATES_FRACTION_FIELD_NUMBER: _builtins.int
+    UPDATES_COUNT_FIELD_NUMBER: _builtins.int
+    kind: _kind_pb2.Kind.ValueType
+    """The kind; unspecified means every kind that has no threshold of its own."""
+    deletions_fraction: _builtins.float
+    """Deletions are held when they are more than this share of the live records, 0 to 1 …"""
+    deletions_count: _builtins.int
+    """… and more than this number."""
+    updates_fraction: _builtins.float
+    """Updates are held when they are more than this share of the live records, 0 to 1 …"""
+    updates_count: _builtins.int
+    """… and more than this number."""
+    def __init__(
+        self,
+        *,
+        kind: _kind_pb2.Kind.ValueType = ...,
+        deletions_fraction: _builtins.float | None = ...,
+        deletions_count: _builtins.int | None = ...,
+        updates_fraction: _builtins.float | None = ...,
+        updates_count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deletions_count", b"_deletions_count", "_deletions_fraction", b"_deletions_fraction", "_updates_count", b"_updates_count", "_updates_fraction", b"_updates_fraction", "deletions_count", b"deletions_count", "deletions_fraction", b"deletions_fraction", "updates_count", b"updates_count", "updates_fraction", b"updates_fraction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deletions_count", b"_deletions_count", "_deletions_fraction", b"_deletions_fraction", "_updates_count", b"_updates_count", "_updates_fraction", b"_updates_fraction", "deletions_count", b"deletions_count", "deletions_fraction", b"deletions_fraction", "kind", b"kind", "updates_count", b"updates_count", "updates_fraction", b"updates_fraction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deletions_count: _TypeAlias = _typing.Literal["deletions_count"]  # noqa: Y015
+    _WhichOneofArgType__deletions_count: _TypeAlias = _typing.Literal["_deletions_count", b"_deletions_count"]  # noqa: Y015
+    _WhichOneofReturnType__deletions_fraction: _TypeAlias = _typing.Literal["deletions_fraction"]  # noqa: Y015
+    _WhichOneofArgType__deletions_fraction: _TypeAlias = _typing.Literal["_deletions_fraction", b"_deletions_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__updates_count: _TypeAlias = _typing.Literal["updates_count"]  # noqa: Y015
+    _WhichOneofArgType__updates_count: _TypeAlias = _typing.Literal["_updates_count", b"_updates_count"]  # noqa: Y015
+    _WhichOneofReturnType__updates_fraction: _TypeAlias = _typing.Literal["updates_fraction"]  # noqa: Y015
+    _WhichOneofArgType__updates_fraction: _TypeAlias = _typing.Literal["_updates_fraction", b"_updates_fraction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deletions_count) -> _WhichOneofReturnType__deletions_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deletions_fraction) -> _WhichOneofReturnType__deletions_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__updates_count) -> _WhichOneofReturnType__updates_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__updates_fraction) -> _WhichOneofReturnType__updates_fraction | None: ...
+
+Global___HoldThreshold: _TypeAlias = HoldThreshold  # noqa: Y015
+
+@_typing.final
+class SyncSchedule(_message.Message):
+    """Starts runs of one layer at regular intervals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    EVERY_MINUTES_FIELD_NUMBER: _builtins.int
+    WINDOW_DAYS_FIELD_NUMBER: _builtins.int
+    layer: _sync_service_pb2.SyncLayer.ValueType
+    """FULL, WINDOW or CHANGES; one schedule per layer."""
+    every_minutes: _builtins.int
+    """Minutes between the starts of two runs, 1 to 44,640 (31 days). A run that is due while another one is at work begins
+    after it.
+    """
+    window_days: _builtins.int
+    """For WINDOW: days before today (UTC) that are read, 1 to 400; today and the rest of the academic year are read too."""
+    def __init__(
+        self,
+        *,
+        layer: _sync_service_pb2.SyncLayer.ValueType = ...,
+        every_minutes: _builtins.int = ...,
+        window_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_minutes", b"every_minutes", "layer", b"layer", "window_days", b"window_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncSchedule: _TypeAlias = SyncSchedule  # noqa: Y015
+
+@_typing.final
 class School(_message.Message):
     """One tenant: one MIS, one set of credentials, one security boundary."""
 
@@ -108,6 +197,26 @@ class School(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ParserVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SCHOOL_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CONNECTOR_FIELD_NUMBER: _builtins.int
@@ -121,6 +230,9 @@ class School(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    PARSER_VERSIONS_FIELD_NUMBER: _builtins.int
+    HOLD_THRESHOLDS_FIELD_NUMBER: _builtins.int
+    SCHEDULES_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """Chosen by the registrar; lower-case letters, digits and hyphens, 1 to 63 characters, begins with a letter or digit."""
     display_name: _builtins.str
@@ -169,6 +281,18 @@ class School(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When the registration last changed."""
 
+    @_builtins.property
+    def parser_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Versions of parsers that the school is held at or promoted to, by dataset; others use the connector's default."""
+
+    @_builtins.property
+    def hold_thresholds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldThreshold]:
+        """When changes are held, where it differs from the server's defaults. At most one per kind."""
+
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncSchedule]:
+        """Runs that start by themselves. At most one per layer."""
+
     def __init__(
         self,
         *,
@@ -185,10 +309,13 @@ class School(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        parser_versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        hold_thresholds: _abc.Iterable[Global___HoldThreshold] | None = ...,
+        schedules: _abc.Iterable[Global___SyncSchedule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "code_mappings", b"code_mappings", "connector", b"connector", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "data_profile", b"data_profile", "display_name", b"display_name", "etag", b"etag", "has_credentials", b"has_credentials", "school_id", b"school_id", "settings", b"settings", "time_zone", b"time_zone", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "code_mappings", b"code_mappings", "connector", b"connector", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "data_profile", b"data_profile", "display_name", b"display_name", "etag", b"etag", "has_credentials", b"has_credentials", "hold_thresholds", b"hold_thresholds", "parser_versions", b"parser_versions", "schedules", b"schedules", "school_id", b"school_id", "settings", b"settings", "time_zone", b"time_zone", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__academic_year: _TypeAlias = _typing.Literal["academic_year"]  # noqa: Y015
     _WhichOneofArgType__academic_year: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year"]  # noqa: Y015
@@ -398,7 +525,9 @@ class UpdateSchoolRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of display_name, settings, data_profile, code_mappings, time_zone, academic_year."""
+        """Of display_name, settings, data_profile, code_mappings, time_zone, academic_year, parser_versions, hold_thresholds,
+        schedules.
+        """
 
     def __init__(
         self,

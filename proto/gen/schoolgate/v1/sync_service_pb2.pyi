@@ -63,6 +63,50 @@ RUN_STATE_CANCELLED: RunState.ValueType  # 6
 """Stopped on request."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
+class _SyncLayer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SyncLayerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncLayer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SYNC_LAYER_UNSPECIFIED: _SyncLayer.ValueType  # 0
+    """Not given; a full snapshot is meant."""
+    SYNC_LAYER_FULL: _SyncLayer.ValueType  # 1
+    """Whole datasets."""
+    SYNC_LAYER_WINDOW: _SyncLayer.ValueType  # 2
+    """Dated datasets within a window of days, so that corrections of the recent past are found without reading the year."""
+    SYNC_LAYER_CHANGES: _SyncLayer.ValueType  # 3
+    """What the MIS says has changed since the last read, where a connector can ask so; a dataset without a usable cursor is
+    read in full.
+    """
+    SYNC_LAYER_TARGETED: _SyncLayer.ValueType  # 4
+    """The entities that a notification named."""
+    SYNC_LAYER_REPROJECTION: _SyncLayer.ValueType  # 5
+    """Nothing is read: the retained source rows are projected again by the present parser, meanings and profile."""
+    SYNC_LAYER_IDENTITY: _SyncLayer.ValueType  # 6
+    """Nothing is read for the store: records are merged, or a change of MIS is planned or applied."""
+
+class SyncLayer(_SyncLayer, metaclass=_SyncLayerEnumTypeWrapper):
+    """How much of the MIS a run reads. What one layer misses, the one below finds: a full snapshot backs all others."""
+
+SYNC_LAYER_UNSPECIFIED: SyncLayer.ValueType  # 0
+"""Not given; a full snapshot is meant."""
+SYNC_LAYER_FULL: SyncLayer.ValueType  # 1
+"""Whole datasets."""
+SYNC_LAYER_WINDOW: SyncLayer.ValueType  # 2
+"""Dated datasets within a window of days, so that corrections of the recent past are found without reading the year."""
+SYNC_LAYER_CHANGES: SyncLayer.ValueType  # 3
+"""What the MIS says has changed since the last read, where a connector can ask so; a dataset without a usable cursor is
+read in full.
+"""
+SYNC_LAYER_TARGETED: SyncLayer.ValueType  # 4
+"""The entities that a notification named."""
+SYNC_LAYER_REPROJECTION: SyncLayer.ValueType  # 5
+"""Nothing is read: the retained source rows are projected again by the present parser, meanings and profile."""
+SYNC_LAYER_IDENTITY: SyncLayer.ValueType  # 6
+"""Nothing is read for the store: records are merged, or a change of MIS is planned or applied."""
+Global___SyncLayer: _TypeAlias = SyncLayer  # noqa: Y015
+
 class _DatasetState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -125,6 +169,7 @@ class Evidence(_message.Message):
     SCOPE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     UNIDENTIFIED_ROWS_FIELD_NUMBER: _builtins.int
     CONTRADICTED_ABSENCES_FIELD_NUMBER: _builtins.int
+    PROJECTION_FINGERPRINT_FIELD_NUMBER: _builtins.int
     terminator_proven: _builtins.bool
     """The MIS showed that there is nothing after the last page (a short page alone proves nothing)."""
     expected_rows: _builtins.int
@@ -145,6 +190,10 @@ class Evidence(_message.Message):
     """Records missing from the snapshot which the MIS, asked for each by its key, still has; 0 where the connector cannot
     ask so (see ConnectorInfo, read_back).
     """
+    projection_fingerprint: _builtins.str
+    """Fingerprint of how rows are read: the parser's version, the code meanings and the data profile. Where it differs from
+    that of the last sealed snapshot, the retained rows are projected again before anything is read.
+    """
     def __init__(
         self,
         *,
@@ -156,10 +205,11 @@ class Evidence(_message.Message):
         scope_fingerprint: _builtins.str = ...,
         unidentified_rows: _builtins.int = ...,
         contradicted_absences: _builtins.int = ...,
+        projection_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "expected_rows", b"expected_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "contradicted_absences", b"contradicted_absences", "expected_rows", b"expected_rows", "permission_present", b"permission_present", "rows_read", b"rows_read", "scope_fingerprint", b"scope_fingerprint", "scope_unchanged", b"scope_unchanged", "terminator_proven", b"terminator_proven", "unidentified_rows", b"unidentified_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "contradicted_absences", b"contradicted_absences", "expected_rows", b"expected_rows", "permission_present", b"permission_present", "projection_fingerprint", b"projection_fingerprint", "rows_read", b"rows_read", "scope_fingerprint", b"scope_fingerprint", "scope_unchanged", b"scope_unchanged", "terminator_proven", b"terminator_proven", "unidentified_rows", b"unidentified_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_rows: _TypeAlias = _typing.Literal["expected_rows"]  # noqa: Y015
     _WhichOneofArgType__expected_rows: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows"]  # noqa: Y015
@@ -190,6 +240,10 @@ class DatasetRun(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    REPROJECTED_FIELD_NUMBER: _builtins.int
+    MERGED_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """Name of the dataset, as the connector calls it."""
     state: Global___DatasetState.ValueType
@@ -214,6 +268,14 @@ class DatasetRun(_message.Message):
     """Tombstones and updates set aside for an operator."""
     rejected_rows: _builtins.int
     """Rows not taken over, each with a decision that says why."""
+    layer: Global___SyncLayer.ValueType
+    """The layer in which it was read, where that is not the run's: a dataset without a usable cursor is read in full."""
+    fallback: _builtins.str
+    """Why another layer than the run's was used, in a sentence."""
+    reprojected: _builtins.int
+    """Records written again because their source rows are read differently, not because the school changed them."""
+    merged: _builtins.int
+    """Records merged into others."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_kind_pb2.Kind.ValueType]:
         """Kinds that it yields."""
@@ -254,10 +316,14 @@ class DatasetRun(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        layer: Global___SyncLayer.ValueType = ...,
+        fallback: _builtins.str = ...,
+        reprojected: _builtins.int = ...,
+        merged: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_evidence", b"_evidence", "_failure", b"_failure", "_finished_at", b"_finished_at", "_rows_expected", b"_rows_expected", "_started_at", b"_started_at", "evidence", b"evidence", "failure", b"failure", "finished_at", b"finished_at", "rows_expected", b"rows_expected", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_evidence", b"_evidence", "_failure", b"_failure", "_finished_at", b"_finished_at", "_rows_expected", b"_rows_expected", "_started_at", b"_started_at", "created", b"created", "dataset", b"dataset", "evidence", b"evidence", "failure", b"failure", "finished_at", b"finished_at", "held", b"held", "kinds", b"kinds", "pages_read", b"pages_read", "rejected_rows", b"rejected_rows", "revived", b"revived", "rows_expected", b"rows_expected", "rows_read", b"rows_read", "started_at", b"started_at", "state", b"state", "tombstoned", b"tombstoned", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_evidence", b"_evidence", "_failure", b"_failure", "_finished_at", b"_finished_at", "_rows_expected", b"_rows_expected", "_started_at", b"_started_at", "created", b"created", "dataset", b"dataset", "evidence", b"evidence", "failure", b"failure", "fallback", b"fallback", "finished_at", b"finished_at", "held", b"held", "kinds", b"kinds", "layer", b"layer", "merged", b"merged", "pages_read", b"pages_read", "rejected_rows", b"rejected_rows", "reprojected", b"reprojected", "revived", b"revived", "rows_expected", b"rows_expected", "rows_read", b"rows_read", "started_at", b"started_at", "state", b"state", "tombstoned", b"tombstoned", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__evidence: _TypeAlias = _typing.Literal["evidence"]  # noqa: Y015
     _WhichOneofArgType__evidence: _TypeAlias = _typing.Literal["_evidence", b"_evidence"]  # noqa: Y015
@@ -302,6 +368,10 @@ class Run(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     CONNECTOR_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    DATE_FROM_FIELD_NUMBER: _builtins.int
+    DATE_TO_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Opaque ("run_…")."""
     school_id: _builtins.str
@@ -320,6 +390,14 @@ class Run(_message.Message):
     """Cancellation was asked for."""
     connector: _builtins.str
     """Name of the connector that reads the school's MIS."""
+    layer: Global___SyncLayer.ValueType
+    """How much is read."""
+    date_from: _builtins.str
+    """For SYNC_LAYER_WINDOW: the first day, ISO 8601 date."""
+    date_to: _builtins.str
+    """For SYNC_LAYER_WINDOW: the first day after the window (half-open), ISO 8601 date."""
+    targets: _builtins.int
+    """For SYNC_LAYER_TARGETED: how many entities were named; 0 where whole kinds were."""
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetRun]:
         """Its datasets in the order in which they are read."""
@@ -357,10 +435,14 @@ class Run(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         cancel_requested: _builtins.bool = ...,
         connector: _builtins.str = ...,
+        layer: Global___SyncLayer.ValueType = ...,
+        date_from: _builtins.str = ...,
+        date_to: _builtins.str = ...,
+        targets: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "failure", b"failure", "finished_at", b"finished_at", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "failure", b"failure", "finished_at", b"finished_at", "layer", b"layer", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
@@ -386,10 +468,19 @@ class StartSyncRequest(_message.Message):
     SCHOOL_ID_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    DATE_FROM_FIELD_NUMBER: _builtins.int
+    DATE_TO_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     request_id: _builtins.str
     """Makes a repeated call return the first one's run. A UUID."""
+    layer: Global___SyncLayer.ValueType
+    """How much to read; not given means full. FULL, WINDOW, CHANGES and REPROJECTION can be asked for."""
+    date_from: _builtins.str
+    """For SYNC_LAYER_WINDOW: the first day to read, ISO 8601 date."""
+    date_to: _builtins.str
+    """For SYNC_LAYER_WINDOW: the first day that is not read any more, ISO 8601 date."""
     @_builtins.property
     def datasets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Datasets to read; empty means all that the connector offers."""
@@ -400,10 +491,13 @@ class StartSyncRequest(_message.Message):
         school_id: _builtins.str = ...,
         datasets: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        layer: Global___SyncLayer.ValueType = ...,
+        date_from: _builtins.str = ...,
+        date_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "layer", b"layer", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -736,7 +830,7 @@ class Hold(_message.Message):
     tombstones: _builtins.int
     """Tombstones in the set."""
     updates: _builtins.int
-    """Updates in the set."""
+    """Updates in the set, new records included where they are held too."""
     live_records: _builtins.int
     """Live records of the dataset when it was set aside."""
     explanation: _builtins.str

@@ -117,7 +117,8 @@ class SyncServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def NotifyChange(self, request, context):
-        """Tells schoolgate that something changed in the MIS, so that it reads it again. Role: OPERATOR.
+        """Tells schoolgate that something changed in the MIS, so that it reads it again. Notifications may come more than once and
+        in any order; those that wait for a run are read together. Role: OPERATOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,9 @@ class SyncServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CancelRunRequest, _sync_service_pb2.CancelRunResponse]
     """Asks a run to stop at its next step. What it committed stays. Role: OPERATOR."""
     NotifyChange: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.NotifyChangeRequest, _sync_service_pb2.NotifyChangeResponse]
-    """Tells schoolgate that something changed in the MIS, so that it reads it again. Role: OPERATOR."""
+    """Tells schoolgate that something changed in the MIS, so that it reads it again. Notifications may come more than once and
+    in any order; those that wait for a run are read together. Role: OPERATOR.
+    """
     ListHolds: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ListHoldsRequest, _sync_service_pb2.ListHoldsResponse]
     """Lists changes set aside for an operator. Role: OPERATOR."""
     ResolveHold: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHoldRequest, _sync_service_pb2.ResolveHoldResponse]
@@ -66,7 +68,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CancelRunRequest, _sync_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks a run to stop at its next step. What it committed stays. Role: OPERATOR."""
     NotifyChange: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.NotifyChangeRequest, _sync_service_pb2.NotifyChangeResponse]  # type: ignore[assignment]
-    """Tells schoolgate that something changed in the MIS, so that it reads it again. Role: OPERATOR."""
+    """Tells schoolgate that something changed in the MIS, so that it reads it again. Notifications may come more than once and
+    in any order; those that wait for a run are read together. Role: OPERATOR.
+    """
     ListHolds: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ListHoldsRequest, _sync_service_pb2.ListHoldsResponse]  # type: ignore[assignment]
     """Lists changes set aside for an operator. Role: OPERATOR."""
     ResolveHold: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHoldRequest, _sync_service_pb2.ResolveHoldResponse]  # type: ignore[assignment]
@@ -115,7 +119,9 @@ class SyncServiceServicer:
         request: _sync_service_pb2.NotifyChangeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.NotifyChangeResponse, _abc.Awaitable[_sync_service_pb2.NotifyChangeResponse]]:
-        """Tells schoolgate that something changed in the MIS, so that it reads it again. Role: OPERATOR."""
+        """Tells schoolgate that something changed in the MIS, so that it reads it again. Notifications may come more than once and
+        in any order; those that wait for a run are read together. Role: OPERATOR.
+        """
 
     def ListHolds(
         self,

@@ -113,7 +113,7 @@ class Projector:
 
     def _project_one(self, item: Parsed, findings: list[Finding]) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""
-        kind, key, message, refs, other_keys = item
+        kind, key, message, refs, other_keys, _ = item
         plan = self._plans.get(kind)
         if plan is None or type(message) is not plan.message or key.namespace != plan.namespace:
             raise _Refused(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate.v1.record_pb2 import TombstoneReason
+from schoolgate.v1.record_pb2 import CHANGE_CAUSE_SOURCE, ChangeCause, TombstoneReason
 
 
 class Change(NamedTuple):
@@ -19,7 +19,7 @@ class Change(NamedTuple):
     where the store holds another one. ``keys`` are encoded source keys, the first one seen first. ``wire``
     is ``message`` in deterministic serialisation, ``digest`` the hash over both. ``valid_from`` and
     ``valid_to`` are ISO dates, half-open; a one-day kind has its day in ``valid_from``. A tombstone keeps
-    the last body.
+    the last body. ``cause`` says what made the version.
     """
 
     record_id: str
@@ -34,6 +34,7 @@ class Change(NamedTuple):
     valid_to: str | None = None
     tombstone: TombstoneReason.ValueType | None = None
     merged_into: str | None = None
+    cause: ChangeCause.ValueType = CHANGE_CAUSE_SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,4 @@ class RecordState(NamedTuple):
     digest: bytes
     version: int
     live: bool
+    seq: int

@@ -9,18 +9,30 @@ from schoolgate.v1.sync_service_pb2 import Run
 
 
 class Segment(NamedTuple):
-    """Source rows that were read together and retained under ``digest``; ``cursor`` resumes after them."""
+    """Source rows that were read together and retained under ``digest``; ``cursor`` resumes after them.
+
+    ``seq`` is the school's published seq when their first page was asked for: what was committed later is
+    newer knowledge than these rows (G07).
+    """
 
     digest: bytes
     cursor: str
     rows: int
+    seq: int = 0
 
 
 @dataclass(slots=True)
 class RunEntry:
-    """One run with its request and, per dataset, the segments read so far in order."""
+    """One run with its request and, per dataset, the segments read so far in order.
+
+    ``targets`` holds, per dataset, the encoded keys that a targeted run asks for. ``operation`` is what a run
+    of the identity layer does, in the form that ``identity`` gives it; it may be sealed, and the store only
+    keeps it.
+    """
 
     run: Run
     request_id: str = ""
     request_digest: bytes = b""
     manifest: dict[str, list[Segment]] = field(default_factory=dict[str, list[Segment]])
+    targets: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    operation: bytes = b""

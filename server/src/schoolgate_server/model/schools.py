@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 CHANGEABLE = frozenset(
-    {"display_name", "settings", "data_profile", "code_mappings", "time_zone", "academic_year"}
+    {
+        "display_name",
+        "settings",
+        "data_profile",
+        "code_mappings",
+        "time_zone",
+        "academic_year",
+        "parser_versions",
+        "hold_thresholds",
+        "schedules",
+    }
 )
 """Fields of a school that may change; its id and its connector stay."""

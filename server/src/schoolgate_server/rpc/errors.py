@@ -111,6 +111,24 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_TOO_MANY_CALLS: Presentation(
             Code.RESOURCE_EXHAUSTED, "as many calls of this method are open as the server takes; end some"
         ),
+        r.ERROR_REASON_PROPOSAL_NOT_FOUND: Presentation(
+            Code.NOT_FOUND, "the school has no open proposal under this id; see ListIdentityProposals"
+        ),
+        r.ERROR_REASON_RECORDS_NOT_MERGEABLE: Presentation(
+            Code.FAILED_PRECONDITION, "these two records cannot be merged"
+        ),
+        r.ERROR_REASON_MIS_CHANGE_PLAN_NOT_FOUND: Presentation(
+            Code.NOT_FOUND, "the school has no plan for a change of MIS; make one with PlanMisChange"
+        ),
+        r.ERROR_REASON_MIS_CHANGE_PLAN_STALE: Presentation(
+            Code.ABORTED, "the plan is not the latest, or records have changed since; plan again"
+        ),
+        r.ERROR_REASON_PARSER_VERSION_UNKNOWN: Presentation(
+            Code.INVALID_ARGUMENT, "the dataset's parser has no such version; see ListConnectors"
+        ),
+        r.ERROR_REASON_ROWS_NOT_RETAINED: Presentation(
+            Code.FAILED_PRECONDITION, "no source rows are retained; sync the school in full first"
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

@@ -48,7 +48,11 @@ _BY_SERVICE: dict[str, dict[Role, str]] = {
     },
     "DiagnosticsService": {
         Role.READER: "ListConnectors",
-        Role.OPERATOR: "Explain GetDataQuality ListDecisions",
+        Role.OPERATOR: "Explain GetDataQuality ListDecisions CompareParsers",
+    },
+    "IdentityService": {
+        Role.OPERATOR: ("MergeRecords ListIdentityProposals ResolveIdentityProposal GetMisChangePlan"),
+        Role.ADMIN: "PlanMisChange ApplyMisChange",
     },
 }
 

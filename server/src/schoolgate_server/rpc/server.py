@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from schoolgate.v1 import (
     diagnostics_service_pb2_grpc,
+    identity_service_pb2_grpc,
     query_service_pb2_grpc,
     school_service_pb2_grpc,
     sync_service_pb2_grpc,
@@ -24,6 +25,7 @@ from schoolgate_server.model.addresses import is_loopback
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.diagnostics import Diagnostics
 from schoolgate_server.rpc.health import HealthMonitor
+from schoolgate_server.rpc.identity import Identity
 from schoolgate_server.rpc.interceptors import (
     AuthInterceptor,
     CorrelationInterceptor,
@@ -190,6 +192,11 @@ def _servicers(
             Query(store),
             query_service_pb2_grpc.QueryServiceServicer,
             query_service_pb2_grpc.add_QueryServiceServicer_to_server,
+        ),
+        "IdentityService": (
+            Identity(store, supervisor),
+            identity_service_pb2_grpc.IdentityServiceServicer,
+            identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
         ),
         "WritebackService": (
             Writeback(),

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from schoolgate.v1.record_pb2 import Record, TombstoneReason
+from schoolgate.v1.record_pb2 import ChangeCause, Record, TombstoneReason
 from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.changes import Change
 from schoolgate_server.store.errors import RecordTooLarge
@@ -22,7 +22,7 @@ HISTORY_FIELDS = ("id", "until", "until_at")
 """What a document of ``history`` has beside the fields of ``records``."""
 
 READ_FIELDS: dict[str, int] = dict.fromkeys(
-    ("kind", "keys", "version", "seq", "at", "run", "tombstone", "wire", *HISTORY_FIELDS), 1
+    ("kind", "keys", "version", "seq", "at", "run", "cause", "tombstone", "wire", *HISTORY_FIELDS), 1
 )
 """Projection for reading records: what a ``Record`` is made of, and where a superseded version ended."""
 
@@ -30,6 +30,8 @@ _LARGEST = 7 * 1024 * 1024
 """Bytes of ``wire`` that surely fit: ``body`` holds the same once more, and a document 16 MB."""
 
 _REASONS = {value: name.removeprefix("TOMBSTONE_REASON_") for name, value in TombstoneReason.items()}
+_CAUSES = {value: name.removeprefix("CHANGE_CAUSE_") for name, value in ChangeCause.items()}
+_CAUSE_VALUES = {name: value for value, name in _CAUSES.items()}
 _REASON_VALUES = {name: TombstoneReason.Value(f"TOMBSTONE_REASON_{name}") for name in _REASONS.values()}
 
 Reader = Callable[[Any], object]
@@ -86,6 +88,7 @@ def document_of(change: Change, *, school_id: str, seq: int, at: datetime, run_i
         "seq": seq,
         "at": at,
         "run": run_id,
+        "cause": _CAUSES[change.cause],
         "hash": change.digest,
         "live": change.tombstone is None,
     }
@@ -129,6 +132,7 @@ def record_of(document: Document, school_id: str) -> Record:
         "seq": document["seq"],
         "committed_at": _timestamp(document["at"]),
         "run_id": document["run"],
+        "cause": _CAUSE_VALUES[document.get("cause", "UNSPECIFIED")],
     }
     record = Record(**fields)
     body: Message = getattr(record, name)

@@ -18,7 +18,7 @@ def _index(name: str, *fields: str, unique: bool = False, only: str | None = Non
 
 INDEXES: dict[str, list[IndexModel]] = {
     "records": [
-        _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live"),
+        _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live", "seq"),
         _index("pages", "school", "kind", "_id"),
         # "This day's marks" must not read a year of them.
         _index("days", "school", "kind", "from", "_id", only="from"),

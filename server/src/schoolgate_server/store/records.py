@@ -15,7 +15,7 @@ from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.reading import AsOf, filter_of
 
-STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
+STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1, "seq": 1}
 """Projection that the ``states`` index covers."""
 
 _STATE_VALUES = itemgetter(*STATE_FIELDS)

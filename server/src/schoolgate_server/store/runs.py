@@ -138,6 +138,12 @@ def _document(entry: RunEntry) -> Document:
         "body": MessageToDict(run, preserving_proto_field_name=True),
         "wire": run.SerializeToString(),
     }
+    if entry.targets:
+        document["targets"] = [
+            {"dataset": dataset, "keys": list(keys)} for dataset, keys in entry.targets.items()
+        ]
+    if entry.operation:
+        document["operation"] = entry.operation
     if entry.request_id:
         document["request_id"] = entry.request_id
     if run.state in _UNFINISHED:
@@ -148,13 +154,21 @@ def _document(entry: RunEntry) -> Document:
 def _entry(document: Document) -> RunEntry:
     manifest = {
         part["dataset"]: [
-            Segment(segment["digest"], segment["cursor"], segment["rows"]) for segment in part["segments"]
+            Segment(segment["digest"], segment["cursor"], segment["rows"], segment.get("seq", 0))
+            for segment in part["segments"]
         ]
         for part in document["manifest"]
     }
     run = Run.FromString(document["wire"])
     run.cancel_requested = run.cancel_requested or document.get("cancel", False)
-    return RunEntry(run, document.get("request_id", ""), document["request_digest"], manifest)
+    return RunEntry(
+        run,
+        document.get("request_id", ""),
+        document["request_digest"],
+        manifest,
+        {part["dataset"]: list(part["keys"]) for part in document.get("targets", ())},
+        document.get("operation", b""),
+    )
 
 
 def in_progress(run: Run) -> ServiceError:

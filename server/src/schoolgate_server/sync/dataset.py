@@ -152,7 +152,7 @@ class DatasetSync:
             self._context.ingest.school_id, self._dataset.name, *window
         ):
             stored += [
-                (record_id, Known(digest, version, live)) for record_id, digest, version, live in batch
+                (record_id, Known(digest, version, live)) for record_id, digest, version, live, _ in batch
             ]
         return stored
 
