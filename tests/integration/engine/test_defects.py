@@ -13,8 +13,7 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import EndOfSnapshot
 from schoolgate_server.ingest.projection import LARGEST_RECORD
-from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.runner import Runner
+from schoolgate_server.sync.connections import connection_of
 from tests.support.engine import SCHOOL, Engine, TickingClock, outcome
 from tests.support.scripted import STUDENTS, ScriptedSession, student
 
@@ -97,7 +96,6 @@ async def test_g16_secrets_that_come_with_a_new_address_never_go_to_the_old_one(
     monkeypatch.setattr(store.credentials, "get", move_meanwhile)
     school = await store.schools.get(SCHOOL)
     connector = engine.supervisor.connectors.get("scripted")
-    runner = Runner(store, engine.supervisor.connectors, TickingClock(), SyncOptions())
-    connection = await runner.connection(school, connector)
+    connection = await connection_of(store, TickingClock(), school, connector)
     assert connection.settings["base_url"] == "https://new.example"
     assert len(seen) == 2

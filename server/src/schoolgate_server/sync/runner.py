@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -13,25 +12,27 @@ from loguru import logger
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.school_service_pb2 import School
-from schoolgate_sdk import Connector, ConnectorError, SchoolConnection
+from schoolgate_sdk import Connector
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.pipeline import IngestContext, Totals
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import failure, from_connector, from_defect
+from schoolgate_server.model.failures import failure, from_defect
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
+from schoolgate_server.sync.conclusion import UNFINISHED, conclude
+from schoolgate_server.sync.connections import RunFailed, connection_of, opened
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.dataset import DatasetSync
+from schoolgate_server.sync.dispatch import OPERATIONS
 from schoolgate_server.sync.lease import LeaseHolder
+from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
 
 _WHOLE_RUN = frozenset(
@@ -42,8 +43,6 @@ _WHOLE_RUN = frozenset(
     }
 )
 """Failures after which further requests of the same run would only do harm."""
-
-_UNFINISHED = frozenset({pb.DATASET_STATE_PENDING, pb.DATASET_STATE_READING, pb.DATASET_STATE_SEALING})
 
 Post: TypeAlias = Callable[[bool], Awaitable[None]]
 """Shows the run's state to watchers, and stores it where the argument is true."""
@@ -66,14 +65,21 @@ class Runner:
             LeaseLost: another server owns the school now; the run is left for it.
             StoreUnavailable: MongoDB does not answer; the run is left to be taken up again.
         """
-        run = entry.run
+        run, stopped = entry.run, False
         try:
             await self._begin(entry)
-            await self._sync(entry, lease, post)
+            await post(True)
+            if run.layer == pb.SYNC_LAYER_IDENTITY:
+                await perform(self._environment(lease, post), entry, OPERATIONS)
+            else:
+                await self._sync(entry, lease, post)
         except (LeaseLost, StoreUnavailable):
             raise
         except RunCancelled:
             logger.info("run cancelled on request")
+            stopped = True
+        except RunFailed as error:
+            run.failure.CopyFrom(error.failure)
         except ServiceError as error:
             run.failure.CopyFrom(_of_service(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must end in a state that says so
@@ -81,7 +87,7 @@ class Runner:
             run.failure.CopyFrom(from_defect(error, None))
         head = await self.store.leases.head(run.school_id)
         run.seq_after = head.published
-        self._conclude(run)
+        conclude(run, self.clock(), stopped=stopped)
 
     async def _begin(self, entry: RunEntry) -> None:
         run = entry.run
@@ -93,23 +99,23 @@ class Runner:
             run.seq_before = head.published
         run.state = pb.RUN_STATE_RUNNING
 
+    def _environment(self, lease: LeaseHolder, post: Post) -> OperationEnv:
+        return OperationEnv(
+            store=self.store,
+            connectors=self.connectors,
+            clock=self.clock,
+            options=self.options,
+            lease=lease,
+            save=partial(post, True),
+            sessions=opened,
+        )
+
     async def _sync(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
         run = entry.run
-        await post(True)
         school = await self.store.schools.get(run.school_id)
         connector = self.connectors.get(school.connector)
-        connection = await self.connection(school, connector)
-        async with AsyncExitStack() as stack:
-            try:
-                with connector_at_work():
-                    session = await stack.enter_async_context(connector.open(connection))
-            except ConnectorError as error:
-                secrets = connection.credentials.values()
-                run.failure.CopyFrom(from_connector(error, connector.name, secrets))
-                return
-            except ConnectorDefect as error:
-                run.failure.CopyFrom(from_defect(error.defect, connector.name))
-                return
+        connection = await connection_of(self.store, self.clock, school, connector)
+        async with opened(connector, connection) as session:
             context = RunContext(
                 school=school,
                 connector=connector,
@@ -131,7 +137,7 @@ class Runner:
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
         for state in run.datasets:
-            if state.state in _UNFINISHED:
+            if state.state in UNFINISHED:
                 await DatasetSync(context, context.connector.dataset(state.dataset), state).run()
             if state.failure.type in _WHOLE_RUN:
                 run.failure.CopyFrom(state.failure)
@@ -140,30 +146,6 @@ class Runner:
     async def _identities(self, run: pb.Run, connector: Connector) -> Identities:
         aliases = await self.store.identities.load(run.school_id)
         return Identities(Minter(run.school_id), connector.datasets, aliases)
-
-    async def connection(self, school: School, connector: Connector) -> SchoolConnection:
-        """Return what ``connector`` needs to open a session with ``school``'s MIS.
-
-        Raises:
-            ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
-        """
-        credentials = await self.store.credentials.get(school.school_id)
-        if credentials is None and any(spec.required for spec in connector.credentials):
-            raise ServiceError(
-                reasons.ERROR_REASON_CREDENTIALS_MISSING,
-                f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
-                metadata={"school_id": school.school_id},
-            )
-        latest = await self.store.schools.get(school.school_id)
-        if latest.settings != school.settings:
-            # The school moved meanwhile, and what was read may be its new secrets: never to the old address.
-            return await self.connection(latest, connector)
-        return SchoolConnection(
-            school_id=school.school_id,
-            settings=_with_defaults(connector, school.settings),
-            now=self.clock,
-            credentials=credentials or {},
-        )
 
     async def _ingest_context(self, run: pb.Run, lease: LeaseHolder) -> IngestContext:
         head = await self.store.leases.head(run.school_id)
@@ -180,26 +162,6 @@ class Runner:
             totals={dataset: Totals(**counters) for dataset, counters in published.items()},
         )
 
-    def _conclude(self, run: pb.Run) -> None:
-        """Give the run the final state that its datasets amount to."""
-        for state in run.datasets:
-            if state.state in _UNFINISHED:
-                state.state = pb.DATASET_STATE_SKIPPED
-        succeeded = sum(state.state == pb.DATASET_STATE_SUCCEEDED for state in run.datasets)
-        if run.cancel_requested and succeeded < len(run.datasets):
-            run.state = pb.RUN_STATE_CANCELLED
-        elif succeeded == len(run.datasets):
-            run.state = pb.RUN_STATE_SUCCEEDED
-        elif all(
-            state.state in {pb.DATASET_STATE_FAILED, pb.DATASET_STATE_SKIPPED} for state in run.datasets
-        ):
-            run.state = pb.RUN_STATE_FAILED
-            if not run.HasField("failure"):
-                run.failure.CopyFrom(next(s.failure for s in run.datasets if s.HasField("failure")))
-        else:
-            run.state = pb.RUN_STATE_PARTIAL
-        run.finished_at.FromDatetime(self.clock())
-
 
 def _of_service(error: ServiceError) -> failures.Failure:
     """Return the failure of a run that the server itself could not begin or go on with."""
@@ -207,8 +169,3 @@ def _of_service(error: ServiceError) -> failures.Failure:
         return failure(failures.FAILURE_TYPE_AUTH_INVALID, error.message)
     audience = failures.AUDIENCE_OPERATOR
     return failure(failures.FAILURE_TYPE_INTERNAL, error.message, audience=audience)
-
-
-def _with_defaults(connector: Connector, settings: Mapping[str, str]) -> dict[str, str]:
-    defaults = {spec.name: spec.default for spec in connector.settings if spec.default}
-    return defaults | dict(settings)

@@ -23,6 +23,7 @@ from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.runs import in_progress
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.check import check_grants
+from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled
 from schoolgate_server.sync.lease import held_lease
@@ -98,31 +99,63 @@ class Supervisor:
             ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``DATASET_UNKNOWN``,
                 ``CREDENTIALS_MISSING``, ``RUN_IN_PROGRESS``, ``REQUEST_ID_REUSED``, ``SHUTTING_DOWN``.
         """
-        if self._stopping:
-            raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "the server is stopping", retry_after=5)
+        self._refuse_while_stopping()
         school = await self._store.schools.get(school_id)
         connector = self.connectors.get(school.connector)
         names = _dataset_names(connector, datasets)
-        await self._runner.connection(school, connector)
+        await connection_of(self._store, self._clock, school, connector)
         digest = hashlib.sha256("\n".join(names).encode()).digest()
-        await self._refuse_second_run(school_id, request_id)
+        run = self._new_run(school, requested_by)
+        run.datasets.extend(
+            pb.DatasetRun(
+                dataset=name,
+                kinds=[spec.kind for spec in connector.dataset(name).kinds],
+                state=pb.DATASET_STATE_PENDING,
+            )
+            for name in names
+        )
+        return await self._accept(RunEntry(run, request_id, digest))
+
+    async def start_operation(
+        self,
+        school_id: str,
+        operation: bytes,
+        request_id: str,
+        requested_by: str,
+        *,
+        request_digest: bytes = b"",
+    ) -> pb.Run:
+        """Accept a run of the identity layer and return it at once; see ``sync.operations``.
+
+        ``request_digest`` tells two requests apart where ``operation`` is sealed and never the same twice.
+
+        Raises:
+            ServiceError: ``SCHOOL_NOT_FOUND``, ``RUN_IN_PROGRESS``, ``REQUEST_ID_REUSED``, ``SHUTTING_DOWN``.
+        """
+        self._refuse_while_stopping()
+        run = self._new_run(await self._store.schools.get(school_id), requested_by)
+        run.layer = pb.SYNC_LAYER_IDENTITY
+        digest = request_digest or hashlib.sha256(b"operation\n" + operation).digest()
+        return await self._accept(RunEntry(run, request_id, digest, operation=operation))
+
+    def _refuse_while_stopping(self) -> None:
+        if self._stopping:
+            raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "the server is stopping", retry_after=5)
+
+    def _new_run(self, school: schools.School, requested_by: str) -> pb.Run:
         run = pb.Run(
             run_id=f"run_{self._new_id()}",
-            school_id=school_id,
+            school_id=school.school_id,
             state=pb.RUN_STATE_QUEUED,
             requested_by=requested_by,
-            connector=connector.name,
-            datasets=[
-                pb.DatasetRun(
-                    dataset=name,
-                    kinds=[spec.kind for spec in connector.dataset(name).kinds],
-                    state=pb.DATASET_STATE_PENDING,
-                )
-                for name in names
-            ],
+            connector=school.connector,
         )
         run.created_at.FromDatetime(self._clock())
-        entry = await self._store.runs.insert(RunEntry(run, request_id, digest))
+        return run
+
+    async def _accept(self, entry: RunEntry) -> pb.Run:
+        await self._refuse_second_run(entry.run.school_id, entry.request_id)
+        entry = await self._store.runs.insert(entry)
         if not is_final(entry.run):
             self._launch(entry)
         return _copy(entry.run)
@@ -170,7 +203,7 @@ class Supervisor:
         """
         school = await self._store.schools.get(school_id)
         connector = self.connectors.get(school.connector)
-        connection = await self._runner.connection(school, connector)
+        connection = await connection_of(self._store, self._clock, school, connector)
         try:
             async with connector.open(connection) as session:
                 return await check_grants(connector, session)

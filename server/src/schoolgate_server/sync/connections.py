@@ -1,0 +1,77 @@
+"""Connections to schools' MISs: what a connector needs, and its session with every error as a failure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1.failure_pb2 import Failure
+from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import Connector, ConnectorError, SchoolConnection, Session
+from schoolgate_server.model.clock import Clock
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.failures import from_connector, from_defect
+from schoolgate_server.store.store import Store
+from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
+
+
+class RunFailed(Exception):
+    """The run as a whole cannot go on; ``failure`` says why, and who can act."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def connection_with(
+    connector: Connector,
+    school_id: str,
+    settings: Mapping[str, str],
+    credentials: Mapping[str, str],
+    clock: Clock,
+) -> SchoolConnection:
+    """Return what ``connector`` needs to open a session, with the settings' defaults filled in."""
+    defaults = {spec.name: spec.default for spec in connector.settings if spec.default}
+    return SchoolConnection(
+        school_id=school_id, settings=defaults | dict(settings), now=clock, credentials=credentials
+    )
+
+
+async def connection_of(store: Store, clock: Clock, school: School, connector: Connector) -> SchoolConnection:
+    """Return what ``connector`` needs to open a session with ``school``'s MIS.
+
+    Raises:
+        ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
+    """
+    credentials = await store.credentials.get(school.school_id)
+    if credentials is None and any(spec.required for spec in connector.credentials):
+        raise ServiceError(
+            reasons.ERROR_REASON_CREDENTIALS_MISSING,
+            f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
+            metadata={"school_id": school.school_id},
+        )
+    latest = await store.schools.get(school.school_id)
+    if latest.settings != school.settings:
+        # The school moved meanwhile, and what was read may be its new secrets: never to the old address.
+        return await connection_of(store, clock, latest, connector)
+    return connection_with(connector, school.school_id, school.settings, credentials or {}, clock)
+
+
+@asynccontextmanager
+async def opened(connector: Connector, connection: SchoolConnection) -> AsyncGenerator[Session]:
+    """Open a session for the time of the block.
+
+    Raises:
+        RunFailed: it could not be opened, or the block let an error of the connector pass.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            with connector_at_work():
+                session = await stack.enter_async_context(connector.open(connection))
+            yield session
+    except ConnectorError as error:
+        secrets = connection.credentials.values()
+        raise RunFailed(from_connector(error, connector.name, secrets)) from error
+    except ConnectorDefect as error:
+        raise RunFailed(from_defect(error.defect, connector.name)) from error

@@ -1,0 +1,9 @@
+"""The operations that this server knows, by the type that their data name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schoolgate_server.sync.operations import Operation
+
+OPERATIONS: Mapping[str, Operation] = {}
