@@ -170,3 +170,18 @@ async def test_entries_are_added_once_and_never_changed(opened: OpenStore) -> No
         "comment": "a new year",
         "result": b"answer",
     }
+
+
+async def test_g02_only_an_approved_change_set_is_begun_and_a_new_hold_forgets_it(store: Store) -> None:
+    """Seen to fail where an unapproved one, or one of another digest, is remembered."""
+    await store.holds.replace("oak", "students", hold(1))
+    await store.holds.begin("oak", "students", "d1", b"early")
+    assert await store.holds.begun("oak", "students") == b""
+    await store.holds.approve("oak", "hld_1", "d1", "office", AT)
+    await store.holds.begin("oak", "students", "d2", b"another")
+    assert await store.holds.begun("oak", "students") == b""
+    await store.holds.begin("oak", "students", "d1", b"marks")
+    assert await store.holds.begun("oak", "students") == b"marks"
+    assert [await store.holds.begun(*slot) for slot in (("elm", "students"), ("oak", "staff"))] == [b"", b""]
+    await store.holds.replace("oak", "students", hold(2))
+    assert await store.holds.begun("oak", "students") == b""

@@ -86,8 +86,9 @@ Global___AcademicYearSpan: _TypeAlias = AcademicYearSpan  # noqa: Y015
 
 @_typing.final
 class HoldThreshold(_message.Message):
-    """When changes of one kind look wrong and are held for an operator. A fraction of 0 or a count of 0 that is given means that
-    every such change is held; what is not given is the server's default.
+    """When changes of one kind look wrong and are held for an operator. 0 is a value like any other: with a fraction and a count
+    of 0 every such change is held. What is not given is the school's value for every kind, else the server's default. The
+    disappearance of all records of a kind is held whatever the thresholds are.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

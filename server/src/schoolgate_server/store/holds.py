@@ -49,6 +49,26 @@ class Holds:
         }
         return await self._holds.find_one(query, {"_id": 1}) is not None
 
+    async def begin(self, school_id: str, dataset: str, digest: str, marks: bytes) -> None:
+        """Take note that the approved change set of ``digest`` is being applied from now on.
+
+        ``marks`` tell its changes apart; whoever goes on after a crash, which left some of them applied,
+        recognises the rest by them. Nothing happens where no such change set is approved.
+        """
+        query: Document = {
+            "_id": f"{school_id}:{dataset}",
+            "school": school_id,
+            "digest": digest,
+            "approved": True,
+        }
+        await self._holds.update_one(query, {"$set": {"marks": marks}})
+
+    async def begun(self, school_id: str, dataset: str) -> bytes:
+        """Return the marks of the approved change set whose application was begun; empty without one."""
+        query: Document = {"_id": f"{school_id}:{dataset}", "school": school_id, "approved": True}
+        found = await self._holds.find_one(query, {"marks": 1})
+        return bytes(found.get("marks", b"")) if found is not None else b""
+
     async def get(self, school_id: str, hold_id: str) -> Hold:
         """Return an open hold.
 

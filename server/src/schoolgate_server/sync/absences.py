@@ -26,7 +26,7 @@ from schoolgate_server.reconcile.diff import SnapshotDiff
 from schoolgate_server.reconcile.holds import suspicious_deletions
 from schoolgate_server.sync.blame import connector_at_work
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.holding import DoubtfulChanges, close, hold, is_approved
+from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved
 
 READ_BACK_KEYS = 200
 """Keys per request when a connector is asked for single entities; its protocol promises no more."""
@@ -77,6 +77,8 @@ class Absences:
         if doubt is not None:
             why_incomplete = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt)
             return AbsenceOutcome(pb.DATASET_STATE_INCOMPLETE, why_incomplete)
+        if not is_held:
+            await begin(self._context, name, doubtful)
         await ingest.tombstone(self._tombstones(records, in_scope=evidence.scope_unchanged))
         if is_held:
             await hold(self._context, name, doubtful, sum(1 for _ in self._diff.live_ids()))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_server.model.changes import Change
-from schoolgate_server.reconcile.holds import change_set_digest
+from schoolgate_server.reconcile.holds import all_marked, change_marks, change_set_digest
 from schoolgate_server.sync.context import RunContext
+
+MOST_MARKED = 1_000_000
+"""Changes of an approved set that are remembered while it is applied: 8 MB, half of what a document takes.
+What a crash leaves of a larger set is held anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,35 @@ class DoubtfulChanges:
     @property
     def digest(self) -> str:
         """The digest that names exactly these changes."""
+        return change_set_digest(self.each())
+
+    def each(self) -> list[tuple[str, int, bytes]]:
+        """Return each change's record id, the version that it replaces, and its new content's digest."""
         deletions = [(record_id, version, b"") for record_id, version in self.deletions.items()]
         updates = [(change.record_id, change.expected_version, change.digest) for change in self.updates]
-        return change_set_digest(deletions + updates)
+        return deletions + updates
 
 
 async def is_approved(context: RunContext, dataset: str, changes: DoubtfulChanges) -> bool:
-    """Whether an operator approved exactly ``changes``.
+    """Whether an operator approved exactly ``changes``, or they are what a crash left to do of such a set.
 
     The hold stays open until they are committed, so that a crash in between does not forget the approval.
     """
-    return await context.ingest.store.holds.is_approved(context.ingest.school_id, dataset, changes.digest)
+    holds, school_id = context.ingest.store.holds, context.ingest.school_id
+    if await holds.is_approved(school_id, dataset, changes.digest):
+        return True
+    begun = array("Q", await holds.begun(school_id, dataset))
+    return len(begun) > 0 and all_marked(changes.each(), begun)
+
+
+async def begin(context: RunContext, dataset: str, changes: DoubtfulChanges) -> None:
+    """Remember ``changes``, which are approved, before the first of them is committed.
+
+    A set of several commits that a crash interrupts has another digest afterwards, since a part is applied.
+    """
+    if 0 < len(changes) <= MOST_MARKED:
+        marks = change_marks(changes.each()).tobytes()
+        await context.ingest.store.holds.begin(context.ingest.school_id, dataset, changes.digest, marks)
 
 
 async def hold(context: RunContext, dataset: str, changes: DoubtfulChanges, live: int) -> None:
