@@ -70,6 +70,19 @@ def test_the_dialect_of_refusals(simulator: Simulator) -> None:
     assert unknown["success"] is False
 
 
+def test_marks_carry_subcodes_where_the_school_has_them() -> None:
+    with start_simulator("--pupils", "40", "--marks-until", "2026-12-18", "--mark-subcodes") as running:
+        school = str(running.schools[0])
+        marks = ask(running, "BasicAttendance", schoolId=school)["data"]
+        written = {row["mark"] for row in marks}
+        assert {"I", "I01", "I02", "M", "MD"} <= written
+        dental = "mark = 'MD'"
+        assert {
+            row["mark"]
+            for row in ask(running, "BasicAttendance", schoolId=school, entityFilter=dental)["data"]
+        } == {"MD"}
+
+
 def test_times_of_day_are_on_the_first_of_1900(simulator: Simulator) -> None:
     periods = ask(simulator, "PeriodStructures", schoolId="20001")["data"]
     assert periods

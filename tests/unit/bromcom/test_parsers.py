@@ -11,6 +11,7 @@ from schoolgate.v1 import attendance_pb2, groups_pb2, people_pb2, roll_pb2
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate_bromcom import parsers
+from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_sdk import Parsed, Parser, Ref, Row, RowRejected, SourceKey
 
 NO_SETTINGS: Mapping[str, str] = {"person_id_is_student_id": "no"}
@@ -55,6 +56,12 @@ def mark_row(**changed: Any) -> dict[str, Any]:
 
 def parse(parser: Parser, row: Row, settings: Mapping[str, str] = NO_SETTINGS) -> list[Parsed]:
     return list(parser(row, settings))
+
+
+def mark_of(parser: Parser, row: Row) -> attendance_pb2.AttendanceMark:
+    message = parse(parser, row)[0].message
+    assert isinstance(message, attendance_pb2.AttendanceMark)
+    return message
 
 
 def rejected(parser: Parser, row: Row) -> RowRejected:
@@ -321,6 +328,56 @@ class TestAttendanceMark:
         assert "seventeen" not in str(verdict)
 
 
+class TestAttendanceMarkVersion2:
+    """The same column since August 2024: one of Marks, and one of AttendanceMarkSubcodes."""
+
+    @pytest.mark.parametrize("code", ["/", "\\", "L", "#", "C1", "C2", "J1", *(f"Y{n}" for n in range(1, 8))])
+    def test_codes_of_the_law_stay_whole(self, code: str) -> None:
+        """Seen to fail without the table of statutory codes: C1 became C, and Y1 the retired Y."""
+        row = mark_row(mark=code)
+        assert parse(parsers.parse_attendance_mark_2, row) == parse(parsers.parse_attendance_mark, row)
+        assert mark_of(parsers.parse_attendance_mark_2, row).code == code
+
+    @pytest.mark.parametrize(
+        ("text", "code", "subcode"),
+        [("MD", "M", "D"), ("I01", "I", "01"), ("X02  ", "X", "02"), ("C9", "C", "9"), ("Y8", "Y", "8")],
+    )
+    def test_of_other_texts_the_first_character_is_the_code(self, text: str, code: str, subcode: str) -> None:
+        message = mark_of(parsers.parse_attendance_mark_2, mark_row(mark=text))
+        assert (message.code, message.subcode) == (code, subcode)
+
+    @pytest.mark.parametrize("text", ["MD", "I,"])
+    def test_version_1_takes_two_characters_for_a_code(self, text: str) -> None:
+        message = mark_of(parsers.parse_attendance_mark, mark_row(mark=text))
+        assert (message.code, message.HasField("subcode")) == (text, False)
+
+    def test_version_1_rejects_three_characters(self) -> None:
+        verdict = rejected(parsers.parse_attendance_mark, mark_row(mark="I01"))
+        assert (verdict.reason, verdict.field) == (diagnostics.DECISION_REASON_VALUE_INVALID, "mark")
+
+    @pytest.mark.parametrize("text", ["/,\\,L", "I,", "/\\", "I é", "I\u00b2", "M" + "1" * 9])
+    def test_several_marks_in_one_text_are_not_taken_for_the_first(self, text: str) -> None:
+        verdict = rejected(parsers.parse_attendance_mark_2, mark_row(mark=text))
+        assert (verdict.reason, verdict.field) == (diagnostics.DECISION_REASON_VALUE_INVALID, "mark")
+        assert verdict.key == SourceKey("bromcom/attendance", (17, "2026-09-03", "AM"))
+
+    def test_no_mark_is_a_mark_without_code(self) -> None:
+        message = mark_of(parsers.parse_attendance_mark_2, mark_row(mark=" "))
+        assert not message.HasField("code")
+        assert not message.HasField("subcode")
+
+    @pytest.mark.parametrize("value", [["/"], 7, {"mark": "/"}])
+    def test_hostile_marks_are_named(self, value: object) -> None:
+        verdict = rejected(parsers.parse_attendance_mark_2, mark_row(mark=value))
+        assert (verdict.reason, verdict.field) == (diagnostics.DECISION_REASON_VALUE_INVALID, "mark")
+
+
+def test_version_1_of_marks_is_the_default_and_2_can_be_had() -> None:
+    marks = next(dataset for dataset in DATASETS if dataset.name == "attendance_marks").describe()
+    assert (marks.parser_version, marks.parser_versions) == (1, (1, 2))
+    assert marks.at_version(2).parser is parsers.parse_attendance_mark_2
+
+
 def test_g05_keys_compare_part_by_part() -> None:
     one = parse(parsers.parse_attendance_mark, mark_row(studentId=1, periodDisplayName="1"))[0].key
     other = parse(parsers.parse_attendance_mark, mark_row(studentId=11, periodDisplayName="1"))[0].key
@@ -337,6 +394,7 @@ def test_g05_keys_compare_part_by_part() -> None:
         parsers.parse_group_membership,
         parsers.parse_staff_assignment,
         parsers.parse_attendance_mark,
+        parsers.parse_attendance_mark_2,
     ],
 )
 @pytest.mark.parametrize(
@@ -348,7 +406,8 @@ def test_g18_no_row_makes_a_parser_fail_otherwise_than_by_its_verdict(parser: Pa
 
 
 @pytest.mark.slow
-def test_marks_are_parsed_fast() -> None:
+@pytest.mark.parametrize("parser", [parsers.parse_attendance_mark, parsers.parse_attendance_mark_2])
+def test_marks_are_parsed_fast(parser: Parser) -> None:
     """The aim is 250,000 rows a second of processor time; the bound allows for a slow machine."""
     text = json.dumps(
         [
@@ -363,7 +422,7 @@ def test_marks_are_parsed_fast() -> None:
     for _ in range(3):
         started = time.process_time()
         for row in rows:
-            parsers.parse_attendance_mark(row, NO_SETTINGS)
+            parser(row, NO_SETTINGS)
         best = max(best, len(rows) / (time.process_time() - started))
     print(f"{best:,.0f} rows/s")
     assert best > 100_000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -18,7 +18,8 @@ class BromcomDataset:
     """One dataset. ``entity`` is its usual name; ``required`` columns must be on every page, in any case.
 
     ``found_by`` names the column for each leading part of a key; ``window`` is the column that a scope's
-    dates bound.
+    dates bound. ``other_parsers`` are versions beside the one that is used unless a school is held at or
+    promoted to another.
     """
 
     name: str
@@ -29,6 +30,7 @@ class BromcomDataset:
     required: tuple[str, ...]
     found_by: tuple[Column, ...]
     window: Column | None = None
+    other_parsers: Mapping[int, Parser] = field(default_factory=dict[int, Parser])
 
     def describe(self) -> Dataset:
         """Return what the server is told."""
@@ -39,6 +41,7 @@ class BromcomDataset:
             parser=self.parser,
             parser_version=self.parser_version,
             windowed=self.window is not None,
+            other_parsers=self.other_parsers,
         )
 
     def predicate(self, date_from: date | None, date_to: date | None) -> str:
@@ -129,7 +132,11 @@ DATASETS: Final = (
         entity="BasicAttendance",
         kinds=(KindSpec(kinds.KIND_ATTENDANCE_MARK, parsers.ATTENDANCE, windowed_by="date"),),
         parser=parsers.parse_attendance_mark,
+        # Bromcom's notice of August 2024 names Attendances, AttendanceSessions and AttendancesRaw; that the
+        # mark of BasicAttendance takes subcodes too is inferred. So schools are promoted one by one, once
+        # CompareParsers has shown what their own rows say.
         parser_version=1,
+        other_parsers={2: parsers.parse_attendance_mark_2},
         required=("studentId", "calendarStartDate", "periodDisplayName"),
         found_by=(Column.STUDENT_ID, Column.CALENDAR_START_DATE),
         window=Column.CALENDAR_START_DATE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1.attendance_pb2 import (
@@ -33,7 +33,7 @@ from schoolgate.v1.people_pb2 import Staff, Student
 from schoolgate.v1.roll_pb2 import Enrolment
 from schoolgate_bromcom import values
 from schoolgate_bromcom.columns import RowReader
-from schoolgate_sdk import KeyPart, Parsed, Ref, Row, RowRejected, SourceKey
+from schoolgate_sdk import KeyPart, Parsed, Parser, Ref, Row, RowRejected, SourceKey
 
 STUDENT: Final = "bromcom/student"
 PERSON: Final = "bromcom/person"
@@ -47,9 +47,15 @@ ATTENDANCE: Final = "bromcom/attendance"
 _ID_LIMIT: Final = 1 << 63
 _SESSIONS: Final = {"am": ATTENDANCE_SESSION_AM, "pm": ATTENDANCE_SESSION_PM}
 _LONGEST_MARK: Final = 2
-"""Characters, since August 2024. A longer one (``AttendanceSessions`` joins marks by commas) is no single
-mark.
+"""Characters of a mark for version 1. A longer one (``AttendanceSessions`` joins marks by commas) is no mark
+to it.
 """
+
+_LONGEST_SUBCODE: Final = 8
+"""Characters. Bromcom says "2+" of mark and subcode together and gives no bound; this one keeps text out."""
+
+_STATUTORY: Final = frozenset({"C1", "C2", "J1", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "Y7"})
+"""Codes of two characters in law (SI 2024/208 reg. 10). To Bromcom they are marks with subcodes."""
 
 
 def parse_student(row: Row, settings: Mapping[str, str], /) -> tuple[Parsed, ...]:
@@ -164,34 +170,51 @@ def parse_staff_assignment(row: Row, _settings: Mapping[str, str], /) -> tuple[P
 _MARK_COLUMNS: Final = ("studentid", "calendarstartdate", "perioddisplayname", "mark", "attendancecomment")
 
 
-def parse_attendance_mark(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, ...]:
-    """Yield the mark from a row of ``BasicAttendance``.
+class _Code(NamedTuple):
+    """What a mark says: the code and, where the school tells more apart than the code does, its subcode."""
 
-    A school has 570,000 session marks a year, so this one spells out its fast way: everything that repeats
-    over rows (the spelling of columns, days, periods, codes, references) is looked up, and only the rest is
-    worked out.
+    code: str | None
+    subcode: str | None = None
+
+
+_ReadMark: TypeAlias = Callable[[str | None], _Code]
+
+
+def _mark_parser(read_mark: _ReadMark) -> Parser:
+    """Return a parser of ``BasicAttendance`` that understands the column ``mark`` as ``read_mark`` does.
+
+    A school has 570,000 session marks a year, so it spells out its fast way: everything that repeats over
+    rows (the spelling of columns, days, periods, codes, references) is looked up, and only the rest is worked
+    out.
     """
-    try:
-        student_id, day, period, mark, comment = _mark_values(tuple(row))(row)
-        if type(student_id) is not int or not 0 < student_id < _ID_LIMIT:
-            student_id = values.identifier(student_id)
-        date = values.day(day)
-        name, session = _period(period)
-        if student_id is None or date is None or name is None:
-            raise _key_missing(student_id, date)
-        key = SourceKey(ATTENDANCE, (student_id, date, name))
-        message = AttendanceMark(
-            date=date,
-            session=session,
-            period_name=name,
-            code=_mark_code(mark),
-            comment=None if comment is None else values.text(comment),
-        )
-    except (TypeError, ValueError) as error:
-        if isinstance(error, RowRejected):
-            raise
-        raise _explain_mark(row) from error
-    return (Parsed(KIND_ATTENDANCE_MARK, key, message, _student_ref(STUDENT, student_id)),)
+
+    def parse(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, ...]:
+        try:
+            student_id, day, period, mark, comment = _mark_values(tuple(row))(row)
+            if type(student_id) is not int or not 0 < student_id < _ID_LIMIT:
+                student_id = values.identifier(student_id)
+            date = values.day(day)
+            name, session = _period(period)
+            if student_id is None or date is None or name is None:
+                raise _key_missing(student_id, date)
+            key = SourceKey(ATTENDANCE, (student_id, date, name))
+            code, subcode = read_mark(mark)
+            message = AttendanceMark(
+                date=date,
+                session=session,
+                period_name=name,
+                code=code,
+                comment=None if comment is None else values.text(comment),
+            )
+            if subcode is not None:
+                message.subcode = subcode
+        except (TypeError, ValueError) as error:
+            if isinstance(error, RowRejected):
+                raise
+            raise _explain_mark(row, read_mark) from error
+        return (Parsed(KIND_ATTENDANCE_MARK, key, message, _student_ref(STUDENT, student_id)),)
+
+    return parse
 
 
 @lru_cache(maxsize=64)
@@ -213,11 +236,40 @@ def _period(value: str | None) -> tuple[str | None, AttendanceSession.ValueType]
 
 
 @lru_cache(maxsize=4096)
-def _mark_code(value: str | None) -> str | None:
+def _whole_mark(value: str | None) -> _Code:
+    """Return a mark of one or two characters as it came."""
     found = None if value is None else values.short_text(value)
     if found is not None and len(found) > _LONGEST_MARK:
         raise ValueError("is longer than one attendance code")
-    return found
+    return _Code(found)
+
+
+@lru_cache(maxsize=4096)
+def _mark_and_subcode(value: str | None) -> _Code:
+    """Return a mark taken apart: a character of the entity ``Marks``, then an ``AttendanceMarkSubcodes``.
+
+    A comma, or anything else that is neither letter nor digit, is part of no subcode: several marks in one
+    text are refused rather than taken for the first of them.
+    """
+    found = None if value is None else values.short_text(value)
+    if found is None or len(found) == 1 or found in _STATUTORY:
+        return _Code(found)
+    mark, subcode = found[0], found[1:]
+    if len(subcode) > _LONGEST_SUBCODE or not (subcode.isascii() and subcode.isalnum()):
+        raise ValueError("is no attendance code with a subcode")
+    return _Code(mark, subcode)
+
+
+parse_attendance_mark: Final = _mark_parser(_whole_mark)
+"""Version 1 of the parser of ``BasicAttendance``: a mark of one or two characters is a code, whatever it is,
+and a longer one rejects the row.
+"""
+
+parse_attendance_mark_2: Final = _mark_parser(_mark_and_subcode)
+"""Version 2: since August 2024 the same text is a mark with a subcode. The two-character codes of the law
+stay whole; of every other text the first character is the code, and so has a meaning, and the rest its
+subcode.
+"""
 
 
 def _key_missing(student_id: int | None, date: str | None) -> RowRejected:
@@ -228,7 +280,7 @@ def _key_missing(student_id: int | None, date: str | None) -> RowRejected:
     return RowRejected(diagnostics.DECISION_REASON_KEY_MISSING, field, "is part of the key and is missing")
 
 
-def _explain_mark(row: Row) -> RowRejected:
+def _explain_mark(row: Row, read_mark: _ReadMark) -> RowRejected:
     """Read a mark that the fast way could not read once more, value by value, for the sake of a telling
     verdict.
     """
@@ -239,7 +291,7 @@ def _explain_mark(row: Row) -> RowRejected:
         if student_id is None or date is None or name is None:
             return _key_missing(student_id, date)
         reader.key = SourceKey(ATTENDANCE, (student_id, date, name))
-        reader.value("mark", _mark_code)
+        reader.value("mark", read_mark)
         reader.text("attendanceComment")
     except RowRejected as rejected:
         return rejected

@@ -163,6 +163,7 @@ class AttendanceMark(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     MINUTES_LATE_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
+    SUBCODE_FIELD_NUMBER: _builtins.int
     student_id: _builtins.str
     """Record id of the pupil."""
     date: _builtins.str
@@ -172,7 +173,7 @@ class AttendanceMark(_message.Message):
     period_name: _builtins.str
     """The MIS's name of the period, trimmed of padding, for example "AM" or "P3"."""
     code: _builtins.str
-    """The school's code, one or two characters."""
+    """The school's code: one character, or two for the statutory codes of August 2024 ("C1")."""
     meaning: Global___AttendanceMeaning.ValueType
     """Canonical meaning of code."""
     comment: _builtins.str
@@ -181,6 +182,10 @@ class AttendanceMark(_message.Message):
     """Minutes late, where the MIS records them."""
     group_id: _builtins.str
     """Record id of the group taught, for lessons."""
+    subcode: _builtins.str
+    """What the school tells apart within code, where the MIS has that: "01" of the mark I01. It may say more of a pupil's health
+    than the code does, so no default profile keeps it.
+    """
     def __init__(
         self,
         *,
@@ -193,10 +198,11 @@ class AttendanceMark(_message.Message):
         comment: _builtins.str | None = ...,
         minutes_late: _builtins.int | None = ...,
         group_id: _builtins.str | None = ...,
+        subcode: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_date", b"_date", "_group_id", b"_group_id", "_meaning", b"_meaning", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_session", b"_session", "_student_id", b"_student_id", "code", b"code", "comment", b"comment", "date", b"date", "group_id", b"group_id", "meaning", b"meaning", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "student_id", b"student_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_date", b"_date", "_group_id", b"_group_id", "_meaning", b"_meaning", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_session", b"_session", "_student_id", b"_student_id", "_subcode", b"_subcode", "code", b"code", "comment", b"comment", "date", b"date", "group_id", b"group_id", "meaning", b"meaning", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "student_id", b"student_id", "subcode", b"subcode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_date", b"_date", "_group_id", b"_group_id", "_meaning", b"_meaning", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_session", b"_session", "_student_id", b"_student_id", "code", b"code", "comment", b"comment", "date", b"date", "group_id", b"group_id", "meaning", b"meaning", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "student_id", b"student_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_date", b"_date", "_group_id", b"_group_id", "_meaning", b"_meaning", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_session", b"_session", "_student_id", b"_student_id", "_subcode", b"_subcode", "code", b"code", "comment", b"comment", "date", b"date", "group_id", b"group_id", "meaning", b"meaning", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "student_id", b"student_id", "subcode", b"subcode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
     _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
@@ -216,6 +222,8 @@ class AttendanceMark(_message.Message):
     _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
     _WhichOneofReturnType__student_id: _TypeAlias = _typing.Literal["student_id"]  # noqa: Y015
     _WhichOneofArgType__student_id: _TypeAlias = _typing.Literal["_student_id", b"_student_id"]  # noqa: Y015
+    _WhichOneofReturnType__subcode: _TypeAlias = _typing.Literal["subcode"]  # noqa: Y015
+    _WhichOneofArgType__subcode: _TypeAlias = _typing.Literal["_subcode", b"_subcode"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
     @_typing.overload
@@ -234,5 +242,7 @@ class AttendanceMark(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__student_id) -> _WhichOneofReturnType__student_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subcode) -> _WhichOneofReturnType__subcode | None: ...
 
 Global___AttendanceMark: _TypeAlias = AttendanceMark  # noqa: Y015

@@ -41,6 +41,7 @@ class Options:
     page_size: int
     person_ids: PersonIds
     tidy: bool
+    mark_subcodes: bool
     application_id: str
     application_secret: str
 
@@ -68,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         help="personId on StudentFlatView; or none; or none, and personID of members equals studentId",
     )
     add("--tidy", action="store_true", help="no padding, double rows, stand-ins for null, suffixes")
+    add(
+        "--mark-subcodes",
+        action="store_true",
+        help="marks with subcodes of the school's own (I01, MD), as they may have since August 2024",
+    )
     add("--application-id", default="", help="accepted ApplicationId (default: random)")
     add("--application-secret", default="", help="accepted ApplicationSecret (default: random)")
     return parser
@@ -92,6 +98,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         page_size=given.page_size,
         person_ids=given.person_ids,
         tidy=given.tidy,
+        mark_subcodes=given.mark_subcodes,
         application_id=given.application_id or secrets.token_hex(16),
         application_secret=given.application_secret or secrets.token_urlsafe(32),
     )
@@ -125,6 +132,7 @@ def build_schools(options: Options) -> dict[int, SimulatedSchool]:
             person_ids=options.person_ids,
             page_size=options.page_size,
             tidy=options.tidy,
+            mark_subcodes=options.mark_subcodes,
         )
         for number, world in worlds.items()
     }

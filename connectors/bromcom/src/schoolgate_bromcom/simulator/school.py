@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
@@ -21,6 +21,11 @@ from schoolgate_bromcom.simulator.entities import (
 from schoolgate_bromcom.simulator.entity_filter import Comparison, FilterRefused, Predicate
 from schoolgate_sdk.testing.entities import Mark
 from schoolgate_sdk.testing.world import World
+
+_SUBCODES: Final[Mapping[str, tuple[str, ...]]] = {"I": ("I", "I01", "I02"), "M": ("M", "MD")}
+"""How a school with subcodes of its own writes its marks, by the mark; which one a row has goes by its pupil
+and day. I01 and I02 have the form of Bromcom's subcodes of 2021; MD is made up.
+"""
 
 _MOST_CACHED_READS: Final = 12
 """Filters per school whose pages are kept; a year of marks is about 70 MB of text."""
@@ -53,7 +58,10 @@ class Pages:
 
 
 class SimulatedSchool:
-    """One school under its number. ``today`` is given, or moves with the world's registers."""
+    """One school under its number. ``today`` is given, or moves with the world's registers.
+
+    ``mark_subcodes`` lets its marks carry subcodes of the school's own, as they may since August 2024.
+    """
 
     def __init__(
         self,
@@ -64,6 +72,7 @@ class SimulatedSchool:
         person_ids: PersonIds = "column",
         page_size: int = 100_000,
         tidy: bool = False,
+        mark_subcodes: bool = False,
     ) -> None:
         self.number = number
         self.world = world
@@ -71,6 +80,7 @@ class SimulatedSchool:
         self._given_today = today
         self._person_ids: PersonIds = person_ids
         self._page_size = page_size
+        self._mark_subcodes = mark_subcodes
         first = world.year.valid_from.year % 100
         self._dialect = Dialect(tidy=tidy, year_suffix=f" ({first:02}/{(first + 1) % 100:02})")
         self._reads: OrderedDict[tuple[str, Predicate], Pages] = OrderedDict()
@@ -119,11 +129,11 @@ class SimulatedSchool:
         """Yield the marks that match; days and pupils are narrowed down first, for there are many marks."""
         window = _window(predicate)
         if window is not None:
-            yield from self.world.marks(*window)
+            yield from self._written(self.world.marks(*window))
             return
         pupils = _pupils(predicate)
         marks = self.world.marks() if pupils is None else self._marks_of(pupils)
-        for mark in marks:
+        for mark in self._written(marks):
             if predicate.matches(
                 {
                     "studentid": mark.pupil,
@@ -135,6 +145,10 @@ class SimulatedSchool:
             ):
                 yield mark
 
+    def _written(self, marks: Iterable[Mark]) -> Iterable[Mark]:
+        """Return the marks as the school writes them, with subcodes where it has any."""
+        return map(_with_subcode, marks) if self._mark_subcodes else marks
+
     def _marks_of(self, pupils: set[int]) -> Iterator[Mark]:
         if self._by_pupil is None:
             self._by_pupil = {}
@@ -142,6 +156,13 @@ class SimulatedSchool:
                 self._by_pupil.setdefault(mark.pupil, []).append(mark)
         for pupil in sorted(pupils):
             yield from self._by_pupil.get(pupil, ())
+
+
+def _with_subcode(mark: Mark) -> Mark:
+    written = _SUBCODES.get(mark.code)
+    if written is None:
+        return mark
+    return mark._replace(code=written[(mark.pupil + mark.date.toordinal()) % len(written)])
 
 
 def _lowered(row: TypedRow) -> TypedRow:
