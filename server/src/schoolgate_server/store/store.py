@@ -15,6 +15,7 @@ from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
+from schoolgate_server.store.references import References
 from schoolgate_server.store.runs import Runs
 from schoolgate_server.store.schools import Schools
 from schoolgate_server.store.vault import Credentials, NoVault, RowSeal
@@ -32,6 +33,7 @@ class Store:
         self.database = database
         self.leases = Leases(heads, clock)
         self.records = Records(heads, records, history)
+        self.references = References(records)
         self.commits = Commits(heads, records, history, self.leases, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
         self.runs = Runs(database.collection("runs"))
