@@ -8,6 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from schoolgate.v1 import diagnostics_service_pb2 as d
 from schoolgate.v1 import school_service_pb2 as s
 from schoolgate.v1 import sync_service_pb2 as sync
+from schoolgate.v1.kind_pb2 import KIND_STUDENT, KIND_UNSPECIFIED
 from schoolgate_sdk import FieldSpec
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
@@ -147,6 +148,10 @@ async def test_a_late_repetition_does_not_bring_old_credentials_back(running: Se
             {"academic_year": s.AcademicYearSpan(name="x", valid_from="1 Sep", valid_to="2027-09-01")},
             "school.academic_year.valid_from",
         ),
+        (
+            {"hold_thresholds": [s.HoldThreshold(deletions_fraction=2)]},
+            "school.hold_thresholds[0].deletions_fraction",
+        ),
     ],
 )
 async def test_a_malformed_registration_is_refused(
@@ -220,6 +225,26 @@ async def test_update_changes_what_the_mask_names(client: Client) -> None:
     assert (await client.schools.UpdateSchool(request)).school == updated, "a repetition"
     request.request_id = new_request_id()
     assert (await refused(client.schools.UpdateSchool(request))).reason == "ETAG_MISMATCH"
+
+
+async def test_thresholds_are_given_and_changed(client: Client) -> None:
+    given = s.HoldThreshold(kind=KIND_STUDENT, deletions_fraction=0.0, updates_count=5)
+    school = (await client.schools.CreateSchool(creation(hold_thresholds=[given]))).school
+    assert list(school.hold_thresholds) == [given]
+    request = s.UpdateSchoolRequest(
+        school=s.School(school_id="oak", hold_thresholds=[given, given]),
+        update_mask=FieldMask(paths=["hold_thresholds"]),
+        request_id=new_request_id(),
+    )
+    failure = await refused(client.schools.UpdateSchool(request))
+    assert (failure.reason, list(failure.violations)) == (
+        "REQUEST_INVALID",
+        ["school.hold_thresholds[1].kind"],
+    )
+    request.school.hold_thresholds[1].kind = KIND_UNSPECIFIED
+    assert (
+        await client.schools.UpdateSchool(request)
+    ).school.hold_thresholds == request.school.hold_thresholds
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""school add, list, show, check and set-credentials."""
+"""school add, list, show, check, set-credentials and hold-when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schoolgate.v1.school_service_pb2 import (
     School,
     SetCredentialsRequest,
 )
-from schoolgate_server.cli import console, secrets_input
+from schoolgate_server.cli import console, secrets_input, thresholds
 from schoolgate_server.cli.client import Client, client_command
 from schoolgate_server.cli.failures import describe
 
@@ -117,6 +117,7 @@ def _card(school: School) -> Table:
             ),
             ("time zone", school.time_zone),
             ("keeps", ", ".join(school.data_profile)),
+            ("held above", thresholds.described(school.hold_thresholds)),
             ("registered", console.moment(school.created_at)),
             ("changed", console.moment(school.updated_at)),
         ]
@@ -208,4 +209,5 @@ def register(app: typer.Typer) -> None:
     client_command(group, "show")(show)
     client_command(group, "check")(check)
     client_command(group, "set-credentials")(set_credentials)
+    thresholds.register(group)
     app.add_typer(group, name="school")

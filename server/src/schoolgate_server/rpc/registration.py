@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, School
-from schoolgate_sdk import Connector, FieldSpec
+from schoolgate.v1.kind_pb2 import KIND_UNSPECIFIED
+from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
+from schoolgate_sdk import KINDS, Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, is_iso_date
@@ -18,7 +19,7 @@ _LONGEST_TITLE = 200
 _LONGEST_SETTING = 1000
 _LONGEST_CREDENTIAL = 2000
 _LONGEST_CODE = 32
-_MOST_ENTRIES = {"data_profile": 1000, "code_mappings": 2000}
+_MOST_ENTRIES = {"data_profile": 1000, "code_mappings": 2000, "hold_thresholds": len(KINDS) + 1}
 
 
 def _named_values(
@@ -88,6 +89,26 @@ def _check_mappings(mappings: Iterable[CodeMapping], violations: Violations) -> 
         seen.add((mapping.field, mapping.code))
 
 
+def _check_thresholds(thresholds: Iterable[HoldThreshold], violations: Violations) -> None:
+    seen: set[int] = set()
+    for index, threshold in enumerate(thresholds):
+        place = f"school.hold_thresholds[{index}]"
+        if threshold.kind != KIND_UNSPECIFIED:
+            violations.kind(threshold.kind, f"{place}.kind")
+        if threshold.kind in seen:
+            violations.add(f"{place}.kind", "has a threshold in an earlier entry")
+        seen.add(threshold.kind)
+        given = {field.name: value for field, value in threshold.ListFields() if field.name != "kind"}
+        if not given:
+            violations.add(place, "must give at least one of its values")
+        for name, value in given.items():
+            if name.endswith("_fraction"):
+                if not 0 <= value <= 1:  # not a number is neither
+                    violations.add(f"{place}.{name}", "must lie between 0 and 1")
+            elif value < 0:
+                violations.add(f"{place}.{name}", "must not be negative")
+
+
 def _check_time_zone(name: str, violations: Violations) -> None:
     try:
         zoneinfo.ZoneInfo(name)
@@ -95,12 +116,28 @@ def _check_time_zone(name: str, violations: Violations) -> None:
         violations.add("school.time_zone", 'must be an IANA time zone, for example "Europe/London"')
 
 
-def _check_academic_year(span: AcademicYearSpan, violations: Violations) -> None:
+def _check_academic_year(school: School, violations: Violations) -> None:
+    if not school.HasField("academic_year"):
+        return
+    span = school.academic_year
     violations.text(span.name, "school.academic_year.name", maximum=_LONGEST_TITLE, required=True)
     violations.iso_date(span.valid_from, "school.academic_year.valid_from")
     violations.iso_date(span.valid_to, "school.academic_year.valid_to")
     if is_iso_date(span.valid_from) and is_iso_date(span.valid_to) and not span.valid_from < span.valid_to:
         violations.add("school.academic_year.valid_to", "must lie after valid_from")
+
+
+_CHECKS: Mapping[str, Callable[[School, Violations], None]] = {
+    "display_name": lambda school, violations: violations.text(
+        school.display_name, "school.display_name", maximum=_LONGEST_TITLE
+    ),
+    "data_profile": lambda school, violations: _check_profile(school.data_profile, violations),
+    "code_mappings": lambda school, violations: _check_mappings(school.code_mappings, violations),
+    "time_zone": lambda school, violations: _check_time_zone(school.time_zone, violations),
+    "academic_year": _check_academic_year,
+    "hold_thresholds": lambda school, violations: _check_thresholds(school.hold_thresholds, violations),
+}
+"""By field; settings are none of them: check_settings looks at those together with their connector."""
 
 
 def check_fields(school: School, paths: Iterable[str], violations: Violations) -> None:
@@ -109,21 +146,8 @@ def check_fields(school: School, paths: Iterable[str], violations: Violations) -
         if len(getattr(school, name)) > most:
             violations.add(f"school.{name}", f"must have at most {most} entries")
             return
-    for path in sorted(set(paths)):
-        match path:
-            case "display_name":
-                violations.text(school.display_name, "school.display_name", maximum=_LONGEST_TITLE)
-            case "data_profile":
-                _check_profile(school.data_profile, violations)
-            case "code_mappings":
-                _check_mappings(school.code_mappings, violations)
-            case "time_zone":
-                _check_time_zone(school.time_zone, violations)
-            case "academic_year":
-                if school.HasField("academic_year"):
-                    _check_academic_year(school.academic_year, violations)
-            case _:
-                pass  # settings, which check_settings looks at together with their connector
+    for path in sorted(_CHECKS.keys() & set(paths)):
+        _CHECKS[path](school, violations)
 
 
 def with_defaults(school: School) -> School:

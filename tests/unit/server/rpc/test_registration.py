@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import bson
+import pytest
 
-from schoolgate.v1.school_service_pb2 import CodeMapping, School
+from schoolgate.v1.kind_pb2 import KIND_GROUP, KIND_STUDENT, KIND_UNSPECIFIED
+from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
 from schoolgate_bromcom.plugin import schoolgate_connector
 from schoolgate_sdk import KINDS
+from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.schools import CHANGEABLE
 from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.registration import check_fields, check_settings
@@ -52,6 +55,16 @@ async def test_the_largest_school_fits_into_its_document() -> None:
             for number in range(2000)
         ],
         time_zone="Europe/London",
+        hold_thresholds=[
+            HoldThreshold(
+                kind=kind,
+                deletions_fraction=0.1,
+                deletions_count=(1 << 63) - 1,
+                updates_fraction=0.1,
+                updates_count=(1 << 63) - 1,
+            )
+            for kind in (KIND_UNSPECIFIED, *KINDS)
+        ],
     )
     violations = Violations()
     check_fields(school, CHANGEABLE, violations)
@@ -68,3 +81,45 @@ async def test_the_largest_school_fits_into_its_document() -> None:
     assert len(document["requests"]) == 20
     assert len(bson.encode(document)) < MONGODB_LIMIT * 3 / 4
     await store.close()
+
+
+def told(*thresholds: HoldThreshold) -> list[str]:
+    """Return the fields of a registration with ``thresholds`` that are refused."""
+    violations = Violations()
+    check_fields(School(hold_thresholds=thresholds), ["hold_thresholds"], violations)
+    try:
+        violations.raise_any()
+    except ServiceError as error:
+        return [violation.field for violation in error.violations]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("threshold", "field"),
+    [
+        (HoldThreshold(deletions_fraction=-0.01), ".deletions_fraction"),
+        (HoldThreshold(deletions_fraction=1.01), ".deletions_fraction"),
+        (HoldThreshold(updates_fraction=float("nan")), ".updates_fraction"),
+        (HoldThreshold(updates_fraction=float("inf")), ".updates_fraction"),
+        (HoldThreshold(deletions_count=-1), ".deletions_count"),
+        (HoldThreshold(updates_count=-1), ".updates_count"),
+        (HoldThreshold(kind=99, updates_count=1), ".kind"),  # type: ignore[arg-type]  # a later release's
+        (HoldThreshold(kind=KIND_STUDENT), ""),
+    ],
+)
+def test_a_malformed_threshold_is_refused_by_its_field(threshold: HoldThreshold, field: str) -> None:
+    """Seen to fail without each of the checks; a fraction that is no number passes ``0 > x or x > 1``."""
+    fine = HoldThreshold(kind=KIND_GROUP, deletions_fraction=0.0, updates_count=0)
+    assert told(fine, threshold) == [f"school.hold_thresholds[1]{field}"]
+
+
+def test_one_threshold_per_kind() -> None:
+    zero, one = HoldThreshold(updates_fraction=0.0), HoldThreshold(updates_fraction=1.0)
+    student = HoldThreshold(kind=KIND_STUDENT, updates_count=1)
+    assert told(zero, student) == []
+    assert told(zero, student, one) == ["school.hold_thresholds[2].kind"]
+    assert told(student, student) == ["school.hold_thresholds[1].kind"]
+
+
+def test_g18_a_list_of_thresholds_is_bounded_before_it_is_looked_at() -> None:
+    assert told(*[HoldThreshold(deletions_count=-1)] * 100) == ["school.hold_thresholds"]
