@@ -24,6 +24,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("days", "school", "kind", "from", "_id", only="from"),
         _index("keys", "school", "kind", "keys"),
         _index("commits", "school", "seq"),
+        _index("merged", "school", "tombstone.merged_into", only="tombstone.merged_into"),
     ],
     "history": [
         # As of the latest seq: nothing is newer, so this one ends at once. As of an older seq: the next one.
@@ -43,6 +44,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "schools": [_index("requests", "requests.id")],
     "holds": [_index("newest", "school", "-created_at", "-_id")],
+    "proposals": [_index("open", "school", "state", "-created_at", "-_id")],
     "audit": [_index("newest", "school", "-at", "-_id")],
     "identities": [_index("school", "school")],
     "raw_pages": [_index("school", "school", "dataset", "digest", "n")],

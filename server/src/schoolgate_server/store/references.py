@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -36,13 +37,14 @@ class Stored(NamedTuple):
 
 
 class References:
-    """The ``records`` collection by what its records refer to.
+    """``records`` and ``history`` by what their records are and refer to.
 
     For the holder of the school's lease after recovery: it reads what is there, published or not.
     """
 
-    def __init__(self, records: Collection) -> None:
+    def __init__(self, records: Collection, history: Collection) -> None:
         self._records = records
+        self._history = history
 
     async def stored(self, school_id: str, record_id: str) -> Stored | None:
         """Return the latest state of a record, tombstoned or not."""
@@ -72,6 +74,37 @@ class References:
         async for batch in self._records.batches(query, _FIELDS):
             found += map(_stored, batch)
         return sorted(found, key=lambda stored: stored.record_id)
+
+    async def any_gone(self, school_id: str, kind: Kind.ValueType) -> bool:
+        """Whether there is a record of ``kind`` that has left, other than by a merge."""
+        query = {**_of_kind(school_id, kind), "live": False}
+        return await self._records.find_one(query, {"_id": 1}) is not None
+
+    async def attributes(
+        self, school_id: str, kind: Kind.ValueType, fields: Sequence[str]
+    ) -> AsyncIterator[tuple[str, bool, dict[str, str]]]:
+        """Yield the id of each record of ``kind`` that is not merged, whether it is live, and its ``fields``.
+
+        Fields without a value are left out, and so are those that are no texts.
+        """
+        projection = {"live": 1, **{f"body.{field}": 1 for field in fields}}
+        async for batch in self._records.batches(_of_kind(school_id, kind), projection):
+            for document in batch:
+                body: dict[str, Any] = document.get("body", {})
+                values = {name: value for name, value in body.items() if isinstance(value, str)}
+                yield document["_id"], document["live"], values
+
+    async def began(self, school_id: str, record_ids: Sequence[str]) -> dict[str, int]:
+        """Return the seq at which each record came into being."""
+        first: Document = {"school": school_id, "version": 1}
+        ids = list(record_ids)
+        past = await self._history.find({**first, "id": {"$in": ids}}, {"id": 1, "seq": 1})
+        present = await self._records.find({**first, "_id": {"$in": ids}}, {"seq": 1})
+        return {document.get("id") or document["_id"]: document["seq"] for document in (*past, *present)}
+
+
+def _of_kind(school_id: str, kind: Kind.ValueType) -> Document:
+    return {"school": school_id, "kind": KINDS[kind].name, "tombstone.reason": {"$ne": "MERGED"}}
 
 
 def referring_fields(kind: Kind.ValueType) -> dict[Kind.ValueType, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from schoolgate_server.store.holds import Holds
 from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.leases import Leases
+from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.references import References
@@ -33,7 +34,7 @@ class Store:
         self.database = database
         self.leases = Leases(heads, clock)
         self.records = Records(heads, records, history)
-        self.references = References(records)
+        self.references = References(records, history)
         self.commits = Commits(heads, records, history, self.leases, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
         self.runs = Runs(database.collection("runs"))
@@ -41,6 +42,7 @@ class Store:
         self.raw_pages = RawPages(database.collection("raw_pages"))
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
+        self.proposals = Proposals(database.collection("proposals"))
         self.audit = Audit(database.collection("audit"))
         self.credentials: Credentials = NoVault()
         self.row_seal: RowSeal = NoVault()
