@@ -10,7 +10,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from schoolgate.v1.diagnostics_service_pb2 import ConnectorInfo, Decision
+from schoolgate.v1.diagnostics_service_pb2 import (
+    CompareParsersRequest,
+    CompareParsersResponse,
+    ConnectorInfo,
+    Decision,
+)
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
@@ -153,3 +158,4 @@ class Supervisor(Protocol):
     def watch(self, school_id: str, run_id: str) -> AsyncIterator[Run]: ...
     async def cancel(self, school_id: str, run_id: str) -> Run: ...
     async def check_connection(self, school_id: str) -> CheckConnectionResponse: ...
+    async def compare_parsers(self, request: CompareParsersRequest) -> CompareParsersResponse: ...

@@ -5,12 +5,13 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1.kind_pb2 import KIND_UNSPECIFIED
 from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
 from schoolgate_sdk import KINDS, Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
-from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, is_iso_date
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo, is_iso_date
 
 DEFAULT_TIME_ZONE = "Europe/London"
 
@@ -48,6 +49,29 @@ def check_settings(
 ) -> None:
     """Note what is wrong with a school's connector settings."""
     _named_values(given, connector.settings, field, _LONGEST_SETTING, violations)
+
+
+def check_parser_versions(
+    given: Mapping[str, int],
+    connector: Connector,
+    violations: Violations,
+    field: str = "school.parser_versions",
+) -> None:
+    """Note parser versions that the connector's datasets do not have, with those that they have."""
+    datasets = {dataset.name: dataset for dataset in connector.datasets}
+    for name in sorted(given)[: len(datasets) + 1]:
+        dataset = datasets.get(name)
+        if dataset is None:
+            offered = ", ".join(datasets)
+            violations.add(field, f"must name datasets of the connector ({offered}); {echo(name)!r} is none")
+        elif given[name] not in dataset.parser_versions:
+            available = ", ".join(map(str, dataset.parser_versions))
+            violations.add(
+                f"{field}[{name!r}]",
+                f"must be a version of the dataset's parser ({available})",
+                r.ERROR_REASON_PARSER_VERSION_UNKNOWN,
+                {"dataset": name, "version": str(given[name]), "available": available},
+            )
 
 
 def check_credentials(given: Mapping[str, str], connector: Connector, violations: Violations) -> None:

@@ -18,6 +18,7 @@ from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.registration import (
     check_credentials,
     check_fields,
+    check_parser_versions,
     check_settings,
     with_defaults,
 )
@@ -44,6 +45,7 @@ class Schools(SchoolServiceServicer):
         connector = self._connector(school.connector, violations)
         if connector is not None:
             check_settings(school.settings, connector, violations)
+            check_parser_versions(school.parser_versions, connector, violations)
             if request.credentials:
                 check_credentials(request.credentials, connector, violations)
         violations.raise_any()
@@ -85,10 +87,12 @@ class Schools(SchoolServiceServicer):
         check_fields(wanted, CHANGEABLE.intersection(paths), violations)
         violations.raise_any()
         endpoints: dict[str, str] = {}
-        if "settings" in paths:
+        if {"settings", "parser_versions"}.intersection(paths):
             present = await self._store.schools.get(request.school.school_id)
             connector = self._connector(present.connector, violations)
-            if connector is not None:
+            if connector is not None and "parser_versions" in paths:
+                check_parser_versions(wanted.parser_versions, connector, violations)
+            if connector is not None and "settings" in paths:
                 check_settings(wanted.settings, connector, violations)
                 endpoints = {spec.name: spec.default for spec in connector.settings if spec.endpoint}
             violations.raise_any()

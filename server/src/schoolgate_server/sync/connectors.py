@@ -102,6 +102,7 @@ def _info(connector: Connector) -> ConnectorInfo:
                 kinds=[spec.kind for spec in dataset.kinds],
                 entities=dataset.entities,
                 parser_version=dataset.parser_version,
+                parser_versions=dataset.parser_versions,
             )
             for dataset in connector.datasets
         ],

@@ -14,6 +14,7 @@ from loguru import logger
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import school_service_pb2 as schools
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.diagnostics_service_pb2 import CompareParsersRequest, CompareParsersResponse
 from schoolgate_sdk import Connector, ConnectorError
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
@@ -30,6 +31,7 @@ from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.runner import Runner
+from schoolgate_server.sync.shadow import compare_parsers
 from schoolgate_server.tasks import end_tasks
 
 POLL_SECONDS = 0.5
@@ -73,6 +75,7 @@ class Supervisor:
         self._active: dict[str, _Active] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
+        self._comparing = asyncio.Lock()
 
     def now(self) -> datetime:
         """Return the present moment by this server's clock."""
@@ -212,6 +215,15 @@ class Supervisor:
             return schools.CheckConnectionResponse(failure=from_connector(error, connector.name, secrets))
         except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; that is an answer too
             return schools.CheckConnectionResponse(failure=from_defect(error, connector.name))
+
+    async def compare_parsers(self, request: CompareParsersRequest) -> CompareParsersResponse:
+        """Read retained rows with two versions of a parser; one comparison at a time, for they are work.
+
+        Raises:
+            ServiceError: see :func:`~schoolgate_server.sync.shadow.compare_parsers`.
+        """
+        async with self._comparing:
+            return await compare_parsers(self._store, self.connectors, request)
 
     async def _refuse_second_run(self, school_id: str, request_id: str) -> None:
         for entry in await self._store.runs.unfinished(school_id):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import bson
 import pytest
 
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.kind_pb2 import KIND_GROUP, KIND_STUDENT, KIND_UNSPECIFIED
 from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
 from schoolgate_bromcom.plugin import schoolgate_connector
@@ -14,7 +15,7 @@ from schoolgate_sdk import KINDS
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.schools import CHANGEABLE
 from schoolgate_server.rpc.checks import Violations
-from schoolgate_server.rpc.registration import check_fields, check_settings
+from schoolgate_server.rpc.registration import check_fields, check_parser_versions, check_settings
 from schoolgate_server.store.store import Store
 from tests.support.mongomock_handle import MockHandle
 
@@ -123,3 +124,34 @@ def test_one_threshold_per_kind() -> None:
 
 def test_g18_a_list_of_thresholds_is_bounded_before_it_is_looked_at() -> None:
     assert told(*[HoldThreshold(deletions_count=-1)] * 100) == ["school.hold_thresholds"]
+
+
+@pytest.mark.parametrize("given", [{}, {"attendance_marks": 1}, {"attendance_marks": 2, "students": 1}])
+def test_parser_versions_that_there_are(given: dict[str, int]) -> None:
+    violations = Violations()
+    check_parser_versions(given, schoolgate_connector(), violations)
+    violations.raise_any()
+
+
+def test_a_parser_version_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    violations = Violations()
+    check_parser_versions({"attendance_marks": 9}, schoolgate_connector(), violations)
+    with pytest.raises(ServiceError) as caught:
+        violations.raise_any()
+    assert caught.value.reason == reasons.ERROR_REASON_PARSER_VERSION_UNKNOWN
+    assert dict(caught.value.metadata) == {
+        "dataset": "attendance_marks",
+        "version": "9",
+        "available": "1, 2",
+    }
+    assert caught.value.violations[0].field == "school.parser_versions['attendance_marks']"
+
+
+def test_versions_of_a_dataset_that_there_is_not_are_told_with_the_datasets() -> None:
+    violations = Violations()
+    check_parser_versions({f"{n:04}": 1 for n in range(5000)}, schoolgate_connector(), violations)
+    with pytest.raises(ServiceError) as caught:
+        violations.raise_any()
+    assert caught.value.reason == reasons.ERROR_REASON_REQUEST_INVALID
+    assert "attendance_marks" in caught.value.message
+    assert len(caught.value.violations) == len(schoolgate_connector().datasets) + 1
