@@ -15,6 +15,7 @@ from schoolgate_server.model.errors import ServiceError, Violation
 SCHOOL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _RUN_ID = re.compile(r"run_[0-9A-Za-z]{1,64}")
 _RECORD_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+_PREFIXES = frozenset(info.prefix for info in KINDS.values())
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -35,6 +36,11 @@ class _Found(NamedTuple):
     reason: r.ErrorReason.ValueType
     violation: Violation
     metadata: Mapping[str, str]
+
+
+def is_record_id(text: str) -> bool:
+    """Whether ``text`` is the id of a record of some kind, known or not."""
+    return bool(_RECORD_ID.fullmatch(text)) and text.partition("_")[0] in _PREFIXES
 
 
 def is_iso_date(text: str) -> bool:

@@ -6,7 +6,7 @@ Each raises :class:`~schoolgate_server.model.errors.ServiceError` for what the A
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from schoolgate.v1.diagnostics_service_pb2 import (
     ConnectorInfo,
     Decision,
 )
+from schoolgate.v1.identity_service_pb2 import IdentityProposal
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
@@ -85,6 +86,22 @@ class Records(Protocol):
     ) -> Sequence[tuple[Record, datetime | None]]: ...
 
 
+class Redirects(Protocol):
+    """What became of merged records."""
+
+    async def follow(self, school_id: str, record: Record, seq: int) -> Record: ...
+    async def same(self, school_id: str, record_ids: Iterable[str], seq: int) -> set[str]: ...
+
+
+class Proposals(Protocol):
+    """Pairs of records that wait for an operator's word."""
+
+    async def list(self, school_id: str, before: str | None, limit: int) -> Sequence[IdentityProposal]: ...
+    async def get(self, school_id: str, proposal_id: str, request_id: str) -> IdentityProposal: ...
+    async def reject(self, school_id: str, proposal_id: str, request_id: str) -> None: ...
+    async def accept(self, school_id: str, proposal_id: str, request_id: str) -> None: ...
+
+
 class Runs(Protocol):
     """Runs of schools."""
 
@@ -127,6 +144,10 @@ class Store(Protocol):
     @property
     def records(self) -> Records: ...
     @property
+    def redirects(self) -> Redirects: ...
+    @property
+    def proposals(self) -> Proposals: ...
+    @property
     def runs(self) -> Runs: ...
     @property
     def decisions(self) -> Decisions: ...
@@ -154,6 +175,15 @@ class Supervisor(Protocol):
     def now(self) -> datetime: ...
     async def start_sync(
         self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
+    ) -> Run: ...
+    async def start_operation(
+        self,
+        school_id: str,
+        operation: bytes,
+        request_id: str,
+        requested_by: str,
+        *,
+        request_digest: bytes = b"",
     ) -> Run: ...
     def watch(self, school_id: str, run_id: str) -> AsyncIterator[Run]: ...
     async def cancel(self, school_id: str, run_id: str) -> Run: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
@@ -11,10 +12,10 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceServicer
 from schoolgate.v1.record_pb2 import Record, SourceKey
-from schoolgate_sdk import encode_key, source_key
+from schoolgate_sdk import KINDS, encode_key, source_key
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.questions import Question
-from schoolgate_server.rpc.checks import Violations
+from schoolgate_server.model.questions import Condition, Question
+from schoolgate_server.rpc.checks import Violations, is_record_id
 from schoolgate_server.rpc.filters import conditions_from
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import Pages, responses
@@ -24,6 +25,9 @@ from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 _MOST_PER_PAGE = 5000
 _USUAL_PER_PAGE = 500
 _MOST_KEY_PARTS = 16
+
+_NAMING = frozenset({q.FILTER_OPERATOR_EQUAL, q.FILTER_OPERATOR_IN})
+"""Operators whose values name records, in fields that refer to some."""
 
 
 class Query(QueryServiceServicer):
@@ -53,7 +57,11 @@ class Query(QueryServiceServicer):
             record = await self._store.records.get(request.school_id, request.record_id, seq)
         if record is None:
             raise _record_not_found(request.school_id)
-        return q.GetRecordResponse(record=record, seq=seq)
+        asked = record.id
+        if not request.without_redirect:
+            record = await self._store.redirects.follow(request.school_id, record, seq)
+        redirected_from = "" if record.id == asked else asked
+        return q.GetRecordResponse(record=record, seq=seq, redirected_from=redirected_from)
 
     async def QueryRecords(
         self, request: q.QueryRecordsRequest, context: Context
@@ -69,6 +77,7 @@ class Query(QueryServiceServicer):
         if request.page_token:
             seq, after = read_token(bound_to, request.page_token, int, str)
         seq = await self._instant(request.school_id, seq or request.known_at_seq)
+        question = await self._of_entities(request, question, seq)
 
         async def fetch(after_id: str, limit: int) -> Sequence[Record]:
             return await self._store.records.query(
@@ -87,6 +96,7 @@ class Query(QueryServiceServicer):
         question = _question(request, violations)
         violations.raise_any()
         seq = await self._instant(request.school_id, request.known_at_seq)
+        question = await self._of_entities(request, question, seq)
         count = await self._store.records.count(request.school_id, request.kind, question, seq)
         return q.CountRecordsResponse(count=count, seq=seq)
 
@@ -113,6 +123,23 @@ class Query(QueryServiceServicer):
         if len(found) > limit:
             response.next_page_token = make_token(question, found[limit - 1][0].version)
         return response
+
+    async def _of_entities(
+        self, request: q.QueryRecordsRequest | q.CountRecordsRequest, question: Question, seq: int
+    ) -> Question:
+        """Return the question about the entities that the request names, under whichever of their ids."""
+        references = KINDS[request.kind].references
+        conditions: list[Condition] = []
+        for condition in question.conditions:
+            if condition.field in references and condition.operator in _NAMING:
+                named = {value for value in condition.values if is_record_id(str(value))}
+                same = await self._store.redirects.same(request.school_id, map(str, named), seq)
+                if same > named:
+                    values = tuple(sorted({*map(str, condition.values), *same}))
+                    conditions.append(Condition(condition.field, q.FILTER_OPERATOR_IN, values))
+                    continue
+            conditions.append(condition)
+        return replace(question, conditions=tuple(conditions))
 
     async def _published(self, school_id: str) -> int:
         """Return the school's published seq; raises ``SCHOOL_NOT_FOUND``."""

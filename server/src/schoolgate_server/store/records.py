@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 
 from schoolgate.v1.kind_pb2 import Kind
@@ -64,14 +65,16 @@ class Records:
     ) -> Record | None:
         """Return the record that an encoded source key names as of ``seq``; ``None`` means the published one.
 
-        After a merge two records have the key: a live one goes before a tombstoned one, newer before older.
+        After a merge two records have the key: the survivor, and the merged one, which is returned where its
+        id was made from this key, so that a reader can tell that it was merged. Otherwise a live record goes
+        before a tombstoned one, and newer before older.
         """
         instant = await self._published(school_id) if seq is None else seq
         matching: Document = {"school": school_id, "kind": KINDS[kind].name, "keys": key}
         found = await AsOf(self._records, self._history, matching, instant).page("", 100, READ_FIELDS)
         if not found:
             return None
-        best = max(found, key=lambda document: ("tombstone" not in document, document["seq"]))
+        best = max(found, key=partial(_rank, key))
         return record_of(best, school_id)
 
     async def query(
@@ -146,6 +149,13 @@ class Records:
         return await self._heads.find_one(
             {"_id": school_id}, {"published": 1, "pending": 1, "rolled_back": 1}
         )
+
+
+def _rank(key: str, document: Document) -> tuple[bool, bool, bool, int]:
+    """Return what decides which of several records a key names; the greatest one does."""
+    tombstone: Document = document.get("tombstone", {})
+    is_merged = "merged_into" in tombstone
+    return is_merged and document["keys"][0] == key, not is_merged, not tombstone, document["seq"]
 
 
 def _end(document: Document, published: int) -> datetime | None:

@@ -16,6 +16,7 @@ from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
+from schoolgate_server.store.redirects import Redirects
 from schoolgate_server.store.references import References
 from schoolgate_server.store.runs import Runs
 from schoolgate_server.store.schools import Schools
@@ -34,6 +35,7 @@ class Store:
         self.database = database
         self.leases = Leases(heads, clock)
         self.records = Records(heads, records, history)
+        self.redirects = Redirects(self.records, records, history)
         self.references = References(records, history)
         self.commits = Commits(heads, records, history, self.leases, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
