@@ -27,7 +27,7 @@ class RunEntry:
 
     ``targets`` holds, per dataset, the encoded keys that a targeted run asks for. ``operation`` is what a run
     of the identity layer does, in the form that ``identity`` gives it; it may be sealed, and the store only
-    keeps it.
+    keeps it. ``scheduled`` says that a schedule asked for the run.
     """
 
     run: Run
@@ -36,3 +36,4 @@ class RunEntry:
     manifest: dict[str, list[Segment]] = field(default_factory=dict[str, list[Segment]])
     targets: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     operation: bytes = b""
+    scheduled: bool = False

@@ -34,11 +34,14 @@ INDEXES: dict[str, list[IndexModel]] = {
     "runs": [
         _index("newest", "school", "-created_at", "-_id"),
         _index("requests", "school", "request_id", unique=True, only="request_id"),
-        # Names the school of a run that has not ended: one at a time, whichever servers two are asked of.
+        # The slot of a run that has not ended: one run at a time, whichever servers two are asked of, and one
+        # that collects notifications beside it.
         IndexModel([("unfinished", ASCENDING)], name="unfinished", unique=True, sparse=True),
         _index("sealed", "school", "sealed", "-created_at"),
     ],
+        _index("scheduled", "school", "scheduled", "-created_at", only="scheduled"),
     "decisions": [
+    "notices": [_index("ages", "school", "at")],
         _index("newest", "school", "-first_seen_at", "-_id"),
         _index("datasets", "school", "dataset", "-first_seen_at", "-_id"),
     ],

@@ -12,8 +12,14 @@ from schoolgate.v1.sync_service_pb2 import (
     DATASET_STATE_SUCCEEDED,
     RUN_STATE_QUEUED,
     RUN_STATE_RUNNING,
+    SYNC_LAYER_CHANGES,
+    SYNC_LAYER_FULL,
+    SYNC_LAYER_TARGETED,
+    SYNC_LAYER_UNSPECIFIED,
+    SYNC_LAYER_WINDOW,
     DatasetRun,
     Run,
+    SyncLayer,
 )
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry, Segment
@@ -23,6 +29,9 @@ from schoolgate_server.store.paging import before_of
 from schoolgate_server.store.requests import reused
 
 _UNFINISHED = (RUN_STATE_QUEUED, RUN_STATE_RUNNING)
+SCHEDULED_LAYERS = (SYNC_LAYER_FULL, SYNC_LAYER_WINDOW, SYNC_LAYER_CHANGES)
+"""Layers of which a schedule can start runs, the most thorough first."""
+_WHOLE = (SYNC_LAYER_UNSPECIFIED, SYNC_LAYER_FULL)
 
 
 class Runs:
@@ -38,19 +47,19 @@ class Runs:
             ServiceError: REQUEST_ID_REUSED, where that request was a different one; RUN_IN_PROGRESS, where
                 another run of the school has not ended.
         """
-        if await self._runs.insert_one(_document(entry)):
+        if await self._runs.insert_one(document_of(entry)):
             return entry
         query: Document = {"school": entry.run.school_id, "_id": entry.run.run_id}
         if entry.request_id:
             query = {"school": entry.run.school_id, "request_id": entry.request_id}
         found = await self._runs.find_one(query)
         if found is None:
-            at_work = await self.unfinished(entry.run.school_id)
-            if at_work:
-                raise in_progress(at_work[0].run)
+            at_work = await self.at_work(entry.run.school_id)
+            if at_work is not None:
+                raise in_progress(at_work.run)
         if found is None or found["request_digest"] != entry.request_digest:
             raise reused()
-        return _entry(found)
+        return entry_of(found)
 
     async def get(self, school_id: str, run_id: str) -> RunEntry:
         """Return one run.
@@ -61,7 +70,7 @@ class Runs:
         found = await self._runs.find_one({"_id": run_id, "school": school_id})
         if found is None:
             raise _not_found(school_id, run_id)
-        return _entry(found)
+        return entry_of(found)
 
     async def save(self, entry: RunEntry, epoch: int) -> None:
         """Store the state of a run again, for the owner of ``epoch``; a request to cancel it is kept.
@@ -71,7 +80,7 @@ class Runs:
             LeaseLost: an owner of a later epoch has stored it since.
         """
         school_id, run_id = entry.run.school_id, entry.run.run_id
-        document = _document(entry) | {"epoch": epoch}
+        document = document_of(entry) | {"epoch": epoch}
         update: Document = {"$set": document}
         if "unfinished" not in document:
             update["$unset"] = {"unfinished": ""}
@@ -80,20 +89,60 @@ class Runs:
             await self.get(school_id, run_id)
             raise LeaseLost(f"run {run_id} has gone to another owner")
 
+    async def begin(self, school_id: str, run_id: str) -> RunEntry:
+        """Return a run that is to be worked on; one that collects notifications takes no more of them.
+
+        Raises:
+            ServiceError: RUN_NOT_FOUND.
+        """
+        await self._runs.update_one(
+            {"_id": run_id, "unfinished": collecting_slot(school_id)},
+            {"$set": {"unfinished": _own_slot(school_id, run_id)}},
+        )
+        return await self.get(school_id, run_id)
+
     async def request_cancel(self, school_id: str, run_id: str) -> RunEntry:
         """Take note that a run is to stop, for whichever server works on it, and return it.
 
         Raises:
             ServiceError: RUN_NOT_FOUND.
         """
-        await self._runs.update_one({"_id": run_id, "unfinished": school_id}, {"$set": {"cancel": True}})
+        await self.begin(school_id, run_id)  # what is to stop collects nothing more
+        await self._runs.update_one(
+            {"_id": run_id, "school": school_id, "unfinished": {"$exists": True}}, {"$set": {"cancel": True}}
+        )
         return await self.get(school_id, run_id)
 
     async def unfinished(self, school_id: str | None = None) -> Sequence[RunEntry]:
         """Return the queued and running runs of one school, or of all schools, oldest first."""
-        query: Document = {"unfinished": {"$exists": True} if school_id is None else school_id}
+        query: Document = {"unfinished": {"$exists": True}}
+        if school_id is not None:
+            query["school"] = school_id
         found = await self._runs.find(query, sort=[("created_at", 1), ("_id", 1)])
-        return [_entry(document) for document in found]
+        return [entry_of(document) for document in found]
+
+    async def at_work(self, school_id: str) -> RunEntry | None:
+        """Return the school's unfinished run, of which there is one at most; notifications' runs aside."""
+        found = await self._runs.find_one({"unfinished": school_id})
+        return None if found is None else entry_of(found)
+
+    async def last_scheduled(self, school_id: str) -> dict[SyncLayer.ValueType, datetime]:
+        """Return when the latest run that a schedule began was accepted, by layer."""
+        latest: dict[SyncLayer.ValueType, datetime] = {}
+        for layer in SCHEDULED_LAYERS:
+            found = await self._runs.find_one(
+                {"school": school_id, "scheduled": layer}, {"created_at": 1}, sort=[("created_at", -1)]
+            )
+            if found is not None:
+                latest[layer] = found["created_at"]
+        return latest
+
+    async def last_finished(self, school_id: str) -> Run | None:
+        """Return the school's run that was accepted last among those that have ended."""
+        found = await self._runs.find_one(
+            {"school": school_id, "unfinished": {"$exists": False}}, sort=[("created_at", -1), ("_id", -1)]
+        )
+        return None if found is None else entry_of(found).run
 
     async def last_sealed(self, school_id: str, dataset: str) -> tuple[DatasetRun, list[Segment]] | None:
         """Return how ``dataset`` was last sealed with nothing held, and the segments read then."""
@@ -102,7 +151,7 @@ class Runs:
         )
         if not found:
             return None
-        entry = _entry(found[0])
+        entry = entry_of(found[0])
         part = next(part for part in entry.run.datasets if part.dataset == dataset)
         return part, entry.manifest.get(dataset, [])
 
@@ -119,17 +168,47 @@ class Runs:
                 raise _not_found(school_id, before)
             query.update(earlier)
         found = await self._runs.find(query, sort=[("created_at", -1), ("_id", -1)], limit=limit)
-        return [_entry(document) for document in found]
+        return [entry_of(document) for document in found]
 
 
-def _document(entry: RunEntry) -> Document:
+def collecting_slot(school_id: str) -> str:
+    """Return what marks the school's run that takes notifications in until it begins."""
+    return f"{school_id}:targets"
+
+
+def _own_slot(school_id: str, run_id: str) -> str:
+    return f"{school_id}:{run_id}"
+
+
+def _slot(run: Run) -> str:
+    """Return what marks an unfinished run, unique among all: runs of one slot exclude each other.
+
+    Those for notifications do not exclude others, which would have to be refused; they wait for the lease.
+    """
+    if run.layer != SYNC_LAYER_TARGETED:
+        return run.school_id
+    if run.state == RUN_STATE_QUEUED:
+        return collecting_slot(run.school_id)
+    return _own_slot(run.school_id, run.run_id)
+
+
+def _is_whole(run: Run, part: DatasetRun) -> bool:
+    return (part.layer or run.layer) in _WHOLE
+
+
+def document_of(entry: RunEntry) -> Document:
+    """Return the document of a run."""
     run = entry.run
     document: Document = {
         "_id": run.run_id,
         "school": run.school_id,
         "created_at": _time(run),
         "request_digest": entry.request_digest,
-        "sealed": [part.dataset for part in run.datasets if part.state == DATASET_STATE_SUCCEEDED],
+        "sealed": [
+            part.dataset
+            for part in run.datasets
+            if part.state == DATASET_STATE_SUCCEEDED and _is_whole(run, part)
+        ],
         # Dataset names come from connectors, so they are values and not field names.
         "manifest": [
             {"dataset": dataset, "segments": [segment._asdict() for segment in segments]}
@@ -144,14 +223,17 @@ def _document(entry: RunEntry) -> Document:
         ]
     if entry.operation:
         document["operation"] = entry.operation
+    if entry.scheduled:
+        document["scheduled"] = run.layer
     if entry.request_id:
         document["request_id"] = entry.request_id
     if run.state in _UNFINISHED:
-        document["unfinished"] = run.school_id
+        document["unfinished"] = _slot(run)
     return document
 
 
-def _entry(document: Document) -> RunEntry:
+def entry_of(document: Document) -> RunEntry:
+    """Return the run that a document holds."""
     manifest = {
         part["dataset"]: [
             Segment(segment["digest"], segment["cursor"], segment["rows"], segment.get("seq", 0))
@@ -168,6 +250,7 @@ def _entry(document: Document) -> RunEntry:
         manifest,
         {part["dataset"]: list(part["keys"]) for part in document.get("targets", ())},
         document.get("operation", b""),
+        "scheduled" in document,
     )
 
 

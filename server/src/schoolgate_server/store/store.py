@@ -6,6 +6,7 @@ import asyncio
 
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.audit import Audit
+from schoolgate_server.store.checkpoints import Checkpoints
 from schoolgate_server.store.commits import Commits, Sleep
 from schoolgate_server.store.decisions import Decisions
 from schoolgate_server.store.handles import Database, Handle
@@ -14,6 +15,7 @@ from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.proposals import Proposals
+from schoolgate_server.store.notices import Notices
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.redirects import Redirects
@@ -42,6 +44,8 @@ class Store:
         self.runs = Runs(database.collection("runs"))
         self.decisions = Decisions(database.collection("decisions"))
         self.raw_pages = RawPages(database.collection("raw_pages"))
+        self.notices = Notices(database.collection("notices"), database.collection("runs"))
+        self.checkpoints = Checkpoints(heads, self.leases)
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.proposals = Proposals(database.collection("proposals"))
