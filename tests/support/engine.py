@@ -76,6 +76,13 @@ def outcome(run: pb.Run, dataset: str) -> pb.DatasetRun:
     return next(part for part in run.datasets if part.dataset == dataset)
 
 
+async def move_site(store: Store, site: str = "annexe") -> None:
+    """Have the school's rows read under another scope from now on."""
+    school = await store.schools.get(SCHOOL)
+    school.settings["site"] = site
+    await store.schools.update(school, ["settings"], str(uuid.uuid4()), b"")
+
+
 class MirrorSeal:
     """Turns retained rows round: enough to show that nothing but the seal reads them."""
 

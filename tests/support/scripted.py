@@ -20,6 +20,7 @@ from schoolgate_sdk import (
     Connector,
     Dataset,
     EndOfSnapshot,
+    FieldSpec,
     KindSpec,
     Page,
     Parsed,
@@ -157,7 +158,7 @@ def scripted_connector(mis: ScriptedMis, *, parser_version: int = 1) -> Connecto
         name="scripted",
         display_name="Scripted MIS",
         version="1",
-        settings=(),
+        settings=(FieldSpec("site", "which site's rows are read", default="main"),),
         credentials=(),
         datasets=(
             _dataset(STUDENTS, kinds.KIND_STUDENT, parse_student, parser_version),

@@ -165,9 +165,9 @@ async def test_the_last_sealed_read_of_a_dataset(store: Store) -> None:
         await store.runs.insert(kept)
     found = await store.runs.last_sealed("oak", "students")
     assert found is not None
-    part, segments = found
+    part = found.state
     assert (part.dataset, part.state, part.rows_read) == ("students", sync.DATASET_STATE_SUCCEEDED, 1)
-    assert segments == [Segment(b"\x01", "", 1)]
+    assert (found.run_id, found.segments) == ("run_0001", [Segment(b"\x01", "", 1)])
 
 
 def decision(

@@ -7,6 +7,7 @@ import pytest
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.sync_service_pb2 import Hold
 from schoolgate_sdk.keys import encode_key, source_key
+from schoolgate_server.model.aliases import Alias
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import OpenStore
@@ -83,17 +84,18 @@ async def test_g05_identities_are_kept_by_kind_and_key(store: Store) -> None:
     parts: list[tuple[int | str, ...]] = [(1,), ("1",), ("a", "bc"), ("ab", "c"), ("\x00:",)]
     keys = [encode_key(source_key("mis/x", *key)) for key in parts]
     aliases = [
-        (kind, key, f"{kind}-{number}", "run_1")
+        Alias(kind, key, f"{kind}-{number}", link=number % 2 == 1)
         for kind in (kinds.KIND_STUDENT, kinds.KIND_STAFF)
         for number, key in enumerate(keys)
     ]
-    await store.identities.add("oak", aliases)
-    await store.identities.add("elm", aliases[:1])
-    await store.identities.add("oak", [])
-    expected = {(kind, key): record_id for kind, key, record_id, _ in aliases}
-    assert await store.identities.load("oak") == expected
-    await store.identities.add("oak", [(kinds.KIND_STUDENT, keys[0], "stu_survivor", "run_2")])
-    assert await store.identities.load("oak") == expected | {(kinds.KIND_STUDENT, keys[0]): "stu_survivor"}
+    await store.identities.add("oak", aliases, "run_1")
+    await store.identities.add("elm", aliases[:1], "run_1")
+    await store.identities.add("oak", [], "run_1")
+    assert sorted(await store.identities.load("oak")) == sorted(aliases)
+    moved = Alias(kinds.KIND_STUDENT, keys[0], "stu_survivor", link=True)
+    await store.identities.add("oak", [moved], "run_2")
+    assert sorted(await store.identities.load("oak")) == sorted([moved, *aliases[1:]])
+    assert await store.identities.of_record("oak", "stu_survivor") == [moved]
     assert len(await store.identities.load("elm")) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_server.store.store import Store
-from tests.support.engine import SCHOOL, engine_over, outcome, record_id
+from tests.support.engine import SCHOOL, engine_over, move_site, outcome, record_id
 from tests.support.scripted import STUDENTS, ScriptedMis, student
 
 
@@ -88,10 +88,25 @@ async def test_what_was_read_under_another_scope_is_read_again(store: Store) -> 
     mis = ScriptedMis()
     mis.rows[STUDENTS] = [student(n) for n in range(1, 58)]
     run_id = await stopped_run(store, mis, 4)
-    async with engine_over(store, mis, owner="server-2", parser_version=2) as engine:
+    await move_site(store)
+    mis.pages_read.clear()
+    async with engine_over(store, mis, owner="server-2") as engine:
         run = await engine.finish(run_id)
     assert (run.state, outcome(run, STUDENTS).rows_read) == (pb.RUN_STATE_SUCCEEDED, 57)
     assert (STUDENTS, 0) in mis.pages_read
+
+
+async def test_g08_what_another_parser_read_before_a_stop_is_read_differently_and_not_again(
+    store: Store,
+) -> None:
+    mis = ScriptedMis()
+    mis.rows[STUDENTS] = [student(n) for n in range(1, 58)]
+    run_id = await stopped_run(store, mis, 4)
+    mis.pages_read.clear()
+    async with engine_over(store, mis, owner="server-2", parser_version=2) as engine:
+        run = await engine.finish(run_id)
+    assert (run.state, outcome(run, STUDENTS).rows_read) == (pb.RUN_STATE_SUCCEEDED, 57)
+    assert (STUDENTS, 0) not in mis.pages_read
 
 
 async def test_g10_a_queued_run_is_taken_up_by_the_next_server(store: Store) -> None:

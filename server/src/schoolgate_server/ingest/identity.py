@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import Dataset, SourceKey, encode_key
-from schoolgate_server.model.ids import Minter
-
-Aliases: TypeAlias = dict[tuple[Kind.ValueType, str], str]
-"""Kind and encoded key → record id, for keys whose id is not the one minted from them."""
+from schoolgate_server.model.aliases import Alias
+from schoolgate_server.model.ids import Minter, kind_of
 
 
-class NewAlias(NamedTuple):
-    """A further key of a record, seen for the first time."""
+class Claim(NamedTuple):
+    """A row's word that its record is the one which ``holder`` is.
 
-    kind: Kind.ValueType
-    encoded_key: str
+    ``key`` is the encoded key that both have; ``certain`` means that the MIS calls it a former key of the
+    row's entity, so that nothing needs to be waited for.
+    """
+
     record_id: str
+    holder: str
+    key: str
+    certain: bool = False
+
+
+def joined_keys(minter: Minter, record_id: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of a record that has more than its own row's: the one that minted its id, then the
+    others in the order of their text, so that whoever joins them gets the same.
+    """
+    kind = kind_of(record_id)
+    return tuple(sorted(set(keys), key=lambda key: (minter.mint(kind, key) != record_id, key)))
 
 
 class Identities:
@@ -28,19 +39,24 @@ class Identities:
     is still to come will get too. A key in another number space has an id only once a record brought it.
     """
 
-    def __init__(
-        self, minter: Minter, datasets: Iterable[Dataset], aliases: Mapping[tuple[Kind.ValueType, str], str]
-    ) -> None:
-        self._minter = minter
-        self._aliases: Aliases = dict(aliases)
+    def __init__(self, minter: Minter, datasets: Iterable[Dataset], aliases: Iterable[Alias]) -> None:
+        self.minter = minter
+        self._aliases: dict[tuple[Kind.ValueType, str], str] = {}
+        self._linked: dict[str, set[str]] = {}
         self._own = {(spec.kind, spec.namespace) for dataset in datasets for spec in dataset.kinds}
         self._resolved: dict[tuple[Kind.ValueType, SourceKey], str] = {}
-        self._new: list[NewAlias] = []
+        self._new: list[Alias] = []
+        known = list(aliases)
+        linked = {alias.record_id for alias in known if alias.link}
+        for kind, key, record_id, _ in known:
+            self._aliases[kind, key] = record_id
+            if record_id in linked:
+                self._linked.setdefault(record_id, set()).add(key)
 
     def own(self, kind: Kind.ValueType, encoded_key: str) -> str:
         """Return the id of the record that has ``encoded_key`` in its kind's own namespace."""
         known = self._aliases.get((kind, encoded_key)) if self._aliases else None
-        return known or self._minter.mint(kind, encoded_key)
+        return known or self.minter.mint(kind, encoded_key)
 
     def resolve(self, kind: Kind.ValueType, key: SourceKey) -> str | None:
         """Return the id of the record that ``key`` refers to, or ``None`` where nobody knows."""
@@ -56,16 +72,31 @@ class Identities:
             self._resolved[kind, key] = found
         return found
 
-    def learn(self, kind: Kind.ValueType, encoded_key: str, record_id: str) -> bool:
-        """Take note of a further key of a record; false where another record has it already."""
+    def learn(self, kind: Kind.ValueType, encoded_key: str, record_id: str) -> str:
+        """Take note of a further key of a record; return the record that has it, the first that came."""
         holder = self._aliases.get((kind, encoded_key))
         if holder is None:
-            self._aliases[kind, encoded_key] = record_id
-            self._new.append(NewAlias(kind, encoded_key, record_id))
-            return True
-        return holder == record_id
+            self._add(Alias(kind, encoded_key, record_id))
+            return record_id
+        return holder
 
-    def take_new(self) -> list[NewAlias]:
+    def link(self, kind: Kind.ValueType, keys: Iterable[str], record_id: str) -> None:
+        """Let ``keys`` stand for ``record_id`` from now on, whichever record they stood for before."""
+        for key in keys:
+            self._linked.setdefault(record_id, set()).add(key)
+            self._add(Alias(kind, key, record_id, link=True))
+        self._resolved.clear()
+
+    def keys(self, record_id: str, row_keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the keys of a record whose row brings ``row_keys``."""
+        linked = self._linked.get(record_id) if self._linked else None
+        return row_keys if linked is None else joined_keys(self.minter, record_id, {*linked, *row_keys})
+
+    def take_new(self) -> list[Alias]:
         """Return the aliases learnt since the last call; they must be stored before records that use them."""
         new, self._new = self._new, []
         return new
+
+    def _add(self, alias: Alias) -> None:
+        self._aliases[alias.kind, alias.key] = alias.record_id
+        self._new.append(alias)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, fields
+from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
-from schoolgate.v1.kind_pb2 import Kind
+from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE, ChangeCause
 from schoolgate_sdk import Row
 from schoolgate_server.ingest.decisions import DecisionLog, Finding
-from schoolgate_server.ingest.identity import Identities, NewAlias
+from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
+from schoolgate_server.ingest.relinking import Relinking
+from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.clock import Clock
-from schoolgate_server.reconcile.diff import Known, Outcome, SnapshotDiff
+from schoolgate_server.reconcile.diff import NOTHING, Known, Outcome, SnapshotDiff, Withheld
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
 
@@ -23,12 +27,17 @@ CHUNK_ROWS = 2_000
 """Rows projected between two looks at the event loop: about 15 ms, so that the server stays responsive."""
 
 MAX_DEFERRED = 50_000
-"""Updates kept back until the snapshot's end because of conflicting rows; more are committed as they come."""
+"""Changes kept in memory until the snapshot's end; more are projected again from the retained rows."""
 
 _ORDINARY = ([Outcome.UNCHANGED], [Outcome.CREATE], [Outcome.UPDATE])
 """What nearly every row comes to, so that it is looked for first."""
 
-_WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST})
+_WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST, Outcome.OLDER})
+
+_T = TypeVar("_T")
+
+Replay: TypeAlias = Callable[[], AsyncGenerator[Sequence[Row]]]
+"""Yields the rows that were taken once more."""
 
 
 @dataclass(slots=True)
@@ -39,6 +48,8 @@ class Totals:
     updated: int = 0
     revived: int = 0
     tombstoned: int = 0
+    reprojected: int = 0
+    merged: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""
@@ -58,8 +69,21 @@ class IngestContext:
     totals: dict[str, Totals] = field(default_factory=dict[str, Totals])
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How changes are taken in.
+
+    ``cause`` is that of every version, except that ``update_cause`` is that of changed live records.
+    ``streaming``: new records are committed as they come, rather than at the end, where they can be held.
+    """
+
+    cause: ChangeCause.ValueType = CHANGE_CAUSE_SOURCE
+    update_cause: ChangeCause.ValueType = CHANGE_CAUSE_SOURCE
+    streaming: bool = False
+
+
 class DatasetIngest:
-    """Takes one dataset's snapshot in, chunk by chunk; parsing goes on while the last commit is written."""
+    """Takes one dataset's rows in, chunk by chunk; parsing goes on while the last commit is written."""
 
     def __init__(
         self,
@@ -69,6 +93,8 @@ class DatasetIngest:
         identities: Identities,
         diff: SnapshotDiff,
         log: DecisionLog,
+        mode: Mode,
+        replay: Replay,
     ) -> None:
         self._context = context
         self._dataset = dataset
@@ -76,10 +102,14 @@ class DatasetIngest:
         self._identities = identities
         self._log = log
         self._diff = diff
+        self._mode = mode
+        self._replay = replay
         self._creates: dict[str, Change] = {}
         self._deferred: dict[str, Change] = {}
-        self._taken_back = 0
+        self._overflowed = False
+        self._reprojected = 0
         self._writing: asyncio.Task[None] | None = None
+        self.relinking = Relinking(identities, diff)
         self.totals = context.totals.setdefault(dataset, Totals())
         self.rejected_rows = 0
         self.unidentified_rows = 0
@@ -88,51 +118,56 @@ class DatasetIngest:
     def unchanged(self) -> int:
         """Records found as they were."""
         totals = self.totals
-        changed = totals.created + totals.updated + totals.revived
-        pending = len(self._creates) + len(self._deferred) + self._taken_back
-        return max(0, self._diff.observed_count - changed - pending)
+        changed = totals.created + totals.updated + totals.revived + self._reprojected
+        return max(0, self._diff.observed_count - changed - self._diff.waiting_count)
 
-    async def take(self, rows: Sequence[Row]) -> None:
-        """Take rows of the snapshot; commits what is new as batches fill up."""
+    async def take(self, rows: Sequence[Row], as_of: int) -> None:
+        """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for."""
         for start in range(0, len(rows), CHUNK_ROWS):
             for row in rows[start : start + CHUNK_ROWS]:
-                self._take_row(self._projector.project(row))
+                projection = self._projector.project(row)
+                if projection.claims:
+                    if self.relinking.waits(row, projection):
+                        continue
+                    projection = self._projector.project(row)
+                self._take_row(projection, as_of)
             while len(self._creates) >= self._context.commit_batch:
                 await self._commit_creates()
-            if len(self._deferred) > MAX_DEFERRED:
-                await self._commit_deferred()
             await asyncio.sleep(0)
         await self._store_decisions()
 
-    def deferred_kinds(self) -> Counter[Kind.ValueType]:
-        """Count the updates that are kept back, by kind; the return of a tombstoned record is none."""
-        return Counter(
-            change.kind
-            for record_id, change in self._deferred.items()
-            if (known := self._diff.known(record_id)) is not None and known.live
-        )
+    async def settle_identities(self, *, complete: bool, present: Container[str], as_of: int) -> None:
+        """Take the rows that came under a new key with the key of another record.
 
-    def take_back(self, kinds: Container[Kind.ValueType]) -> list[Change]:
-        """Give the updates of ``kinds`` that are kept back to the caller, who decides about them."""
-        taken = [change for change in self._deferred.values() if change.kind in kinds]
-        for change in taken:
-            del self._deferred[change.record_id]
-        self._taken_back += len(taken)
-        return taken
+        ``complete`` says that the snapshot is, so that a record whose row it lacks has none any more; those
+        in ``present`` have one all the same.
+        """
+        holders = await self._context.store.records.many(self._context.school_id, self.relinking.holders())
+        for row, finding, undecided in self.relinking.settle(
+            self._projector, {record.id: record for record in holders}, present, complete=complete
+        ):
+            if finding is not None:
+                self._log.record(finding, self._context.clock())
+            if undecided:
+                self.rejected_rows += 1
+            else:
+                self._take_row(self._projector.project(row), as_of)
+        await self._store_decisions()
 
-    async def update(self, changes: Sequence[Change]) -> None:
-        """Commit updates that :meth:`take_back` gave."""
-        self._taken_back -= len(changes)
-        self._deferred.update((change.record_id, change) for change in changes)
-        await self._commit_deferred()
-        await self._settle()
-
-    async def finish(self) -> None:
-        """Commit everything that is still kept back, and wait until it is stored."""
+    async def finish(self, withheld: Withheld = NOTHING) -> None:
+        """Commit everything that waits, except for what is ``withheld``, until it is stored."""
         try:
             while self._creates:
                 await self._commit_creates()
-            await self._commit_deferred()
+            ready = [
+                record_id
+                for record_id, change in self._deferred.items()
+                if self._diff.is_ready(record_id, change.digest, withheld)
+            ]
+            for ids in _batched(ready, self._context.commit_batch):
+                await self._commit_changes([self._deferred.pop(record_id) for record_id in ids])
+            if self._overflowed:
+                await self._commit_overflowed(withheld)
             # Those of rows that changed no record; datasets to come refer by them, after a crash too.
             await self._store_aliases(self._identities.take_new())
             await self._store_decisions()
@@ -147,15 +182,23 @@ class DatasetIngest:
 
     async def tombstone(self, changes: Sequence[Change]) -> None:
         """Commit tombstones."""
-        batch = self._context.commit_batch
-        for start in range(0, len(changes), batch):
-            part = changes[start : start + batch]
-            self.totals.tombstoned += len(part)
+        for part in _batched(changes, self._context.commit_batch):
+            if self._mode.cause == CHANGE_CAUSE_REPROJECTION:
+                self.totals.reprojected += len(part)
+            else:
+                self.totals.tombstoned += len(part)
             await self._commit(part)
         await self._settle()
 
-    def _take_row(self, projection: Projection) -> None:
-        outcomes = [self._observe(projected) for projected in projection.records]
+    async def merge(self, changes: Sequence[Change]) -> None:
+        """Commit the changes of one merge; the aliases that it linked are stored before."""
+        self.totals.merged += 1
+        for part in _batched(changes, self._context.commit_batch):
+            await self._commit(part)
+        await self._settle()
+
+    def _take_row(self, projection: Projection, as_of: int) -> None:
+        outcomes = [self._observe(projected, as_of) for projected in projection.records]
         if outcomes in _ORDINARY and not projection.findings:
             return
         for finding in projection.findings:
@@ -173,80 +216,110 @@ class DatasetIngest:
         elif outcomes and all(outcome is Outcome.DUPLICATE for outcome in outcomes):
             self._log.record(_duplicate(projection.records[0], same=True), self._context.clock())
 
-    def _observe(self, projected: Projected) -> Outcome:
+    def _observe(self, projected: Projected, as_of: int) -> Outcome:
         """Compare one record, and queue what is to be written of it."""
-        outcome = self._diff.observe(projected.record_id, projected.digest)
+        outcome = self._diff.observe(projected.record_id, projected.digest, as_of)
         if outcome is Outcome.UNCHANGED:
             return outcome
         match outcome:
             case Outcome.DUPLICATE:
                 pass
-            case Outcome.CREATE:
-                self._creates[projected.record_id] = _change(projected, self._dataset, 0)
-            case Outcome.UPDATE:
-                self._defer(projected)
+            case Outcome.CREATE | Outcome.UPDATE:
+                self._queue(projected)
+            case Outcome.OLDER:
+                self._log.record(_older(projected), self._context.clock())
             case Outcome.CONFLICT_LOST:
                 self._log.record(_duplicate(projected, same=False), self._context.clock())
             case Outcome.CONFLICT_WON:
                 self._log.record(_duplicate(projected, same=False), self._context.clock())
-                self._replace(projected)
+                self._queue(projected)
         return outcome
 
-    def _replace(self, projected: Projected) -> None:
-        """Let a conflicting row take the place of the one that came before it."""
+    def _queue(self, projected: Projected) -> None:
+        """Queue what is to be written of a record, in place of what a conflicting row wanted before."""
         record_id = projected.record_id
-        if record_id in self._creates:
-            self._creates[record_id] = _change(projected, self._dataset, 0)
-            return
-        known = self._diff.known(record_id)
-        if known is not None and known.live and known.digest == projected.digest:
-            self._deferred.pop(record_id, None)
+        if not self._diff.is_waiting(record_id, projected.digest):
+            self._deferred.pop(record_id, None)  # the conflicting row that won is what is stored already
+        elif self._mode.streaming and self._diff.known(record_id) is None:
+            self._creates[record_id] = self._change(projected)
+        elif record_id in self._deferred or len(self._deferred) < MAX_DEFERRED:
+            self._deferred[record_id] = self._change(projected)
         else:
-            self._defer(projected)
+            self._overflowed = True
 
-    def _defer(self, projected: Projected) -> None:
+    def _change(self, projected: Projected) -> Change:
         known = self._diff.known(projected.record_id)
-        version = known.version if known is not None else 0
-        self._deferred[projected.record_id] = _change(projected, self._dataset, version)
+        is_update = known is not None and known.live
+        return Change(
+            record_id=projected.record_id,
+            dataset=self._dataset,
+            kind=projected.kind,
+            keys=projected.keys,
+            message=projected.message,
+            wire=projected.wire,
+            digest=projected.digest,
+            expected_version=0 if known is None else known.version,
+            valid_from=projected.valid_from,
+            valid_to=projected.valid_to,
+            cause=self._mode.update_cause if is_update else self._mode.cause,
+        )
 
     async def _commit_creates(self) -> None:
-        batch = [self._creates.pop(key) for key in list(self._creates)[: self._context.commit_batch]]
-        self.totals.created += len(batch)
-        await self._commit(batch)
+        part = [self._creates.pop(key) for key in list(islice(self._creates, self._context.commit_batch))]
+        await self._commit_changes(part)
 
-    async def _commit_deferred(self) -> None:
-        while self._deferred:
-            ids = list(self._deferred)[: self._context.commit_batch]
-            for record_id in ids:
-                known = self._diff.known(record_id)
-                if known is not None and not known.live:
-                    self.totals.revived += 1
-                else:
-                    self.totals.updated += 1
-            await self._commit([self._deferred.pop(record_id) for record_id in ids])
+    async def _commit_overflowed(self, withheld: Withheld) -> None:
+        """Commit the changes that were too many to keep, from the rows that were retained."""
+        waiting: dict[str, Change] = {}
+        async with aclosing(self._replay()) as segments:
+            async for rows in segments:
+                for start in range(0, len(rows), CHUNK_ROWS):
+                    for row in rows[start : start + CHUNK_ROWS]:
+                        for projected in self._projector.project(row).records:
+                            if self._diff.is_ready(projected.record_id, projected.digest, withheld):
+                                waiting[projected.record_id] = self._change(projected)
+                    if len(waiting) >= self._context.commit_batch:
+                        await self._commit_changes(list(waiting.values()))
+                        waiting.clear()
+                    await asyncio.sleep(0)
+        if waiting:
+            await self._commit_changes(list(waiting.values()))
+
+    async def _commit_changes(self, changes: Sequence[Change]) -> None:
+        """Start committing new and changed records, and count them."""
+        for change in changes:
+            known = self._diff.known(change.record_id)
+            if CHANGE_CAUSE_REPROJECTION in {change.cause, self._mode.cause}:
+                self.totals.reprojected += 1
+                self._reprojected += 1
+            elif known is None:
+                self.totals.created += 1
+            elif known.live:
+                self.totals.updated += 1
+            else:
+                self.totals.revived += 1
+        await self._commit(changes)
 
     async def _commit(self, changes: Sequence[Change]) -> None:
         """Start writing one commit, after the one before it has been written."""
         totals = {name: totals.as_dict() for name, totals in self._context.totals.items()}
         for change in changes:
-            known = Known(change.digest, change.expected_version + 1, change.tombstone is None)
-            self._diff.stored(change.record_id, known)
+            if change.dataset == self._dataset:
+                known = Known(change.digest, change.expected_version + 1, change.tombstone is None)
+                self._diff.stored(change.record_id, known)
         await self._settle()
         aliases = self._identities.take_new()
         commit = Commit(self._context.run_id, changes, totals)
         self._writing = asyncio.create_task(self._write(aliases, commit), name="commit")
 
-    async def _write(self, aliases: Sequence[NewAlias], commit: Commit) -> None:
+    async def _write(self, aliases: Sequence[Alias], commit: Commit) -> None:
         await self._store_aliases(aliases)
         await self._context.store.commits.commit(self._context.lease(), commit)
 
-    async def _store_aliases(self, aliases: Sequence[NewAlias]) -> None:
+    async def _store_aliases(self, aliases: Sequence[Alias]) -> None:
         context = self._context
         if aliases:
-            await context.store.identities.add(
-                context.school_id,
-                [(kind, key, record_id, context.run_id) for kind, key, record_id in aliases],
-            )
+            await context.store.identities.add(context.school_id, aliases, context.run_id)
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None
@@ -259,19 +332,8 @@ class DatasetIngest:
             await self._context.store.decisions.insert(decisions)
 
 
-def _change(projected: Projected, dataset: str, expected_version: int) -> Change:
-    return Change(
-        record_id=projected.record_id,
-        dataset=dataset,
-        kind=projected.kind,
-        keys=projected.keys,
-        message=projected.message,
-        wire=projected.wire,
-        digest=projected.digest,
-        expected_version=expected_version,
-        valid_from=projected.valid_from,
-        valid_to=projected.valid_to,
-    )
+def _batched(changes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (changes[start : start + size] for start in range(0, len(changes), size))
 
 
 def _duplicate(projected: Projected, *, same: bool) -> Finding:
@@ -280,3 +342,8 @@ def _duplicate(projected: Projected, *, same: bool) -> Finding:
         return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", detail, projected.key)
     detail = "rows with this key differ; the one with the least digest was taken"
     return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, projected.key)
+
+
+def _older(projected: Projected) -> Finding:
+    detail = "the record was written from what was read after this row; that stays"
+    return Finding(diagnostics.DECISION_REASON_OLDER_KNOWLEDGE, "", detail, projected.key)

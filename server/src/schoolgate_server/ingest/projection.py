@@ -22,7 +22,7 @@ from schoolgate_sdk import (
 )
 from schoolgate_sdk.keys import check_key
 from schoolgate_server.ingest.decisions import Finding, row_fingerprint
-from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.identity import Claim, Identities
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import place_of
@@ -51,12 +51,14 @@ class Projection(NamedTuple):
 
     ``findings`` says what was not taken over as it came. ``rejected`` means that the row yields nothing, and
     then ``protects`` holds the record ids that it may have been; without any the row is unidentified.
+    ``claims`` names keys of the row that other records have.
     """
 
     records: Sequence[Projected] = ()
     findings: Sequence[Finding] = ()
     rejected: bool = False
     protects: tuple[str, ...] = ()
+    claims: Sequence[Claim] = ()
 
 
 class _KindPlan(NamedTuple):
@@ -100,8 +102,11 @@ class Projector:
             if not parsed:
                 raise _Refused("the parser yielded nothing for the row")
             findings: list[Finding] = []
+            claims: list[Claim] = []
             records = [
-                projected for item in parsed if (projected := self._project_one(item, findings)) is not None
+                projected
+                for item in parsed
+                if (projected := self._project_one(item, findings, claims)) is not None
             ]
         except RowRejected as rejection:
             return self._rejected(row, rejection)
@@ -109,11 +114,11 @@ class Projector:
             return self._defective(row, str(refusal))
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
-        return Projection(records, findings)
+        return Projection(records, findings, claims=claims)
 
-    def _project_one(self, item: Parsed, findings: list[Finding]) -> Projected | None:
+    def _project_one(self, item: Parsed, findings: list[Finding], claims: list[Claim]) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""
-        kind, key, message, refs, other_keys, _ = item
+        kind, key, message, refs, other_keys, former_keys = item
         plan = self._plans.get(kind)
         if plan is None or type(message) is not plan.message or key.namespace != plan.namespace:
             raise _Refused(
@@ -127,7 +132,10 @@ class Projector:
             findings += [_unmapped(plan.info.name, field, getattr(message, field)) for field in unmapped]
         keys: tuple[str, ...] = (encoded,)
         if other_keys:
-            keys += self._learn(item, record_id, findings)
+            keys += self._learn(item, record_id, findings, claims)
+        if former_keys:
+            claims += self._former(item, record_id)
+        keys = self._identities.keys(record_id, keys)
         if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
             findings.append(_out_of_scope(plan.windowed_by, key))
             return None
@@ -152,19 +160,29 @@ class Projector:
                 Finding(diagnostics.DECISION_REASON_REFERENCE_UNRESOLVED, ref.field, detail, item.key)
             )
 
-    def _learn(self, item: Parsed, record_id: str, findings: list[Finding]) -> tuple[str, ...]:
+    def _learn(
+        self, item: Parsed, record_id: str, findings: list[Finding], claims: list[Claim]
+    ) -> tuple[str, ...]:
         """Return the record's further keys, encoded; one that another record has already is left out."""
         keys: tuple[str, ...] = ()
         for other in item.other_keys:
             encoded = _encode(other)
-            if self._identities.learn(item.kind, encoded, record_id):
+            holder = self._identities.learn(item.kind, encoded, record_id)
+            if holder == record_id:
                 keys += (encoded,)
                 continue
+            claims.append(Claim(record_id, holder, encoded))
             detail = "another record has this further key already"
             findings.append(
                 Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, other.namespace, detail, item.key)
             )
         return keys
+
+    def _former(self, item: Parsed, record_id: str) -> list[Claim]:
+        """Return claims on the records that have the entity's former keys."""
+        former = [_encode(key) for key in item.former_keys]
+        holders = [(self._identities.own(item.kind, key), key) for key in former]
+        return [Claim(record_id, holder, key, certain=True) for holder, key in holders if holder != record_id]
 
     def _in_window(self, field: str, message: Message) -> bool:
         day: str = getattr(message, field)

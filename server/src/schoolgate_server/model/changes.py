@@ -56,4 +56,3 @@ class RecordState(NamedTuple):
     digest: bytes
     version: int
     live: bool
-    seq: int

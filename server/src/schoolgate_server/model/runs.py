@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schoolgate.v1.sync_service_pb2 import Run
+from schoolgate.v1.sync_service_pb2 import DatasetRun, Run
 
 
 class Segment(NamedTuple):
@@ -19,6 +19,18 @@ class Segment(NamedTuple):
     cursor: str
     rows: int
     seq: int = 0
+
+
+class SealedSnapshot(NamedTuple):
+    """How a dataset was last sealed as a whole with nothing held, and the segments that were read then.
+
+    ``seq`` is the school's published seq after that run: what was committed later is newer than these rows.
+    """
+
+    run_id: str
+    state: DatasetRun
+    segments: list[Segment]
+    seq: int
 
 
 @dataclass(slots=True)

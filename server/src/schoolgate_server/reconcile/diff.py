@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
+
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_server.reconcile.index import LIVE, NEW, OBSERVED, PROTECTED, STORED, WAITING, Index
 
 
 class Known(NamedTuple):
@@ -30,6 +34,18 @@ class Outcome(enum.Enum):
     """Other content was observed before in this snapshot, and is kept."""
     CONFLICT_WON = enum.auto()
     """Other content was observed before in this snapshot; this one takes its place."""
+    OLDER = enum.auto()
+    """The record was written from newer knowledge than this row, and stays as it is (G07)."""
+
+
+class Withheld(NamedTuple):
+    """Waiting changes not to be written for now: those of live records of ``kinds``, or ``everything``."""
+
+    kinds: frozenset[Kind.ValueType] = frozenset()
+    everything: bool = False
+
+
+NOTHING = Withheld()
 
 
 class SnapshotDiff:
@@ -37,66 +53,169 @@ class SnapshotDiff:
 
     Where rows of one key differ, the least content digest wins: an arbitrary choice, but the same one in
     whatever order the MIS sends the rows, so that an unchanged school never appears to change (G03).
+
+    ``newer`` holds the seqs of records that others wrote since the snapshot began: an interrupted run that is
+    resumed from its retained rows must not put older states in their place.
     """
 
-    def __init__(self, known: Iterable[tuple[str, Known]] = ()) -> None:
-        self._known = dict(known)
-        self._observed: dict[str, bytes] = {}
-        self._protected: set[str] = set()
+    def __init__(
+        self, known: Iterable[tuple[str, Known]] = (), newer: Mapping[str, int] | None = None
+    ) -> None:
+        self._index = Index()
+        self._newer = newer or {}
+        self.observed_count = 0
+        self.waiting_count = 0
+        self.add(known)
+        self.protect_newer()
 
-    def observe(self, record_id: str, digest: bytes) -> Outcome:
-        """Take note that the snapshot has ``record_id`` with the content ``digest``."""
-        earlier = self._observed.get(record_id)
-        if earlier is None:
-            known = self._known.get(record_id)
-            if known is None:
-                self._observed[record_id] = digest
-                return Outcome.CREATE
-            if known.digest == digest:
-                self._observed[record_id] = known.digest  # one object instead of two equal ones
-                return Outcome.UNCHANGED if known.live else Outcome.UPDATE
-            self._observed[record_id] = digest
-            return Outcome.UPDATE
+    def add(self, known: Iterable[tuple[str, Known]]) -> None:
+        """Take in what is stored, before anything is observed."""
+        for record_id, state in known:
+            self._store(self._index.place(record_id), state)
+
+    def protect_newer(self) -> None:
+        """Count none of what others wrote since the snapshot began as absent: it cannot know of that."""
+        for record_id in self._newer:
+            self.protect(record_id)
+
+    def observe(self, record_id: str, digest: bytes, as_of: int = 0) -> Outcome:
+        """Take note that the snapshot has ``record_id`` with the content ``digest``.
+
+        ``as_of`` is the school's published seq when the row was asked for.
+        """
+        index = self._index
+        place = index.place(record_id)
+        flags = index.flags[place]
+        if flags & OBSERVED:
+            return self._again(place, digest)
+        if not flags & STORED:
+            self._observe(place, digest, WAITING)
+            return Outcome.CREATE
+        if index.stored(place) == digest and flags & LIVE:
+            self._observe(place, digest, 0)
+            return Outcome.UNCHANGED
+        if self._newer and self._newer.get(record_id, 0) > as_of:
+            return Outcome.OLDER
+        self._observe(place, digest, WAITING)
+        return Outcome.UPDATE
+
+    def _observe(self, place: int, digest: bytes, waiting: int) -> None:
+        index = self._index
+        index.flags[place] |= OBSERVED | waiting
+        index.set_observed(place, digest)
+        self.observed_count += 1
+        self.waiting_count += bool(waiting)
+
+    def _again(self, place: int, digest: bytes) -> Outcome:
+        """Compare with what this snapshot had of the record before."""
+        index = self._index
+        earlier = index.observed(place)
         if earlier == digest:
             return Outcome.DUPLICATE
         if earlier < digest:
             return Outcome.CONFLICT_LOST
-        self._observed[record_id] = digest
+        index.set_observed(place, digest)
+        is_stored = index.flags[place] & LIVE and index.stored(place) == digest
+        self._wait(place, waits=not is_stored)
         return Outcome.CONFLICT_WON
 
     def protect(self, record_id: str) -> None:
-        """Take note that a rejected row may have been ``record_id``, so that it does not count as absent."""
-        self._protected.add(record_id)
+        """Take note that a row that was not taken may have been ``record_id``, so that it is not absent."""
+        place = self._index.find(record_id)
+        if place >= 0:
+            self._index.flags[place] |= PROTECTED
 
     def known(self, record_id: str) -> Known | None:
         """Return what is stored of ``record_id``."""
-        return self._known.get(record_id)
+        place = self._index.find(record_id)
+        if place < 0 or not self._index.flags[place] & STORED:
+            return None
+        live = bool(self._index.flags[place] & LIVE)
+        return Known(self._index.stored(place), self._index.versions[place], live)
 
     def stored(self, record_id: str, known: Known) -> None:
         """Take note of what this run has stored."""
-        self._known[record_id] = known
+        place = self._index.place(record_id)
+        self._wait(place, waits=False)
+        if not self._index.flags[place] & STORED:
+            self._index.flags[place] |= NEW
+        self._store(place, known)
 
-    @property
-    def observed_count(self) -> int:
-        """How many records the snapshot has so far."""
-        return len(self._observed)
+    def _wait(self, place: int, *, waits: bool) -> None:
+        flags = self._index.flags
+        self.waiting_count += waits - bool(flags[place] & WAITING)
+        flags[place] = flags[place] & ~WAITING | (WAITING if waits else 0)
 
-    @property
-    def protected(self) -> frozenset[str]:
-        """The records that :meth:`protect` named."""
-        return frozenset(self._protected)
+    def _store(self, place: int, known: Known) -> None:
+        index = self._index
+        index.flags[place] = index.flags[place] & ~LIVE | STORED | (LIVE if known.live else 0)
+        index.set_stored(place, known.digest)
+        index.versions[place] = known.version
 
-    def live_ids(self) -> Iterator[str]:
-        """Yield the ids of all live records that are stored."""
-        return (record_id for record_id, known in self._known.items() if known.live)
+    def is_observed(self, record_id: str) -> bool:
+        """Whether the snapshot has ``record_id`` so far."""
+        place = self._index.find(record_id)
+        return place >= 0 and bool(self._index.flags[place] & OBSERVED)
+
+    def is_waiting(self, record_id: str, digest: bytes) -> bool:
+        """Whether ``digest`` is what the snapshot has of a record that is to be written still."""
+        place = self._index.find(record_id)
+        return (
+            place >= 0 and bool(self._index.flags[place] & WAITING) and self._index.observed(place) == digest
+        )
+
+    def waiting_updates(self) -> Counter[Kind.ValueType]:
+        """Count, by kind, the changes of live records that are to be written still."""
+        return self._count(WAITING | LIVE)
+
+    def waiting_new(self) -> Counter[Kind.ValueType]:
+        """Count, by kind, the records to be written still that were never stored."""
+        return self._count(WAITING, STORED)
+
+    def is_ready(self, record_id: str, digest: bytes, withheld: Withheld = NOTHING) -> bool:
+        """Whether ``digest`` is what the snapshot has of a record that is to be written, and not withheld."""
+        return self.is_waiting(record_id, digest) and not self._is_withheld(
+            self._index.find(record_id), withheld
+        )
+
+    def _is_withheld(self, place: int, withheld: Withheld) -> bool:
+        index = self._index
+        is_update = bool(index.flags[place] & LIVE) and index.kind(place) in withheld.kinds
+        return withheld.everything or is_update
+
+    def withheld_changes(self, withheld: Withheld) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the record id, stored version and new digest of what is withheld."""
+        index = self._index
+        for place in index.places(WAITING):
+            if self._is_withheld(place, withheld):
+                yield index.record_id(place), index.versions[place], index.observed(place)
+
+    def written_new(self) -> list[str]:
+        """Return the records that this snapshot brought for the first time and that are stored by now."""
+        index = self._index
+        return [index.record_id(place) for place in index.places(NEW)]
+
+    def is_protected(self, record_id: str) -> bool:
+        """Whether :meth:`protect` named the record."""
+        place = self._index.find(record_id)
+        return place >= 0 and bool(self._index.flags[place] & PROTECTED)
+
+    def live(self) -> Counter[Kind.ValueType]:
+        """Count the live records that are stored, by kind."""
+        return self._count(LIVE)
+
+    def overlap(self) -> Counter[Kind.ValueType]:
+        """Count, by kind, the records that are stored, live, and in the snapshot."""
+        return self._count(LIVE | OBSERVED)
+
+    def _count(self, with_flags: int, without: int = 0) -> Counter[Kind.ValueType]:
+        index = self._index
+        return Counter(Kind.ValueType(index.kind(place)) for place in index.places(with_flags, without))
 
     def absent(self) -> list[str]:
         """Return the live records that the snapshot does not have, in order of their id.
 
         A record that this run wrote was observed by it, so it is never among them (G06).
         """
-        return sorted(
-            record_id
-            for record_id, known in self._known.items()
-            if known.live and record_id not in self._observed and record_id not in self._protected
-        )
+        index = self._index
+        return sorted(index.record_id(place) for place in index.places(LIVE, OBSERVED | PROTECTED))

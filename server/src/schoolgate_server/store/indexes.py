@@ -18,7 +18,7 @@ def _index(name: str, *fields: str, unique: bool = False, only: str | None = Non
 
 INDEXES: dict[str, list[IndexModel]] = {
     "records": [
-        _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live", "seq"),
+        _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live"),
         _index("pages", "school", "kind", "_id"),
         # "This day's marks" must not read a year of them.
         _index("days", "school", "kind", "from", "_id", only="from"),
@@ -31,6 +31,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("superseded", "school", "kind", "until", "id"),
         _index("versions", "school", "id", "version"),
     ],
+    "fences": [_index("school", "school")],
     "runs": [
         _index("newest", "school", "-created_at", "-_id"),
         _index("requests", "school", "request_id", unique=True, only="request_id"),
@@ -38,10 +39,10 @@ INDEXES: dict[str, list[IndexModel]] = {
         # that collects notifications beside it.
         IndexModel([("unfinished", ASCENDING)], name="unfinished", unique=True, sparse=True),
         _index("sealed", "school", "sealed", "-created_at"),
-    ],
         _index("scheduled", "school", "scheduled", "-created_at", only="scheduled"),
-    "decisions": [
+    ],
     "notices": [_index("ages", "school", "at")],
+    "decisions": [
         _index("newest", "school", "-first_seen_at", "-_id"),
         _index("datasets", "school", "dataset", "-first_seen_at", "-_id"),
     ],
@@ -49,7 +50,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "holds": [_index("newest", "school", "-created_at", "-_id")],
     "proposals": [_index("open", "school", "state", "-created_at", "-_id")],
     "audit": [_index("newest", "school", "-at", "-_id")],
-    "identities": [_index("school", "school")],
+    "identities": [_index("records", "school", "record")],
     "raw_pages": [_index("school", "school", "dataset", "digest", "n")],
     # MongoDB's own advice for key vaults: two creators of one name must not end with two keys.
     "__keyVault": [_index("names", "keyAltNames", unique=True, only="keyAltNames")],

@@ -16,7 +16,7 @@ from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.reading import AsOf, filter_of
 
-STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1, "seq": 1}
+STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
 
 _STATE_VALUES = itemgetter(*STATE_FIELDS)
@@ -46,6 +46,29 @@ class Records:
             query["from"] = window
         async for batch in self._records.batches(query, STATE_FIELDS, size=50_000):
             yield list(map(RecordState._make, map(_STATE_VALUES, batch)))
+
+    async def states_of(self, school_id: str, record_ids: Sequence[str]) -> AsyncIterator[list[RecordState]]:
+        """Yield the same of the records with these ids, as far as there are any."""
+        for some in chunks(record_ids):
+            query: Document = {"school": school_id, "_id": {"$in": list(some)}}
+            found = await self._records.find(query, STATE_FIELDS)
+            yield list(map(RecordState._make, map(_STATE_VALUES, found)))
+
+    async def newer(
+        self, school_id: str, dataset: str, since: int, *, not_by: str = ""
+    ) -> AsyncIterator[list[tuple[str, int]]]:
+        """Yield the ids and seqs of records that were written after seq ``since``, in lists.
+
+        What run ``not_by`` wrote is left out. For the holder of the school's lease, as :meth:`states`.
+        """
+        query: Document = {
+            "school": school_id,
+            "seq": {"$gt": since},
+            "dataset": dataset,
+            "run": {"$ne": not_by},
+        }
+        async for batch in self._records.batches(query, {"_id": 1, "seq": 1}, size=50_000):
+            yield [(document["_id"], document["seq"]) for document in batch]
 
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""

@@ -22,7 +22,7 @@ from schoolgate.v1.sync_service_pb2 import (
     SyncLayer,
 )
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.runs import RunEntry, Segment
+from schoolgate_server.model.runs import RunEntry, SealedSnapshot, Segment
 from schoolgate_server.store.errors import LeaseLost
 from schoolgate_server.store.handles import Collection, Document
 from schoolgate_server.store.paging import before_of
@@ -144,8 +144,8 @@ class Runs:
         )
         return None if found is None else entry_of(found).run
 
-    async def last_sealed(self, school_id: str, dataset: str) -> tuple[DatasetRun, list[Segment]] | None:
-        """Return how ``dataset`` was last sealed with nothing held, and the segments read then."""
+    async def last_sealed(self, school_id: str, dataset: str) -> SealedSnapshot | None:
+        """Return how ``dataset`` was last sealed as a whole with nothing held, and the segments read then."""
         found = await self._runs.find(
             {"school": school_id, "sealed": dataset}, sort=[("created_at", -1)], limit=1
         )
@@ -153,7 +153,7 @@ class Runs:
             return None
         entry = entry_of(found[0])
         part = next(part for part in entry.run.datasets if part.dataset == dataset)
-        return part, entry.manifest.get(dataset, [])
+        return SealedSnapshot(entry.run.run_id, part, entry.manifest.get(dataset, []), entry.run.seq_after)
 
     async def list(self, school_id: str, before: str | None, limit: int) -> list[RunEntry]:
         """Return up to ``limit`` runs, newest first, those before the run with id ``before``.

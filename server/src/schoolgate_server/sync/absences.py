@@ -1,140 +1,152 @@
-"""Decides about the records that a complete snapshot lacks: hold, check back with the MIS, tombstone."""
+"""Decides about the records that a complete snapshot lacks: hold, ask the MIS again, tombstone or merge."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Sequence
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
 
 from google.protobuf.message import Message
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT, Kind
+from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_OUT_OF_SCOPE, Record, TombstoneReason
-from schoolgate.v1.record_pb2 import SourceKey as WireKey
-from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, encode_key, kind_info
-from schoolgate_server.ingest.pipeline import DatasetIngest
-from schoolgate_server.ingest.projection import Projector
+from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, kind_info
+from schoolgate_server.ingest.merging import merge_changes
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import kind_of
+from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
-from schoolgate_server.reconcile.diff import SnapshotDiff
-from schoolgate_server.reconcile.holds import suspicious_deletions
+from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
 from schoolgate_server.sync.blame import connector_at_work
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved
+from schoolgate_server.sync.holding import DoubtfulChanges, Doubts, begin, close, hold, is_approved
+from schoolgate_server.sync.outcome import DatasetOutcome
+from schoolgate_server.sync.parts import DatasetParts
+from schoolgate_server.sync.proposals import propose
 
 READ_BACK_KEYS = 200
 """Keys per request when a connector is asked for single entities; its protocol promises no more."""
 
-
-class AbsenceOutcome(NamedTuple):
-    """How a sealed dataset ends."""
-
-    state: pb.DatasetState.ValueType
-    failure: failures.Failure | None = None
-    held: int = 0
+BATCH = 1_000
+"""Absent records that are looked at together."""
 
 
 class Absences:
     """The absences of one sealed snapshot."""
 
-    def __init__(
-        self,
-        context: RunContext,
-        dataset: Dataset,
-        scope: Scope,
-        projector: Projector,
-        diff: SnapshotDiff,
-    ) -> None:
+    def __init__(self, context: RunContext, dataset: Dataset, scope: Scope, parts: DatasetParts) -> None:
         self._context = context
         self._dataset = dataset
         self._scope = scope
-        self._projector = projector
-        self._diff = diff
+        self._parts = parts
+        self._diff = parts.diff
         self._store = context.ingest.store
+        self._enrolment_ends: defaultdict[str, list[str | None]] = defaultdict(list)
 
-    async def decide(
-        self, ingest: DatasetIngest, evidence: pb.Evidence, updates: Sequence[Change], why: Sequence[str]
-    ) -> AbsenceOutcome:
+    async def decide(self, evidence: pb.Evidence, doubts: Doubts) -> DatasetOutcome:
         """Tombstone what has provably left; hold or keep the rest. ``evidence`` takes what is found out.
 
-        ``updates`` were kept back for the reasons ``why``; they are held or committed with the doubtful
-        deletions, as one change set.
+        What ``doubts`` withhold is held or committed with the doubtful deletions, as one change set.
         """
         name = self._dataset.name
         absent = self._diff.absent()
-        doubtful = self._doubtful(absent, evidence, updates, why)
+        doubtful = self._doubtful(absent, evidence, doubts)
         is_held = len(doubtful) > 0 and not await is_approved(self._context, name, doubtful)
         leaving = [record_id for record_id in absent if not (is_held and record_id in doubtful.deletions)]
-        records = await self._last_states(leaving)
-        evidence.contradicted_absences = await self._still_there(records)
+        evidence.contradicted_absences = await self._look_again(leaving)
         doubt = incompleteness(evidence)
         if doubt is not None:
-            why_incomplete = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt)
-            return AbsenceOutcome(pb.DATASET_STATE_INCOMPLETE, why_incomplete)
+            connector = self._context.connector.name
+            why = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt, connector=connector)
+            return DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, why)
         if not is_held:
             await begin(self._context, name, doubtful)
-        await ingest.tombstone(self._tombstones(records, in_scope=evidence.scope_unchanged))
+        created = [] if not leaving else self._diff.written_new()
+        await self._let_go(leaving, in_scope=evidence.scope_unchanged)
+        await propose(self._context, name, created, leaving)
         if is_held:
-            await hold(self._context, name, doubtful, sum(1 for _ in self._diff.live_ids()))
-            why_held = failure(failures.FAILURE_TYPE_HELD, doubtful.explanation)
-            return AbsenceOutcome(pb.DATASET_STATE_HELD, why_held, len(doubtful))
-        await ingest.update(updates)
+            live = self._diff.live().total()
+            await hold(self._context, name, doubtful, live)
+            connector = self._context.connector.name
+            why = failure(failures.FAILURE_TYPE_HELD, doubtful.explanation, connector=connector)
+            return DatasetOutcome(pb.DATASET_STATE_HELD, why, len(doubtful))
+        await self._parts.ingest.finish()
         await close(self._context, name)
-        return AbsenceOutcome(pb.DATASET_STATE_SUCCEEDED)
+        return DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
 
-    def _doubtful(
-        self, absent: Sequence[str], evidence: pb.Evidence, updates: Sequence[Change], why: Sequence[str]
-    ) -> DoubtfulChanges:
+    def _doubtful(self, absent: Sequence[str], evidence: pb.Evidence, doubts: Doubts) -> DoubtfulChanges:
         """Return the changes that must be held, and why."""
         missing = Counter(kind_of(record_id) for record_id in absent)
+        updates = list(self._diff.withheld_changes(doubts.withheld))
         if absent and not evidence.scope_unchanged:
             reason = (
                 f"{len(absent)} records are missing from the first snapshot under a changed scope: "
                 "whether they left, or are only out of scope, cannot be told"
             )
-            return DoubtfulChanges((*why, reason), self._versions(absent, missing), updates)
-        live = Counter[Kind.ValueType]()
-        if absent:
-            live.update(kind_of(record_id) for record_id in self._diff.live_ids())
-        found = suspicious_deletions(missing, live, self._context.options.thresholds)
-        reasons = (*why, *(suspicion.explanation for suspicion in found))
-        kinds = {suspicion.kind for suspicion in found}
+            return DoubtfulChanges((*doubts.reasons, reason), self._versions(absent, missing), updates)
+        policy = policy_of(self._context.school, self._context.options.thresholds)
+        found = suspicious_deletions(missing, self._diff.live(), policy)
+        reasons = (*doubts.reasons, *(suspicion.explanation for suspicion in found))
+        kinds = missing if doubts.withheld.everything else {suspicion.kind for suspicion in found}
         return DoubtfulChanges(reasons, self._versions(absent, kinds), updates)
 
-    def _versions(self, record_ids: Sequence[str], kinds: Container[Kind.ValueType]) -> dict[str, int]:
+    def _versions(self, record_ids: Sequence[str], kinds: Container[int]) -> dict[str, int]:
         return {
             record_id: known.version
             for record_id in record_ids
             if kind_of(record_id) in kinds and (known := self._diff.known(record_id)) is not None
         }
 
+    async def _look_again(self, leaving: Sequence[str]) -> int:
+        """Return how many of the absent records the MIS has after all, asked for each by its key.
+
+        A truncated last page looks like the end of the data; this is what tells them apart.
+        """
+        contradicted = 0
+        for some in _batches(leaving):
+            records = await self._last_states(some)
+            for record in records:
+                if record.kind == KIND_ENROLMENT:
+                    ends = self._enrolment_ends[record.enrolment.student_id]
+                    ends.append(record.enrolment.valid_to or None)
+            found, unidentified = await self._ask(records)
+            contradicted += len(found) + unidentified
+        return contradicted
+
+    async def still_there(self, record_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the records that the MIS has, asked for each by its key."""
+        found: frozenset[str] = frozenset()
+        for some in _batches(record_ids):
+            records = await self._store.records.many(self._context.ingest.school_id, some)
+            found |= (await self._ask(records))[0]
+        return found
+
     async def _last_states(self, absent: Sequence[str]) -> list[Record]:
         """Return the absent records as they are stored, less those that a rejected row may be about.
 
         What this very run wrote before an interruption is left to the next one (G06).
         """
-        ingest, protected = self._context.ingest, self._diff.protected
+        ingest = self._context.ingest
         return [
             record
             for record in await self._store.records.many(ingest.school_id, absent)
-            if record.run_id != ingest.run_id and not _refers_to(record, protected)
+            if record.run_id != ingest.run_id and not self._refers_to_protected(record)
         ]
 
-    async def _still_there(self, records: Sequence[Record]) -> int:
-        """Return how many of ``records`` the MIS has after all, asked for each by its key.
+    def _refers_to_protected(self, record: Record) -> bool:
+        body = _body(record)
+        references = (getattr(body, field) for field in kind_info(record.kind).references)
+        return any(self._diff.is_protected(target) for target in references if target)
 
-        A truncated last page looks like the end of the data; this is what tells them apart.
-        """
+    async def _ask(self, records: Sequence[Record]) -> tuple[frozenset[str], int]:
+        """Return which of ``records`` the MIS has, and how many rows it sent that could be any of them."""
         session = self._context.session
         if not isinstance(session, ReadBack):
-            return 0
-        ids = {record.id for record in records}
+            return frozenset(), 0
         keys = [key for record in records if (key := self._own_key(record)) is not None]
         found: set[str] = set()
         unidentified = 0
@@ -142,40 +154,63 @@ class Absences:
             with connector_at_work():
                 rows = await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS])
             for row in rows:
-                projection = self._projector.project(row)
+                projection = self._parts.projector.project(row)
                 found.update(projected.record_id for projected in projection.records)
                 found.update(projection.protects)  # a row that cannot be taken over is there all the same
                 unidentified += projection.rejected and not projection.protects
-        return len(found & ids) + unidentified
+        return frozenset(found & {record.id for record in records}), unidentified
 
     def _own_key(self, record: Record) -> SourceKey | None:
+        """Return the latest of the record's keys that the dataset finds rows by."""
         namespaces = {spec.namespace for spec in self._dataset.kinds if spec.kind == record.kind}
-        for key in record.source_keys:
-            if key.namespace in namespaces:
-                return _from_wire(key)
-        return None
+        own = [key for key in record.source_keys if key.namespace in namespaces]
+        return from_wire(own[-1]) if own else None
 
-    def _tombstones(self, records: Sequence[Record], *, in_scope: bool) -> list[Change]:
-        """Return the tombstones of ``records``; under a changed scope an operator approved them."""
-        if not in_scope:
-            return [self._tombstone(record, TOMBSTONE_REASON_OUT_OF_SCOPE) for record in records]
-        enrolment_ends: dict[str, list[str | None]] = {}
-        for record in records:
-            if record.kind == KIND_ENROLMENT:
-                ends = enrolment_ends.setdefault(record.enrolment.student_id, [])
-                ends.append(record.enrolment.valid_to or None)
-        tombstones: list[Change] = []
-        for record in records:
-            own = getattr(_body(record), "valid_to", "") or None
-            ends = enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]
-            tombstones.append(self._tombstone(record, tombstone_reason(ends, self._context.today)))
-        return tombstones
+    async def _let_go(self, leaving: Sequence[str], *, in_scope: bool) -> None:
+        """Tombstone the records that left; those that were merged into another one at the MIS, into that."""
+        ingest = self._parts.ingest
+        for some in _batches(leaving):
+            records = await self._last_states(some)
+            survivors = self._survivors(records)
+            await ingest.tombstone(
+                [
+                    self._tombstone(record, self._reason(record, in_scope=in_scope))
+                    for record in records
+                    if record.id not in survivors
+                ]
+            )
+            for record in records:
+                if record.id in survivors:
+                    await self._merge(record, survivors[record.id])
+
+    def _survivors(self, records: Sequence[Record]) -> dict[str, str]:
+        """Return, for each record whose key a live record's row brings, that other record."""
+        merges = self._parts.ingest.relinking.merges
+        return {
+            record.id: survivor
+            for record in records
+            if (survivor := merges.get(record.id)) and self._diff.is_observed(survivor)
+        }
+
+    async def _merge(self, loser: Record, survivor_id: str) -> None:
+        ingest = self._parts.ingest
+        merge = await merge_changes(self._store, self._context.ingest.school_id, loser.id, survivor_id)
+        keys = [alias.key for alias in merge.aliases]
+        self._context.identities.link(loser.kind, keys, merge.survivor_id)
+        await ingest.merge(merge.changes)
+
+    def _reason(self, record: Record, *, in_scope: bool) -> TombstoneReason.ValueType:
+        if not in_scope:  # an operator approved it
+            return TOMBSTONE_REASON_OUT_OF_SCOPE
+        own = getattr(_body(record), "valid_to", "") or None
+        ends = self._enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]
+        return tombstone_reason(ends, self._context.today)
 
     def _tombstone(self, record: Record, reason: TombstoneReason.ValueType) -> Change:
         message = _body(record)
         valid_from, valid_to = validity(kind_info(record.kind), message)
         wire = message.SerializeToString(deterministic=True)
-        keys = tuple(encode_key(_from_wire(key)) for key in record.source_keys)
+        keys = tuple(encode_wire_key(key) for key in record.source_keys)
         return Change(
             record_id=record.id,
             dataset=self._dataset.name,
@@ -196,11 +231,5 @@ def _body(record: Record) -> Message:
     return body
 
 
-def _refers_to(record: Record, targets: frozenset[str]) -> bool:
-    body = _body(record)
-    return any(getattr(body, field) in targets for field in kind_info(record.kind).references)
-
-
-def _from_wire(key: WireKey) -> SourceKey:
-    parts = tuple(part.integer if part.WhichOneof("value") == "integer" else part.text for part in key.parts)
-    return SourceKey(key.namespace, parts)
+def _batches(record_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (record_ids[start : start + BATCH] for start in range(0, len(record_ids), BATCH))

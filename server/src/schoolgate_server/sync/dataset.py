@@ -1,51 +1,40 @@
-"""Syncs one dataset: reads its snapshot into the store, then proves it complete or says why not."""
+"""Syncs one dataset of a run, in the layer that the run asks for, and says how it ended."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import aclosing
+from datetime import date
 
 from loguru import logger
 
-from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, Incomplete, Row
-from schoolgate_server.ingest.decisions import DecisionLog
-from schoolgate_server.ingest.pipeline import DatasetIngest
-from schoolgate_server.ingest.projection import Projector
-from schoolgate_server.model.changes import Change
+from schoolgate_sdk import ConnectorError, Dataset, Incomplete
+from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import failure, from_defect, place_of
-from schoolgate_server.model.ids import kind_of
-from schoolgate_server.reconcile.absence import incompleteness
-from schoolgate_server.reconcile.diff import Known, SnapshotDiff
-from schoolgate_server.reconcile.holds import suspicious_updates
+from schoolgate_server.model.failures import from_defect, place_of
+from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.sync.absences import Absences
-from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
+from schoolgate_server.sync.blame import ConnectorDefect
+from schoolgate_server.sync.changes import store_checkpoint, sync_changes, sync_targets
 from schoolgate_server.sync.context import RunCancelled, RunContext
+from schoolgate_server.sync.outcome import DatasetOutcome
+from schoolgate_server.sync.reprojection import reproject
 from schoolgate_server.sync.retention import RetainedRows
-from schoolgate_server.sync.scope import fingerprint, scope_of
-from schoolgate_server.sync.segments import read_segments
+from schoolgate_server.sync.scope import dataset_of, projection_fingerprint, scope_fingerprint, scope_of
+from schoolgate_server.sync.snapshot import SnapshotSync
 
-SHOWN_ROWS = 10_000
-"""Rows between two states that watchers see."""
+_WHOLE_SNAPSHOTS = frozenset({pb.SYNC_LAYER_UNSPECIFIED, pb.SYNC_LAYER_FULL})
 
 
 class DatasetSync:
     """One dataset within one run. ``state`` is the part of the run document that it keeps true."""
 
-    def __init__(self, context: RunContext, dataset: Dataset, state: pb.DatasetRun) -> None:
+    def __init__(self, context: RunContext, name: str, state: pb.DatasetRun) -> None:
         self._context = context
-        self._dataset = dataset
+        self._name = name
         self._state = state
-        self._scope = scope_of(context.school, dataset, context.today)
-        self._fingerprint = fingerprint(context.school, context.connector, dataset, self._scope)
         self._store = context.ingest.store
-        self._retained = RetainedRows(context, dataset.name)
-        self._counted: int | None = None
+        self._retained = RetainedRows(context, name)
+        self._was_begun_differently = False
 
     async def run(self) -> None:
         """Sync the dataset. What a connector does wrong ends in the dataset's state, not in an exception.
@@ -60,171 +49,96 @@ class DatasetSync:
         if not state.HasField("started_at"):
             state.started_at.FromDatetime(self._context.ingest.clock())
         await self._context.save()
-        sealed = await self._store.runs.last_sealed(self._context.ingest.school_id, self._dataset.name)
-        last, last_segments = sealed if sealed is not None else (None, [])
+        last = await self._store.runs.last_sealed(self._context.ingest.school_id, self._name)
         try:
-            await self._sync(last)
+            self._end(await self._sync(last))
         except (LeaseLost, ServiceError, StoreUnavailable):
             raise
         except RunCancelled:
-            self._end(pb.DATASET_STATE_SKIPPED, None)
+            self._end(DatasetOutcome(pb.DATASET_STATE_SKIPPED))
         except Incomplete as error:
-            self._end(pb.DATASET_STATE_INCOMPLETE, self._context.failure(error))
+            self._end(DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, self._context.failure(error)))
         except ConnectorError as error:
-            self._end(pb.DATASET_STATE_FAILED, self._context.failure(error))
+            self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, self._context.failure(error)))
         except ConnectorDefect as error:
-            self._end(pb.DATASET_STATE_FAILED, from_defect(error.defect, self._context.connector.name))
+            why = from_defect(error.defect, self._context.connector.name)
+            self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, why))
         except Exception as error:  # noqa: BLE001 - the other datasets go on; the state and the log say why
-            logger.error("dataset {} failed: {}", self._dataset.name, place_of(error))
-            self._end(pb.DATASET_STATE_FAILED, from_defect(error, None))
-        # An ended dataset is never resumed, so only a sealed snapshot's rows are of use.
-        succeeded = state.state == pb.DATASET_STATE_SUCCEEDED
-        await self._retained.prune(self._retained.manifest if succeeded else last_segments)
+            logger.error("dataset {} failed: {}", self._name, place_of(error))
+            self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, from_defect(error, None)))
+        await self._prune(last)
         if state.state != pb.DATASET_STATE_SKIPPED:
             await self._context.save()
 
-    async def _sync(self, last: pb.DatasetRun | None) -> None:
-        context = self._context
-        diff = SnapshotDiff(await self._stored_records())
-        projector = Projector(
-            self._dataset, self._scope, context.connection.settings, context.shaper, context.identities
+    async def _sync(self, last: SealedSnapshot | None) -> DatasetOutcome:
+        context, state = self._context, self._state
+        dataset = dataset_of(context.school, context.connector, self._name)
+        self._mark_evidence(dataset, last)
+        scope = scope_of(context.school, dataset, context.today, self._window())
+        reprojects = self._was_begun_differently
+        if last is not None and self._is_read_differently(last):
+            reprojects |= not await reproject(context, dataset, scope, state, last)
+        layer = context.entry.run.layer
+        if layer == pb.SYNC_LAYER_REPROJECTION:
+            return DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
+        done: DatasetOutcome | None = None
+        if layer == pb.SYNC_LAYER_TARGETED:
+            done = await sync_targets(context, dataset, scope, state)
+        elif layer == pb.SYNC_LAYER_CHANGES:
+            done = await sync_changes(context, dataset, scope, state)
+        if done is not None:
+            return done
+        snapshot = SnapshotSync(
+            context,
+            dataset,
+            scope,
+            state,
+            self._retained,
+            None if last is None else last.state,
+            reprojects=reprojects,
         )
-        school_id = context.ingest.school_id
-        known = await self._store.decisions.known(school_id, self._dataset.name)
-        log = DecisionLog(school_id, self._dataset.name, context.ingest.run_id, known)
-        ingest = DatasetIngest(context.ingest, self._dataset.name, projector, context.identities, diff, log)
-        await self._expect_rows(last)
-        try:
-            end = await self._read(ingest)
-        except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
-            await ingest.abandon()
-            raise
-        except Exception:
-            # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
-            self._keep_back(ingest, diff, self._evidence(None, last))
-            await ingest.finish()
-            self._count(ingest)
-            raise
-        evidence = self._evidence(end, last)
-        updates, why = self._keep_back(ingest, diff, evidence)
-        await ingest.finish()
-        self._count(ingest)
-        evidence.unidentified_rows = ingest.unidentified_rows
-        state = self._state
-        state.state = pb.DATASET_STATE_SEALING
-        state.evidence.CopyFrom(evidence)
-        await context.save()
-        if end is not None and end.contradiction is not None:
-            raise Incomplete(end.contradiction)
-        doubt = incompleteness(evidence)
-        if doubt is not None:
-            self._end(pb.DATASET_STATE_INCOMPLETE, failure(failures.FAILURE_TYPE_INCOMPLETE, doubt))
-            return
-        absences = Absences(context, self._dataset, self._scope, projector, diff)
-        outcome = await absences.decide(ingest, state.evidence, updates, why)
-        self._count(ingest)
-        state.held = outcome.held
-        self._end(outcome.state, outcome.failure)
+        outcome = await snapshot.run()
+        if outcome.state == pb.DATASET_STATE_SUCCEEDED and snapshot.changes_cursor:
+            await store_checkpoint(context, self._name, snapshot.changes_cursor)
+        return outcome
 
-    def _keep_back(
-        self, ingest: DatasetIngest, diff: SnapshotDiff, evidence: pb.Evidence
-    ) -> tuple[Sequence[Change], Sequence[str]]:
-        """Return updates that look wrong, not to be committed with the others, and why they do.
+    def _mark_evidence(self, dataset: Dataset, last: SealedSnapshot | None) -> None:
+        """Note under which scope and projection rows are read; another scope begins the snapshot anew."""
+        context, evidence = self._context, self._state.evidence
+        asked = scope_fingerprint(context.school, context.connector, dataset, context.today)
+        if evidence.scope_fingerprint not in {"", asked}:
+            self._retained.forget()  # what was read before the interruption answers another question
+        meanings = resolve_meanings(context.connector.code_meanings, context.school.code_mappings)
+        projected = projection_fingerprint(context.school, context.connector, dataset, meanings)
+        self._was_begun_differently = evidence.projection_fingerprint not in {"", projected}
+        evidence.scope_fingerprint, evidence.projection_fingerprint = asked, projected
+        evidence.scope_unchanged = last is None or last.state.evidence.scope_fingerprint == asked
 
-        Under a changed scope everything may change at once, and rightly so.
-        """
-        changed = ingest.deferred_kinds() if evidence.scope_unchanged else None
-        if not changed:
-            return (), ()
-        live = Counter(kind_of(record_id) for record_id in diff.live_ids())
-        found = suspicious_updates(changed, live, self._context.options.thresholds)
-        kinds = {suspicion.kind for suspicion in found}
-        return ingest.take_back(kinds), [suspicion.explanation for suspicion in found]
+    def _is_read_differently(self, last: SealedSnapshot) -> bool:
+        before = last.state.evidence.projection_fingerprint
+        return before != self._state.evidence.projection_fingerprint
 
-    async def _stored_records(self) -> list[tuple[str, Known]]:
-        window = (
-            (str(self._scope.date_from), str(self._scope.date_to))
-            if self._scope.date_from is not None
-            else (None, None)
-        )
-        stored: list[tuple[str, Known]] = []
-        async for batch in self._store.records.states(
-            self._context.ingest.school_id, self._dataset.name, *window
-        ):
-            stored += [
-                (record_id, Known(digest, version, live)) for record_id, digest, version, live, _ in batch
-            ]
-        return stored
+    def _window(self) -> tuple[date, date] | None:
+        run = self._context.entry.run
+        if run.layer != pb.SYNC_LAYER_WINDOW:
+            return None
+        return date.fromisoformat(run.date_from), date.fromisoformat(run.date_to)
 
-    async def _expect_rows(self, last: pb.DatasetRun | None) -> None:
-        """Tell watchers how many rows to expect: the MIS's count, else what the last sealed snapshot had."""
-        session = self._context.session
-        if isinstance(session, CountRows):
-            with connector_at_work():
-                self._counted = await session.count(self._scope)
-        expected = last.rows_read if self._counted is None and last is not None else self._counted
-        if expected is not None:
-            self._state.rows_expected = expected
+    async def _prune(self, last: SealedSnapshot | None) -> None:
+        """Keep the rows of the last sealed whole snapshot alone: an ended dataset is never resumed."""
+        is_whole = self._layer() in _WHOLE_SNAPSHOTS
+        if is_whole and self._state.state == pb.DATASET_STATE_SUCCEEDED:
+            await self._retained.prune(self._retained.manifest)
+        else:
+            await self._retained.prune([] if last is None else last.segments)
 
-    async def _read(self, ingest: DatasetIngest) -> EndOfSnapshot | None:
-        """Take the whole snapshot in, from where the run was interrupted; return what is known of its end."""
-        state, context, retained = self._state, self._context, self._retained
-        if state.evidence.scope_fingerprint not in {"", self._fingerprint}:
-            retained.forget()  # what was read before the interruption answers another question
-        state.evidence.scope_fingerprint = self._fingerprint
-        state.rows_read = state.pages_read = 0
-        cursor = ""
-        async with aclosing(retained.replay()) as segments:
-            async for rows, after in segments:
-                await self._take(rows, ingest)
-                state.pages_read += 1
-                cursor = after
-        with connector_at_work():
-            pages = context.session.read(self._scope, cursor)
-        options = context.options
-        async with aclosing(read_segments(pages, options.segment_rows, options.page_timeout)) as segments:
-            async for segment in segments:
-                digest = await retained.keep(segment.rows)
-                await self._take(segment.rows, ingest)
-                repeated = retained.took(segment, digest)
-                state.pages_read += segment.pages
-                await context.save()
-                if repeated:
-                    raise Incomplete("the MIS sent the same rows twice as different pages")
-                if segment.end is not None:
-                    return segment.end
-        return None
+    def _layer(self) -> pb.SyncLayer.ValueType:
+        """Return the layer in which the dataset was read: a fallback's, else the run's."""
+        return self._state.layer or self._context.entry.run.layer
 
-    async def _take(self, rows: Sequence[Row], ingest: DatasetIngest) -> None:
-        """Take rows in, slice by slice, showing how far it has come."""
-        for start in range(0, len(rows), SHOWN_ROWS):
-            part = rows[start : start + SHOWN_ROWS]
-            await ingest.take(part)
-            self._state.rows_read += len(part)
-            self._count(ingest)
-            await self._context.show()
-
-    def _evidence(self, end: EndOfSnapshot | None, last: pb.DatasetRun | None) -> pb.Evidence:
-        evidence = pb.Evidence(
-            terminator_proven=end is not None and end.terminator_proven,
-            rows_read=self._state.rows_read,
-            permission_present=True,  # a read without permission raises EntityDenied and comes to no evidence
-            scope_unchanged=last is None or last.evidence.scope_fingerprint == self._fingerprint,
-            scope_fingerprint=self._fingerprint,
-        )
-        counted = end.expected_rows if end is not None and end.expected_rows is not None else self._counted
-        if counted is not None:
-            evidence.expected_rows = counted
-        return evidence
-
-    def _count(self, ingest: DatasetIngest) -> None:
-        state, totals = self._state, ingest.totals
-        state.created, state.updated, state.revived = totals.created, totals.updated, totals.revived
-        state.tombstoned, state.unchanged = totals.tombstoned, ingest.unchanged
-        state.rejected_rows = ingest.rejected_rows
-
-    def _end(self, state: pb.DatasetState.ValueType, why: failures.Failure | None) -> None:
-        self._state.state = state
+    def _end(self, outcome: DatasetOutcome) -> None:
+        self._state.state = outcome.state
+        self._state.held = outcome.held
         self._state.finished_at.FromDatetime(self._context.ingest.clock())
-        if why is not None:
-            self._state.failure.CopyFrom(why)
+        if outcome.failure is not None:
+            self._state.failure.CopyFrom(outcome.failure)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_server.model.changes import Change
+from schoolgate_server.reconcile.diff import Withheld
 from schoolgate_server.reconcile.holds import all_marked, change_marks, change_set_digest
 from schoolgate_server.sync.context import RunContext
 
@@ -18,11 +19,15 @@ What a crash leaves of a larger set is held anew."""
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulChanges:
-    """Changes of one dataset that look wrong, and why. ``deletions`` maps record ids to their versions."""
+    """Changes of one dataset that look wrong, and why.
+
+    ``deletions`` maps record ids to their versions; ``updates``, new records among them, are record ids with
+    the version that is replaced and the new content's digest.
+    """
 
     reasons: tuple[str, ...] = ()
     deletions: dict[str, int] = field(default_factory=dict[str, int])
-    updates: Sequence[Change] = ()
+    updates: Sequence[tuple[str, int, bytes]] = ()
 
     def __len__(self) -> int:
         return len(self.deletions) + len(self.updates)
@@ -40,8 +45,14 @@ class DoubtfulChanges:
     def each(self) -> list[tuple[str, int, bytes]]:
         """Return each change's record id, the version that it replaces, and its new content's digest."""
         deletions = [(record_id, version, b"") for record_id, version in self.deletions.items()]
-        updates = [(change.record_id, change.expected_version, change.digest) for change in self.updates]
-        return deletions + updates
+        return [*deletions, *self.updates]
+
+
+class Doubts(NamedTuple):
+    """Changes that wait and look wrong, and why."""
+
+    withheld: Withheld
+    reasons: tuple[str, ...] = ()
 
 
 async def is_approved(context: RunContext, dataset: str, changes: DoubtfulChanges) -> bool:

@@ -31,18 +31,24 @@ class RetainedRows:
             await self._store.raw_pages.put(self._school_id, self._dataset, digest, sealed)
         return digest
 
-    def took(self, segment: SegmentRows, digest: bytes) -> bool:
-        """Note that the run has come this far; return whether the same rows came before in this snapshot."""
+    def took(self, segment: SegmentRows, digest: bytes, seq: int) -> bool:
+        """Note that the run has come this far; return whether the same rows came before in this snapshot.
+
+        ``seq`` is the school's published seq before the rows were asked for.
+        """
         repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in self.manifest)
-        self.manifest.append(Segment(digest, segment.cursor, len(segment.rows)))
+        self.manifest.append(Segment(digest, segment.cursor, len(segment.rows), seq))
         return repeated
 
     def forget(self) -> None:
         """Begin the snapshot anew."""
         self.manifest.clear()
 
-    async def replay(self) -> AsyncGenerator[tuple[list[Row], str]]:
-        """Yield each segment's rows with the cursor after it; what follows a missing one is forgotten."""
+    async def replay(self) -> AsyncGenerator[tuple[list[Row], str, int]]:
+        """Yield each segment's rows, the cursor after it, and the seq as of which it was read.
+
+        What follows a missing segment is forgotten.
+        """
         for index, segment in enumerate(self.manifest):
             try:
                 sealed = await self._store.raw_pages.get(self._school_id, self._dataset, segment.digest)
@@ -50,7 +56,7 @@ class RetainedRows:
                 del self.manifest[index:]
                 return
             payload = await self._store.row_seal.unseal(self._school_id, sealed)
-            yield decode_rows(payload), segment.cursor
+            yield decode_rows(payload), segment.cursor, segment.seq
 
     async def prune(self, segments: Iterable[Segment]) -> None:
         """Keep the rows of ``segments`` and no others of the dataset."""

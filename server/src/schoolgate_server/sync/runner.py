@@ -107,7 +107,7 @@ class Runner:
             options=self.options,
             lease=lease,
             save=partial(post, True),
-            sessions=opened,
+            sessions=partial(opened, options=self.options),
         )
 
     async def _sync(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
@@ -115,7 +115,7 @@ class Runner:
         school = await self.store.schools.get(run.school_id)
         connector = self.connectors.get(school.connector)
         connection = await connection_of(self.store, self.clock, school, connector)
-        async with opened(connector, connection) as session:
+        async with opened(connector, connection, self.options) as session:
             context = RunContext(
                 school=school,
                 connector=connector,
@@ -138,7 +138,7 @@ class Runner:
         run = context.entry.run
         for state in run.datasets:
             if state.state in UNFINISHED:
-                await DatasetSync(context, context.connector.dataset(state.dataset), state).run()
+                await DatasetSync(context, state.dataset, state).run()
             if state.failure.type in _WHOLE_RUN:
                 run.failure.CopyFrom(state.failure)
                 return

@@ -17,6 +17,7 @@ from schoolgate_server.ingest.decisions import LONGEST_DETAIL, LONGEST_FIELD, De
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projection, Projector
 from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE, dropped_fields
@@ -36,7 +37,7 @@ def project(row: Row, parse: Callable[[Row], Iterable[Parsed]], aliases: Any = N
 
 def projector(dataset: Dataset, aliases: Any = None) -> Projector:
     scope = Scope(dataset.name, "2026/27", date(2026, 9, 1), date(2027, 9, 1))
-    identities = Identities(Minter("oak"), [dataset], aliases or {})
+    identities = Identities(Minter("oak"), [dataset], aliases or [])
     shaper = Shaper(resolve_meanings({}), dropped_fields(CORE_PROFILE))
     return Projector(dataset, scope, {}, shaper, identities)
 
@@ -84,7 +85,7 @@ def test_a_row_is_taken_as_a_whole_or_not_at_all() -> None:
 
 def test_a_further_key_of_another_record_is_left_out_and_named() -> None:
     person = source_key("acme/person", 7)
-    other = {(kinds.KIND_STUDENT, '["acme/person",7]'): "stu_other"}
+    other = [Alias(kinds.KIND_STUDENT, '["acme/person",7]', "stu_other")]
     result = project(
         {}, yields(Parsed(kinds.KIND_STUDENT, KEY, Student(surname="S"), other_keys=(person,))), other
     )

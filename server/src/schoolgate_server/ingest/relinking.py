@@ -1,0 +1,133 @@
+"""Entities under a new key: a row whose key is new, and which brings a further key that a record has already.
+
+The record may have been given a new number at the MIS (the row is the record), two records may have been
+merged there (the record that went is now the other one), or two entities share the further key by mistake.
+Which of these it is shows only once the snapshot is complete: a record whose row is missing then has none.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping
+from typing import NamedTuple
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1.record_pb2 import Record
+from schoolgate_sdk import Row
+from schoolgate_server.ingest.decisions import Finding
+from schoolgate_server.ingest.identity import Claim, Identities
+from schoolgate_server.ingest.projection import Projection, Projector
+from schoolgate_server.model.ids import kind_of
+from schoolgate_server.model.wire_keys import encode_wire_key
+from schoolgate_server.reconcile.diff import SnapshotDiff
+
+MAX_ROWS = 10_000
+"""Rows that may wait for the end of a snapshot; of more the further key is left out, as of a conflict."""
+
+
+class Settled(NamedTuple):
+    """A row that waited; it is left out where it is ``undecided``."""
+
+    row: Row
+    finding: Finding | None
+    undecided: bool
+
+
+class Relinking:
+    """The rows of one snapshot that wait, and what rows said about the keys of other records.
+
+    ``merges`` maps a record whose key another record's row brings to that other record; to "" where several
+    do.
+    """
+
+    def __init__(self, identities: Identities, diff: SnapshotDiff) -> None:
+        self._identities = identities
+        self._diff = diff
+        self._rows: list[Row] = []
+        self._claims: list[Claim] = []
+        self.merges: dict[str, str] = {}
+
+    def waits(self, row: Row, projection: Projection) -> bool:
+        """Whether ``row`` must wait for the snapshot's end; if not, it must be projected again and taken."""
+        waiting: list[Claim] = []
+        for claim in projection.claims:
+            if self._is_known(claim.record_id):
+                known = self.merges.setdefault(claim.holder, claim.record_id)
+                if known != claim.record_id:
+                    self.merges[claim.holder] = ""
+            elif self._diff.known(claim.holder) is not None:
+                waiting.append(claim)
+            elif claim.certain:
+                self._identities.link(kind_of(claim.record_id), [claim.key], claim.record_id)
+        if not waiting or len(self._rows) >= MAX_ROWS:
+            return False
+        self._rows.append(row)
+        self._claims += waiting
+        return True
+
+    def holders(self) -> list[str]:
+        """Return the records whose keys the waiting rows bring, in order of their id."""
+        return sorted({claim.holder for claim in self._claims})
+
+    def absent_holders(self) -> list[str]:
+        """Return those of :meth:`holders` whose own row the snapshot lacks so far."""
+        return [holder for holder in self.holders() if not self._diff.is_observed(holder)]
+
+    def settle(
+        self,
+        projector: Projector,
+        holders: Mapping[str, Record],
+        present: Container[str],
+        *,
+        complete: bool,
+    ) -> Iterator[Settled]:
+        """Decide about the rows that waited, and yield them in the order in which they came.
+
+        A row is the record whose key it brings where that record's own row is gone, the record is not in
+        ``present``, and no other new record claims it.
+        """
+        claimants: defaultdict[str, set[str]] = defaultdict(set)
+        for claim in self._claims:
+            claimants[claim.holder].add(claim.record_id)
+        rows, self._rows = self._rows, []
+        for row in rows:
+            projection = projector.project(row)
+            claims = [claim for claim in projection.claims if claim.holder in claimants]
+            alone = [
+                claim
+                for claim in claims
+                if len(claimants[claim.holder]) == 1
+                and claim.holder not in present
+                and not self._diff.is_observed(claim.holder)
+                and (complete or claim.certain)
+            ]
+            if alone:
+                self._adopt(projection, alone[0], holders[alone[0].holder])
+                yield Settled(
+                    row, _finding(projection, diagnostics.DECISION_REASON_RELINKED, _RELINKED), False
+                )
+            elif claims and not complete:
+                reason = diagnostics.DECISION_REASON_IDENTITY_UNDECIDED
+                yield Settled(row, _finding(projection, reason, _UNDECIDED), True)
+            else:
+                yield Settled(row, None, False)
+        self._claims.clear()
+
+    def _is_known(self, record_id: str) -> bool:
+        return self._diff.known(record_id) is not None or self._diff.is_observed(record_id)
+
+    def _adopt(self, projection: Projection, claim: Claim, holder: Record) -> None:
+        """Let the keys of the row stand for the record that has one of them already."""
+        kept = [encode_wire_key(key) for key in holder.source_keys]
+        brought = next(each.keys for each in projection.records if each.record_id == claim.record_id)
+        self._identities.link(holder.kind, [*kept, *brought, claim.key], holder.id)
+
+
+_RELINKED = "the row came under a new key; it was taken for the record that has its further or former key"
+_UNDECIDED = "the row came under a new key with the further key of a record; a complete snapshot will tell"
+
+
+def _finding(projection: Projection, reason: diagnostics.DecisionReason.ValueType, detail: str) -> Finding:
+    claimants = {claim.record_id for claim in projection.claims}
+    record = next(each for each in projection.records if each.record_id in claimants)
+    return Finding(reason, "", detail, record.key)

@@ -1,0 +1,100 @@
+"""What one dataset of one run works with: comparison, projector, decisions, and the way into the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from schoolgate_sdk import Dataset, Row, Scope
+from schoolgate_server.ingest.decisions import DecisionLog
+from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
+from schoolgate_server.ingest.projection import Projector
+from schoolgate_server.reconcile.diff import Known, SnapshotDiff
+from schoolgate_server.sync.context import RunContext
+from schoolgate_server.sync.retention import RetainedRows
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetParts:
+    """The parts of one dataset's work in one run."""
+
+    context: RunContext
+    diff: SnapshotDiff
+    projector: Projector
+    log: DecisionLog
+    ingest: DatasetIngest
+
+    async def know(self, rows: Sequence[Row], *ids: str) -> None:
+        """Load what is stored of the records that ``rows`` and ``ids`` are about, where it is not loaded."""
+        wanted = set(ids)
+        for row in rows:
+            projection = self.projector.project(row)
+            wanted.update(projected.record_id for projected in projection.records)
+            wanted.update(claim.holder for claim in projection.claims)
+            wanted.update(projection.protects)
+        unknown = sorted(record_id for record_id in wanted if self.diff.known(record_id) is None)
+        records = self.context.ingest.store.records
+        async for batch in records.states_of(self.context.ingest.school_id, unknown):
+            self.diff.add(
+                (state.record_id, Known(state.digest, state.version, state.live)) for state in batch
+            )
+
+
+def projector_of(context: RunContext, dataset: Dataset, scope: Scope) -> Projector:
+    """Return the projector for rows that are read under ``scope``."""
+    settings = context.connection.settings
+    return Projector(dataset, scope, settings, context.shaper, context.identities)
+
+
+async def dataset_parts(
+    context: RunContext,
+    dataset: Dataset,
+    scope: Scope,
+    *,
+    mode: Mode,
+    retained: RetainedRows | None = None,
+    replay: Callable[[], AsyncGenerator[Sequence[Row]]] | None = None,
+    whole: bool = True,
+) -> DatasetParts:
+    """Return the parts for one dataset.
+
+    ``whole``: the comparison knows every record within ``scope`` (a snapshot); otherwise it knows none until
+    :meth:`DatasetParts.know` names them. ``retained`` holds the rows that are taken, of an interrupted run
+    those from before too; what others wrote since those were read is newer. ``replay`` yields rows again
+    where they are no part of ``retained``.
+    """
+    ingest, name = context.ingest, dataset.name
+    newer: dict[str, int] = {}
+    if retained is not None and retained.manifest:
+        since = min(segment.seq for segment in retained.manifest)
+        async for batch in ingest.store.records.newer(ingest.school_id, name, since, not_by=ingest.run_id):
+            newer.update(batch)
+    diff = SnapshotDiff(newer=newer)
+    if whole:
+        window = (str(scope.date_from), str(scope.date_to)) if scope.date_from is not None else (None, None)
+        async for states in ingest.store.records.states(ingest.school_id, name, *window):
+            diff.add((record_id, Known(digest, version, live)) for record_id, digest, version, live in states)
+    diff.protect_newer()
+    known = await ingest.store.decisions.known(ingest.school_id, name)
+    log = DecisionLog(ingest.school_id, name, ingest.run_id, known)
+    projector = projector_of(context, dataset, scope)
+    taken = DatasetIngest(
+        ingest,
+        name,
+        projector,
+        context.identities,
+        diff,
+        log,
+        mode,
+        replay or (lambda: _rows_of(retained)),
+    )
+    return DatasetParts(context, diff, projector, log, taken)
+
+
+async def _rows_of(retained: RetainedRows | None) -> AsyncGenerator[Sequence[Row]]:
+    if retained is None:
+        return
+    async with aclosing(retained.replay()) as segments:
+        async for rows, _, _ in segments:
+            yield rows

@@ -1,0 +1,218 @@
+"""Reads one snapshot of a dataset into the store, then proves it complete or says why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from schoolgate.v1 import failure_pb2 as failures
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE
+from schoolgate_sdk import CountRows, Dataset, EndOfSnapshot, Incomplete, ReadBack, Row, Scope
+from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
+from schoolgate_server.model.failures import failure
+from schoolgate_server.reconcile.absence import incompleteness
+from schoolgate_server.reconcile.diff import NOTHING, Withheld
+from schoolgate_server.reconcile.holds import policy_of, strange_population, suspicious_updates
+from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.sync.absences import Absences
+from schoolgate_server.sync.blame import connector_at_work
+from schoolgate_server.sync.context import RunContext
+from schoolgate_server.sync.holding import Doubts
+from schoolgate_server.sync.outcome import DatasetOutcome
+from schoolgate_server.sync.parts import DatasetParts, dataset_parts
+from schoolgate_server.sync.retention import RetainedRows
+from schoolgate_server.sync.segments import read_segments
+
+SHOWN_ROWS = 10_000
+"""Rows between two states that watchers see."""
+
+
+class SnapshotSync:
+    """One snapshot of one dataset: the whole of it, or the days of ``scope``.
+
+    ``state`` is the part of the run document that is kept true; its evidence brings the fingerprints.
+    ``last`` is the last sealed whole snapshot. ``reprojects``: rows may be read differently than those of the
+    last snapshot, and which of the changes come from that cannot be told.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        dataset: Dataset,
+        scope: Scope,
+        state: pb.DatasetRun,
+        retained: RetainedRows,
+        last: pb.DatasetRun | None,
+        *,
+        reprojects: bool,
+    ) -> None:
+        self._context = context
+        self._dataset = dataset
+        self._scope = scope
+        self._state = state
+        self._retained = retained
+        self._last = last
+        self._mode = Mode(
+            update_cause=CHANGE_CAUSE_REPROJECTION if reprojects else CHANGE_CAUSE_SOURCE,
+            # A first load is committed as it comes; later, what is new may be another school's.
+            streaming=last is None,
+        )
+        self._counted: int | None = None
+        self._as_of = 0
+        self.changes_cursor = ""
+
+    async def run(self) -> DatasetOutcome:
+        """Read and seal the snapshot.
+
+        Raises:
+            ConnectorError, ConnectorDefect: the read failed; what was read before is stored.
+            LeaseLost, StoreUnavailable, RunCancelled: as elsewhere in a run.
+        """
+        context, retained = self._context, self._retained
+        head = await context.ingest.store.leases.head(context.ingest.school_id)
+        self._as_of = head.published
+        parts = await dataset_parts(context, self._dataset, self._scope, mode=self._mode, retained=retained)
+        ingest = parts.ingest
+        await self._expect_rows()
+        try:
+            end = await self._read(ingest)
+        except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
+            await ingest.abandon()
+            raise
+        except Exception:
+            # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
+            await ingest.settle_identities(complete=False, present=(), as_of=self._as_of)
+            await ingest.finish(self._withheld(parts).withheld)
+            self.count(ingest)
+            raise
+        return await self._seal(parts, end)
+
+    async def _seal(self, parts: DatasetParts, end: EndOfSnapshot | None) -> DatasetOutcome:
+        ingest, state = parts.ingest, self._state
+        self._prove(end, ingest)
+        is_complete = incompleteness(state.evidence) is None and (end is None or end.contradiction is None)
+        await self._settle_identities(parts, complete=is_complete)
+        doubts = self._withheld(parts)
+        await ingest.finish(doubts.withheld)
+        self.count(ingest)
+        state.evidence.unidentified_rows = ingest.unidentified_rows
+        state.state = pb.DATASET_STATE_SEALING
+        await self._context.save()
+        if end is not None and end.contradiction is not None:
+            raise Incomplete(end.contradiction)
+        doubt = incompleteness(state.evidence)
+        if doubt is not None:
+            why = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt, connector=self._context.connector.name)
+            return DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, why)
+        outcome = await Absences(self._context, self._dataset, self._scope, parts).decide(
+            state.evidence, doubts
+        )
+        self.count(ingest)
+        if end is not None:
+            self.changes_cursor = end.changes_cursor
+        return outcome
+
+    async def _settle_identities(self, parts: DatasetParts, *, complete: bool) -> None:
+        """Decide which rows under new keys are records that the snapshot lacks, having asked again."""
+        holders = parts.ingest.relinking.absent_holders()
+        present: frozenset[str] = frozenset()
+        if holders and complete:
+            session = self._context.session
+            if isinstance(session, ReadBack):
+                absences = Absences(self._context, self._dataset, self._scope, parts)
+                present = await absences.still_there(holders)
+        await parts.ingest.settle_identities(complete=complete, present=present, as_of=self._as_of)
+
+    def _withheld(self, parts: DatasetParts) -> Doubts:
+        """Return what looks wrong among the changes that wait, and why.
+
+        Where rows are read differently, or others are read, everything may change at once, and rightly so.
+        """
+        diff = parts.diff
+        evidence = self._state.evidence
+        strange = (
+            None
+            if self._last is None
+            else strange_population(diff.overlap(), diff.waiting_new(), diff.live())
+        )
+        if strange is not None:
+            return Doubts(Withheld(everything=True), (strange.explanation,))
+        changed = diff.waiting_updates() if evidence.scope_unchanged else None
+        if not changed or self._mode.update_cause == CHANGE_CAUSE_REPROJECTION:
+            return Doubts(NOTHING, ())
+        policy = policy_of(self._context.school, self._context.options.thresholds)
+        found = suspicious_updates(changed, diff.live(), policy)
+        kinds = frozenset(suspicion.kind for suspicion in found)
+        return Doubts(Withheld(kinds), tuple(suspicion.explanation for suspicion in found))
+
+    async def _expect_rows(self) -> None:
+        """Tell watchers how many rows to expect: the MIS's count, else what the last sealed snapshot had."""
+        session = self._context.session
+        if isinstance(session, CountRows):
+            with connector_at_work():
+                self._counted = await session.count(self._scope)
+        expected = self._counted
+        if expected is None and self._last is not None and not self._is_window:
+            expected = self._last.rows_read
+        if expected is not None:
+            self._state.rows_expected = expected
+
+    @property
+    def _is_window(self) -> bool:
+        return self._context.entry.run.layer == pb.SYNC_LAYER_WINDOW
+
+    async def _read(self, ingest: DatasetIngest) -> EndOfSnapshot | None:
+        """Take the whole snapshot in, from where the run was interrupted; return what is known of its end."""
+        state, context, retained = self._state, self._context, self._retained
+        state.rows_read = state.pages_read = 0
+        cursor = ""
+        async with aclosing(retained.replay()) as segments:
+            async for rows, after, as_of in segments:
+                await self._take(rows, ingest, as_of)
+                state.pages_read += 1
+                cursor = after
+        with connector_at_work():
+            pages = context.session.read(self._scope, cursor)
+        options = context.options
+        async with aclosing(read_segments(pages, options.segment_rows, options.page_timeout)) as segments:
+            async for segment in segments:
+                digest = await retained.keep(segment.rows)
+                await self._take(segment.rows, ingest, self._as_of)
+                repeated = retained.took(segment, digest, self._as_of)
+                state.pages_read += segment.pages
+                await context.save()
+                if repeated:
+                    raise Incomplete("the MIS sent the same rows twice as different pages")
+                if segment.end is not None:
+                    return segment.end
+        return None
+
+    async def _take(self, rows: Sequence[Row], ingest: DatasetIngest, as_of: int) -> None:
+        """Take rows in, slice by slice, showing how far it has come."""
+        for start in range(0, len(rows), SHOWN_ROWS):
+            part = rows[start : start + SHOWN_ROWS]
+            await ingest.take(part, as_of)
+            self._state.rows_read += len(part)
+            self.count(ingest)
+            await self._context.show()
+
+    def _prove(self, end: EndOfSnapshot | None, ingest: DatasetIngest) -> None:
+        """Put together what proves the snapshot complete, or does not."""
+        evidence = self._state.evidence
+        evidence.terminator_proven = end is not None and end.terminator_proven
+        evidence.rows_read = self._state.rows_read
+        evidence.permission_present = True  # a read without permission raises and comes to no evidence
+        evidence.unidentified_rows = ingest.unidentified_rows
+        counted = end.expected_rows if end is not None and end.expected_rows is not None else self._counted
+        if counted is not None:
+            evidence.expected_rows = counted
+
+    def count(self, ingest: DatasetIngest) -> None:
+        """Put the counters of ``ingest`` into the state."""
+        state, totals = self._state, ingest.totals
+        state.created, state.updated, state.revived = totals.created, totals.updated, totals.revived
+        state.tombstoned, state.unchanged = totals.tombstoned, ingest.unchanged
+        state.reprojected, state.merged = totals.reprojected, totals.merged
+        state.rejected_rows = ingest.rejected_rows
