@@ -56,9 +56,23 @@ class Totals:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
+class _EveryRecord(Container[str]):
+    def __contains__(self, record_id: object) -> bool:
+        return True
+
+
+EVERY_RECORD: Container[str] = _EveryRecord()
+"""Stands for a set of record ids that leaves none out."""
+
+
 @dataclass(frozen=True, slots=True)
 class IngestContext:
-    """Where the changes of a run go. ``lease`` returns the present state of the run's lease."""
+    """Where the changes of a run go. ``lease`` returns the present state of the run's lease.
+
+    By dataset, ``read_otherwise`` holds records whose stored state comes from another reading of their row,
+    so that a change of them cannot be told from the school's; ``dropped`` holds those that are not read any
+    more from rows that are still there.
+    """
 
     store: Store
     school_id: str
@@ -67,6 +81,8 @@ class IngestContext:
     lease: Callable[[], Lease]
     commit_batch: int
     totals: dict[str, Totals] = field(default_factory=dict[str, Totals])
+    read_otherwise: dict[str, Container[str]] = field(default_factory=dict[str, Container[str]])
+    dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ class DatasetIngest:
         self._log = log
         self._diff = diff
         self._mode = mode
+        self._read_otherwise = context.read_otherwise.get(dataset, ())
         self._replay = replay
         self._creates: dict[str, Change] = {}
         self._deferred: dict[str, Change] = {}
@@ -261,8 +278,13 @@ class DatasetIngest:
             expected_version=0 if known is None else known.version,
             valid_from=projected.valid_from,
             valid_to=projected.valid_to,
-            cause=self._mode.update_cause if is_update else self._mode.cause,
+            cause=self._update_cause(projected.record_id) if is_update else self._mode.cause,
         )
+
+    def _update_cause(self, record_id: str) -> ChangeCause.ValueType:
+        if record_id in self._read_otherwise:
+            return CHANGE_CAUSE_REPROJECTION
+        return self._mode.update_cause
 
     async def _commit_creates(self) -> None:
         part = [self._creates.pop(key) for key in list(islice(self._creates, self._context.commit_batch))]

@@ -17,6 +17,7 @@ from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.notices import Notices
 from schoolgate_server.store.raw_pages import RawPages
+from schoolgate_server.store.readings import Readings
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.redirects import Redirects
 from schoolgate_server.store.references import References
@@ -46,6 +47,7 @@ class Store:
         self.raw_pages = RawPages(database.collection("raw_pages"))
         self.notices = Notices(database.collection("notices"), database.collection("runs"))
         self.checkpoints = Checkpoints(heads, self.leases)
+        self.readings = Readings(heads, records, self.leases)
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.proposals = Proposals(database.collection("proposals"))

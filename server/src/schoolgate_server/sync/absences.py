@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 
-from google.protobuf.message import Message
-
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
-from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_OUT_OF_SCOPE, Record, TombstoneReason
+from schoolgate.v1.record_pb2 import (
+    CHANGE_CAUSE_REPROJECTION,
+    TOMBSTONE_REASON_OUT_OF_SCOPE,
+    Record,
+    TombstoneReason,
+)
 from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, kind_info
 from schoolgate_server.ingest.merging import merge_changes
 from schoolgate_server.model.changes import Change
-from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import failure
-from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import kind_of
-from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
+from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
 from schoolgate_server.sync.blame import connector_at_work
@@ -27,6 +28,7 @@ from schoolgate_server.sync.holding import DoubtfulChanges, Doubts, begin, close
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import DatasetParts
 from schoolgate_server.sync.proposals import propose
+from schoolgate_server.sync.tombstones import body_of, tombstone_of
 
 READ_BACK_KEYS = 200
 """Keys per request when a connector is asked for single entities; its protocol promises no more."""
@@ -138,7 +140,7 @@ class Absences:
         ]
 
     def _refers_to_protected(self, record: Record) -> bool:
-        body = _body(record)
+        body = body_of(record)
         references = (getattr(body, field) for field in kind_info(record.kind).references)
         return any(self._diff.is_protected(target) for target in references if target)
 
@@ -174,7 +176,7 @@ class Absences:
             survivors = self._survivors(records)
             await ingest.tombstone(
                 [
-                    self._tombstone(record, self._reason(record, in_scope=in_scope))
+                    self._tombstone(record, in_scope=in_scope)
                     for record in records
                     if record.id not in survivors
                 ]
@@ -199,36 +201,18 @@ class Absences:
         self._context.identities.link(loser.kind, keys, merge.survivor_id)
         await ingest.merge(merge.changes)
 
+    def _tombstone(self, record: Record, *, in_scope: bool) -> Change:
+        name = self._dataset.name
+        if record.id in self._context.ingest.dropped.get(name, ()):  # its row is there, and read otherwise
+            return tombstone_of(record, name, TOMBSTONE_REASON_OUT_OF_SCOPE, CHANGE_CAUSE_REPROJECTION)
+        return tombstone_of(record, name, self._reason(record, in_scope=in_scope))
+
     def _reason(self, record: Record, *, in_scope: bool) -> TombstoneReason.ValueType:
         if not in_scope:  # an operator approved it
             return TOMBSTONE_REASON_OUT_OF_SCOPE
-        own = getattr(_body(record), "valid_to", "") or None
+        own = getattr(body_of(record), "valid_to", "") or None
         ends = self._enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]
         return tombstone_reason(ends, self._context.today)
-
-    def _tombstone(self, record: Record, reason: TombstoneReason.ValueType) -> Change:
-        message = _body(record)
-        valid_from, valid_to = validity(kind_info(record.kind), message)
-        wire = message.SerializeToString(deterministic=True)
-        keys = tuple(encode_wire_key(key) for key in record.source_keys)
-        return Change(
-            record_id=record.id,
-            dataset=self._dataset.name,
-            kind=record.kind,
-            keys=keys,
-            message=message,
-            wire=wire,
-            digest=content_digest(wire, keys),
-            expected_version=record.version,
-            valid_from=valid_from,
-            valid_to=valid_to,
-            tombstone=reason,
-        )
-
-
-def _body(record: Record) -> Message:
-    body: Message = getattr(record, kind_info(record.kind).name)
-    return body
 
 
 def _batches(record_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -75,12 +75,10 @@ class DatasetSync:
         dataset = dataset_of(context.school, context.connector, self._name)
         self._mark_evidence(dataset, last)
         scope = scope_of(context.school, dataset, context.today, self._window())
-        reprojects = self._was_begun_differently
-        if last is not None and self._is_read_differently(last):
-            reprojects |= not await reproject(context, dataset, scope, state, last)
+        reprojection = await reproject(context, dataset, state, last)
         layer = context.entry.run.layer
         if layer == pb.SYNC_LAYER_REPROJECTION:
-            return DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
+            return reprojection.outcome
         done: DatasetOutcome | None = None
         if layer == pb.SYNC_LAYER_TARGETED:
             done = await sync_targets(context, dataset, scope, state)
@@ -95,7 +93,7 @@ class DatasetSync:
             state,
             self._retained,
             None if last is None else last.state,
-            reprojects=reprojects,
+            reprojects=self._was_begun_differently or not reprojection.apart,
         )
         outcome = await snapshot.run()
         if outcome.state == pb.DATASET_STATE_SUCCEEDED and snapshot.changes_cursor:
@@ -113,10 +111,6 @@ class DatasetSync:
         self._was_begun_differently = evidence.projection_fingerprint not in {"", projected}
         evidence.scope_fingerprint, evidence.projection_fingerprint = asked, projected
         evidence.scope_unchanged = last is None or last.state.evidence.scope_fingerprint == asked
-
-    def _is_read_differently(self, last: SealedSnapshot) -> bool:
-        before = last.state.evidence.projection_fingerprint
-        return before != self._state.evidence.projection_fingerprint
 
     def _window(self) -> tuple[date, date] | None:
         run = self._context.entry.run

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, TOMBSTONE_REASON_OUT_OF_SCOPE
+from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, TOMBSTONE_REASON_OUT_OF_SCOPE, Record
 from schoolgate_sdk import Dataset, Row, Scope, kind_info
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import EVERY_RECORD, DatasetIngest, Mode
@@ -47,8 +47,8 @@ BATCH = 1_000
 class Reprojection(NamedTuple):
     """What became of it.
 
-    ``apart``: what the read that follows changes can be told from what the reading changed. ``outcome`` is that
-    of a run that does nothing else.
+    ``apart``: what the read that follows changes can be told from what the reading changed. ``outcome`` is
+    that of a run that does nothing else.
     """
 
     apart: bool
@@ -112,7 +112,7 @@ class _Reprojector:
         return Reprojection(apart=True, outcome=outcome)
 
     async def _never_sealed(self, stored: StoredReading | None) -> Reprojection:
-        """Without a snapshot that was sealed there are no rows; what was read before is read otherwise now."""
+        """Without a snapshot that was sealed there are no rows to read what was stored from anew."""
         if stored is None:
             await self._note(self._wanted)
         elif stored.fingerprint != self._wanted:
@@ -230,9 +230,7 @@ class _Reprojector:
             self._count(ingest)
             await self._context.show()
 
-    async def _conclude(
-        self, ingest: DatasetIngest, diff: SnapshotDiff, *, is_clear: bool
-    ) -> DatasetOutcome:
+    async def _conclude(self, ingest: DatasetIngest, diff: SnapshotDiff, *, is_clear: bool) -> DatasetOutcome:
         """Commit what differs; let go what is not read any more, hold it, or leave it to the read to hold.
 
         ``is_clear``: every row was identified. Nothing is dropped for its absence otherwise, nor where other
@@ -285,7 +283,7 @@ class _Reprojector:
                     )
                     for record in records
                     # A row that is rejected may be about what refers to its record, too.
-                    if not any(diff.is_protected(target) for target in _targets(record.kind, body_of(record)))
+                    if not any(diff.is_protected(target) for target in _targets(record))
                 ]
             )
 
@@ -303,13 +301,15 @@ def _versions(diff: SnapshotDiff, record_ids: Sequence[str], kinds: Container[in
     }
 
 
-def _targets(kind: int, body: object) -> list[str]:
-    return [target for field in kind_info(kind).references if (target := getattr(body, field))]
+def _targets(record: Record) -> list[str]:
+    """Return the records that ``record`` refers to."""
+    body = body_of(record)
+    return [target for field in kind_info(record.kind).references if (target := getattr(body, field))]
 
 
 def _explain(suspicion: Suspicion) -> str:
     name = kind_info(suspicion.kind).name
     return (
-        f"of {suspicion.live} {name} records {suspicion.number} are concerned by a new reading of the same rows: "
-        "it drops them, or knows others in their place; the school changed nothing"
+        f"{suspicion.number} of {suspicion.live} {name} records: a new reading of the same rows drops them, "
+        "or knows others in their place; the school changed nothing"
     )

@@ -1,0 +1,82 @@
+"""How the records of a dataset were read from their rows, where that changed since a snapshot was sealed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.leases import Lease, Leases, lost
+
+_NO_EDITS = ["REPROJECTION", "IDENTITY"]
+"""Causes of versions that brought nothing new from the MIS."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """Under which projection the records of a dataset are, after the run ``snapshot`` sealed it.
+
+    ``fingerprint`` is the projection's, empty where records may be under several. ``snapshot`` is empty where
+    the dataset was never sealed.
+    """
+
+    snapshot: str
+    fingerprint: str
+
+
+class Readings:
+    """Readings in the ``heads`` collection; only the holder of a school's lease stores one."""
+
+    def __init__(self, heads: Collection, records: Collection, leases: Leases) -> None:
+        self._heads = heads
+        self._records = records
+        self._leases = leases
+
+    async def get(self, school_id: str, dataset: str) -> StoredReading | None:
+        """Return the dataset's reading, ``None`` where none was stored."""
+        for kept in await self._all(school_id):
+            if kept["dataset"] == dataset:
+                return StoredReading(kept["snapshot"], kept["fingerprint"])
+        return None
+
+    async def put(self, lease: Lease, dataset: str, reading: StoredReading) -> None:
+        """Store the dataset's reading in place of an earlier one.
+
+        Raises:
+            LeaseLost: the school has another owner by now, or may have.
+        """
+        others = [kept for kept in await self._all(lease.school_id) if kept["dataset"] != dataset]
+        # Dataset names come from connectors, so they are values and not field names.
+        document = {
+            "dataset": dataset,
+            "snapshot": reading.snapshot,
+            "fingerprint": reading.fingerprint,
+        }
+        with self._leases.holding(lease):
+            stored = await self._heads.update_one(
+                {"_id": lease.school_id, "lease.epoch": lease.epoch},
+                {"$set": {"readings": [*others, document]}},
+            )
+        if not stored:
+            raise lost(lease)
+
+    async def edits(
+        self, school_id: str, dataset: str, since: int
+    ) -> AsyncIterator[list[tuple[str, int, str]]]:
+        """Yield id, seq and run of the records whose latest version came from the MIS after seq ``since``.
+
+        For the holder of the school's lease after recovery: it reads what is there, published or not.
+        """
+        query: Document = {
+            "school": school_id,
+            "seq": {"$gt": since},
+            "dataset": dataset,
+            "cause": {"$nin": _NO_EDITS},
+        }
+        async for batch in self._records.batches(query, {"_id": 1, "seq": 1, "run": 1}, size=50_000):
+            yield [(document["_id"], document["seq"], document["run"]) for document in batch]
+
+    async def _all(self, school_id: str) -> list[Document]:
+        head = await self._heads.find_one({"_id": school_id}, {"readings": 1})
+        found: list[Document] = [] if head is None else head.get("readings", [])
+        return found
