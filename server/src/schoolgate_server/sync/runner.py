@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -12,7 +13,8 @@ from loguru import logger
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_sdk import Connector
+from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import Connector, Page, SchoolConnection, Scope, Session
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.pipeline import IngestContext, Totals
 from schoolgate_server.ingest.shape import Shaper
@@ -26,7 +28,7 @@ from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.conclusion import UNFINISHED, conclude
-from schoolgate_server.sync.connections import RunFailed, connection_of, opened
+from schoolgate_server.sync.connections import RunFailed, connection_of, connection_with, opened
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.dataset import DatasetSync
@@ -46,6 +48,13 @@ _WHOLE_RUN = frozenset(
 
 Post: TypeAlias = Callable[[bool], Awaitable[None]]
 """Shows the run's state to watchers, and stores it where the argument is true."""
+
+
+class _Unasked:
+    """Stands for the session of a run that asks the MIS nothing."""
+
+    def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        raise RuntimeError(f"this run may not read {scope.dataset} from the MIS, after {cursor!r} or at all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +123,7 @@ class Runner:
         run = entry.run
         school = await self.store.schools.get(run.school_id)
         connector = self.connectors.get(school.connector)
-        connection = await connection_of(self.store, self.clock, school, connector)
-        async with opened(connector, connection, self.options) as session:
+        async with self._connected(run, school, connector) as (connection, session):
             context = RunContext(
                 school=school,
                 connector=connector,
@@ -133,6 +141,18 @@ class Runner:
                 save=partial(post, True),
             )
             await self._sync_datasets(context)
+
+    @asynccontextmanager
+    async def _connected(
+        self, run: pb.Run, school: School, connector: Connector
+    ) -> AsyncGenerator[tuple[SchoolConnection, Session]]:
+        """Open a session with the school's MIS; none, and without secrets, where the run asks it nothing."""
+        if run.layer == pb.SYNC_LAYER_REPROJECTION:
+            yield connection_with(connector, school.school_id, school.settings, {}, self.clock), _Unasked()
+            return
+        connection = await connection_of(self.store, self.clock, school, connector)
+        async with opened(connector, connection, self.options) as session:
+            yield connection, session
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
