@@ -15,6 +15,12 @@ KeyPart: TypeAlias = int | str
 
 _INT64 = 1 << 63
 
+LONGEST_KEY = 500
+"""Characters of a key's texts together; MISs have at most a few dozen, and every record carries its key."""
+
+MOST_PARTS = 16
+"""Parts of a key; the longest key of any kind names a pupil, a group, a day and a period."""
+
 
 class SourceKey(NamedTuple):
     """A MIS's own key of one entity.
@@ -38,21 +44,28 @@ def check_key(key: SourceKey) -> None:
     """Return if ``key`` is well formed.
 
     Raises:
-        ValueError: the namespace or ``parts`` is empty, a text part is empty, or an integer exceeds 64 bits.
+        ValueError: the namespace or ``parts`` is empty, a text part is empty, an integer exceeds 64 bits, or
+            the key is longer than any MIS's.
         TypeError: a part is neither ``int`` nor ``str`` (``bool`` counts as neither).
     """
     namespace, parts = key
     if not namespace or not parts:
         raise ValueError("a source key needs a namespace and at least one part")
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"a source key has more than {MOST_PARTS} parts")
+    length = len(namespace)
     for part in parts:
         if type(part) is str:
             if not part:
                 raise ValueError("a text part of a source key is empty")
+            length += len(part)
         elif type(part) is int:
             if not -_INT64 <= part < _INT64:
                 raise ValueError("an integer part of a source key exceeds 64 bits")
         else:
-            raise TypeError(f"a part of a source key must be int or str, not {type(part).__name__}")
+            raise TypeError(f"a part of a source key must be int or str, not {type(part).__name__[:80]}")
+    if length > LONGEST_KEY:
+        raise ValueError(f"the texts of a source key have more than {LONGEST_KEY} characters")
 
 
 def encode_key(key: SourceKey) -> str:

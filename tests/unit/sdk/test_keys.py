@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schoolgate_sdk import KeyPart, SourceKey, decode_key, encode_key, source_key
+from schoolgate_sdk.keys import LONGEST_KEY, MOST_PARTS
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 PARTS = st.one_of(st.integers(-(2**63), 2**63 - 1), TEXTS)
@@ -18,7 +19,7 @@ def _key(namespace: str, parts: list[KeyPart]) -> SourceKey:
     return source_key(namespace, *parts)
 
 
-KEYS = st.builds(_key, TEXTS, st.lists(PARTS, min_size=1))
+KEYS = st.builds(_key, TEXTS, st.lists(PARTS, min_size=1, max_size=MOST_PARTS))
 
 
 @given(KEYS)
@@ -53,6 +54,9 @@ def test_g05_keys_compare_structurally(one: SourceKey, other: SourceKey) -> None
         ("", (1,), ValueError),
         ("a", (), ValueError),
         ("a", ("",), ValueError),
+        ("a", ("x" * LONGEST_KEY,), ValueError),
+        ("a" * (LONGEST_KEY + 1), (1,), ValueError),
+        ("a", (1,) * (MOST_PARTS + 1), ValueError),
         ("a", (2**63,), ValueError),
         ("a", (-(2**63) - 1,), ValueError),
         ("a", (True,), TypeError),
@@ -69,3 +73,9 @@ def test_what_is_no_key_is_refused(namespace: str, parts: tuple[Any, ...], error
 def test_what_is_no_text_of_a_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any ValueError, the JSON decoder's too
         decode_key(text)
+
+
+def test_g18_the_longest_key_that_is_taken() -> None:
+    """Seen to fail without the bounds, with the malformed keys above: a key of megabytes reached every index."""
+    key = source_key("a", "x" * (LONGEST_KEY - 1), *[1] * (MOST_PARTS - 1))
+    assert decode_key(encode_key(key)) == key

@@ -96,20 +96,35 @@ def from_connector(error: ConnectorError, connector: str, secrets: Iterable[str]
     """
     # The longest first: one that begins another would leave the other's rest.
     known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    entity = None if error.entity is None else _without(error.entity, known)[:LONGEST_ENTITY]
-    message = _without(error.message, known)[:LONGEST_MESSAGE]
-    result = failure(error.failure_type, message, entity=entity, connector=connector)
-    until = _moment(error.until) if isinstance(error, RateLimited) and error.until is not None else None
+    entity = _text(error.entity)
+    result = failure(
+        _type_of(error),
+        _without(_text(error.message) or type(error).__name__, known)[:LONGEST_MESSAGE],
+        entity=None if entity is None else _without(entity, known)[:LONGEST_ENTITY],
+        connector=connector,
+    )
+    until = _moment(error.until) if isinstance(error, RateLimited) else None
     if until is not None:
         result.retry_at.CopyFrom(until)
     return result
 
 
-def _moment(when: datetime) -> Timestamp | None:
+def _text(said: object) -> str | None:
+    """Return what a stranger said, if it is text as its type promises."""
+    return said if isinstance(said, str) else None
+
+
+def _type_of(error: ConnectorError) -> f.FailureType.ValueType:
+    """Return the type of a stranger's error; one derived from the base alone has none."""
+    stated = getattr(error, "failure_type", f.FAILURE_TYPE_INTERNAL)
+    return next((known for known in ADVICE if known == stated), f.FAILURE_TYPE_INTERNAL)
+
+
+def _moment(when: object) -> Timestamp | None:
     """Return ``when``; ``None`` for what has no time zone or lies beyond what a timestamp holds."""
     moment = Timestamp()
     try:
-        if when.utcoffset() is None:
+        if not isinstance(when, datetime) or when.utcoffset() is None:
             return None
         moment.FromDatetime(when)
     except (OverflowError, ValueError):
@@ -129,7 +144,7 @@ def place_of(error: BaseException) -> str:
     The text of a stranger's exception may quote a response, and with it pupils' data or secrets (G16).
     """
     frames = traceback.extract_tb(error.__traceback__)
-    name = type(error).__name__
+    name = type(error).__name__[:LONGEST_ENTITY]
     if not frames:
         return name
     last = frames[-1]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, EntityGrant
 from schoolgate_sdk import Connector, EntityGrantState, Grants, Session
+from schoolgate_server.sync.asking import granted
 
 _STATES = {
     EntityGrantState.GRANTED: EntityGrant.STATE_GRANTED,
@@ -14,11 +16,12 @@ _STATES = {
 }
 
 
-async def check_grants(connector: Connector, session: Session) -> CheckConnectionResponse:
+async def check_grants(connector: Connector, session: Session, limit: timedelta) -> CheckConnectionResponse:
     """Return what is granted, per entity that the connector's datasets need.
 
     Raises:
-        ConnectorError: the MIS cannot be reached, or refuses the credentials.
+        ConnectorError: the MIS cannot be reached, refuses us, or does not answer within ``limit``.
+        ConnectorDefect: the connector failed otherwise.
     """
     needed: dict[str, list[str]] = {}
     for dataset in connector.datasets:
@@ -26,7 +29,7 @@ async def check_grants(connector: Connector, session: Session) -> CheckConnectio
             needed.setdefault(entity, []).append(dataset.name)
     states: Mapping[str, EntityGrantState] = {}
     if isinstance(session, Grants):
-        states = await session.grants(list(needed))
+        states = await granted(session, list(needed), limit)
     grants = [
         EntityGrant(
             entity=entity,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.failure_pb2 import Failure
@@ -13,7 +13,9 @@ from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
+from schoolgate_server.sync.blame import ConnectorDefect
+from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.sessions import session_of
 
 
 class RunFailed(Exception):
@@ -59,16 +61,17 @@ async def connection_of(store: Store, clock: Clock, school: School, connector: C
 
 
 @asynccontextmanager
-async def opened(connector: Connector, connection: SchoolConnection) -> AsyncGenerator[Session]:
+async def opened(
+    connector: Connector, connection: SchoolConnection, options: SyncOptions | None = None
+) -> AsyncGenerator[Session]:
     """Open a session for the time of the block.
 
     Raises:
         RunFailed: it could not be opened, or the block let an error of the connector pass.
     """
+    limits = options or SyncOptions()
     try:
-        async with AsyncExitStack() as stack:
-            with connector_at_work():
-                session = await stack.enter_async_context(connector.open(connection))
+        async with session_of(connector, connection, limits.page_timeout, limits.close_timeout) as session:
             yield session
     except ConnectorError as error:
         secrets = connection.credentials.values()

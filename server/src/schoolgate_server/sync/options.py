@@ -9,6 +9,22 @@ from schoolgate_server.reconcile.holds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """What a connector may do in one read: it may be wrong in ways that no answer of its MIS explains."""
+
+    empty_pages: int = 1_000
+    """Pages without rows in a row: a few come of filters, a thousand of a loop."""
+    rows: int = 8_000_000
+    """Rows of one snapshot: more than twice the marks that 2,000 pupils get in a year, at eight a day."""
+    page_bytes: int = 64 * 1024 * 1024
+    """Bytes of one page as JSON: a hundred times what MISs send, and bounded memory."""
+    segment_bytes: int = 8 * 1024 * 1024
+    """Bytes of rows that are retained together, where they are fewer than ``segment_rows``."""
+    duration: timedelta = timedelta(hours=12)
+    """Longest read: whatever takes longer is overtaken by the next one."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncOptions:
     """Options of all syncs of one server."""
 
@@ -24,3 +40,12 @@ class SyncOptions:
     """Longest wait for one page; SOAP clients of some MISs are told to wait this long."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """When deletions and updates are held for an operator."""
+    check_timeout: timedelta = timedelta(seconds=60)
+    """Longest wait for a session, and for its answer, where a connection is checked: somebody is waiting."""
+    close_timeout: timedelta = timedelta(seconds=30)
+    """Longest wait for a session to close; everything that was read is stored by then."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """Where a read that does not end is broken off."""
+    changes_overlap: timedelta = timedelta(minutes=15)
+    """How far before the last position changes are read again: a MIS stamps a change when somebody saves it
+    and shows it when its own transaction, cache or replica is through, and its servers' clocks differ."""

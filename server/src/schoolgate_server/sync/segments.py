@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
 import orjson
 
-from schoolgate_sdk import EndOfSnapshot, Page, Row, Transient
-from schoolgate_server.sync.blame import connector_at_work
-from schoolgate_server.tasks import end_tasks
+from schoolgate_sdk import ConnectorError, EndOfSnapshot, Incomplete, Page, Row
+from schoolgate_server.sync.asking import listed, require, row_count
+from schoolgate_server.sync.blame import ConnectorDefect, ask, connector_at_work, let_go
+from schoolgate_server.sync.options import ReadLimits
+
+_CLOSE_SECONDS = 10
+"""Longest wait for a read to let go of what it holds."""
 
 
 class SegmentRows(NamedTuple):
@@ -25,43 +30,125 @@ class SegmentRows(NamedTuple):
 
 
 async def read_segments(
-    pages: AsyncIterator[Page], rows_per_segment: int, page_timeout: timedelta
+    pages: AsyncIterator[Page],
+    rows_per_segment: int,
+    page_timeout: timedelta,
+    limits: ReadLimits = ReadLimits(),  # noqa: B008 - frozen
 ) -> AsyncGenerator[SegmentRows]:
-    """Yield segments of at least ``rows_per_segment`` rows; the next page is fetched meanwhile.
+    """Yield segments of at least ``rows_per_segment`` rows, or as many bytes as ``limits`` say.
+
+    The next page is fetched meanwhile.
 
     Raises:
         Transient: a page did not come within ``page_timeout``.
+        Incomplete: the read goes round in circles, or beyond ``limits``.
+        ConnectorError: as the connector raised it.
+        ConnectorDefect: the connector raised anything else, or a page is out of shape.
     """
+    watch = _Watch(limits)
     rows: list[Row] = []
-    count = 0
+    count = size = 0
     cursor = ""
-    upcoming = asyncio.create_task(_next(pages, page_timeout))
+    upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
     try:
         while (page := await upcoming) is not None:
-            upcoming = asyncio.create_task(_next(pages, page_timeout))
+            if page.end is None:
+                upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
+            size += watch.see(page)
             rows += page.rows
             count += 1
             cursor = page.cursor
-            if page.end is not None or len(rows) >= rows_per_segment:
+            if page.end is not None or len(rows) >= rows_per_segment or size >= limits.segment_bytes:
                 yield SegmentRows(rows, cursor, count, page.end)
-                rows, count = [], 0
+                rows, count, size = [], 0, 0
             if page.end is not None:
                 return
         if rows:
             yield SegmentRows(rows, cursor, count, None)
     finally:
-        await end_tasks(upcoming)
-        if isinstance(pages, AsyncGenerator):
-            await pages.aclose()
+        await let_go(upcoming)
+        await _close(pages)
+
+
+class _Watch:
+    """Looks at every page of a read, and breaks off what would never end."""
+
+    def __init__(self, limits: ReadLimits) -> None:
+        self._limits = limits
+        self._ends_at = asyncio.get_running_loop().time() + limits.duration.total_seconds()
+        self._rows = 0
+        self._empty = 0
+        self._cursors: set[int] = set()
+
+    def see(self, page: Page) -> int:
+        """Return how many bytes the rows of ``page`` have as JSON.
+
+        Raises:
+            Incomplete: the read goes round in circles, or beyond the limits.
+            ConnectorDefect: the rows are not what JSON can say.
+        """
+        limits = self._limits
+        self._rows += len(page.rows)
+        self._empty = 0 if page.rows else self._empty + 1
+        if self._rows > limits.rows:
+            raise Incomplete(f"more than {limits.rows:,} rows came, and no end")
+        if self._empty > limits.empty_pages:
+            raise Incomplete(f"more than {limits.empty_pages:,} pages without rows came, and no end")
+        if asyncio.get_running_loop().time() > self._ends_at:
+            raise Incomplete(f"the read did not end within {limits.duration}")
+        if page.rows and page.end is None and page.cursor:
+            # An integer instead of the text: there may be a cursor per row.
+            place = hash(page.cursor)
+            if place in self._cursors:
+                raise Incomplete("the connector named the same position twice; it reads in circles")
+            self._cursors.add(place)
+        return self._weigh(page)
+
+    def _weigh(self, page: Page) -> int:
+        with connector_at_work():
+            size = len(orjson.dumps(page.rows)) if page.rows else 0
+        if size > self._limits.page_bytes:
+            raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
+        return size
 
 
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:
-    try:
-        async with asyncio.timeout(page_timeout.total_seconds()):
-            with connector_at_work():
-                return await anext(pages, None)
-    except TimeoutError as error:
-        raise Transient(f"no page came within {page_timeout.total_seconds():.0f} s") from error
+    with connector_at_work():
+        asked = anext(pages, None)
+    page = await ask(asked, page_timeout, "the next page")
+    if page is not None:
+        with connector_at_work():
+            _check_shape(page)
+    return page
+
+
+def _check_shape(page: Page) -> None:
+    """Raise where a page is not what a read is to yield."""
+    require(page, Page, "a read yields pages")
+    listed(page.rows)
+    require(page.cursor, str, "a cursor is text")
+    if page.end is None:
+        return
+    require(page.end, EndOfSnapshot, "an end of a snapshot is described as one")
+    require(page.end.terminator_proven, bool, "a proof is there or not")
+    row_count(page.end.expected_rows)
+    require(page.end.contradiction, (str, type(None)), "a contradiction is text")
+    require(page.end.changes_cursor, str, "a position is text")
+
+
+async def _close(pages: AsyncIterator[Page]) -> None:
+    """Let the connector end its read; how that goes matters no more."""
+    if isinstance(pages, AsyncGenerator):
+        closing = asyncio.create_task(_closed(pages.aclose()), name="close read")
+        try:
+            await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+        finally:
+            await let_go(closing)
+
+
+async def _closed(closing: Awaitable[None]) -> None:
+    with suppress(ConnectorError, ConnectorDefect), connector_at_work():
+        await closing
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:

@@ -23,6 +23,7 @@ from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.runs import in_progress
 from schoolgate_server.store.store import Store
+from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.check import check_grants
 from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.connectors import ConnectorHost
@@ -31,6 +32,7 @@ from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.runner import Runner
+from schoolgate_server.sync.sessions import session_of
 from schoolgate_server.sync.shadow import compare_parsers
 from schoolgate_server.tasks import end_tasks
 
@@ -207,14 +209,15 @@ class Supervisor:
         school = await self._store.schools.get(school_id)
         connector = self.connectors.get(school.connector)
         connection = await connection_of(self._store, self._clock, school, connector)
+        limit = self._options.check_timeout
         try:
-            async with connector.open(connection) as session:
-                return await check_grants(connector, session)
+            async with session_of(connector, connection, limit, self._options.close_timeout) as session:
+                return await check_grants(connector, session, limit)
         except ConnectorError as error:
             secrets = connection.credentials.values()
             return schools.CheckConnectionResponse(failure=from_connector(error, connector.name, secrets))
-        except Exception as error:  # noqa: BLE001 - a stranger's connector may raise anything; that is an answer too
-            return schools.CheckConnectionResponse(failure=from_defect(error, connector.name))
+        except ConnectorDefect as error:
+            return schools.CheckConnectionResponse(failure=from_defect(error.defect, connector.name))
 
     async def compare_parsers(self, request: CompareParsersRequest) -> CompareParsersResponse:
         """Read retained rows with two versions of a parser; one comparison at a time, for they are work.
