@@ -14,7 +14,7 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import School
-from schoolgate_sdk import encode_key, source_key
+from schoolgate_sdk import Connector, encode_key, source_key
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.model.questions import Question
@@ -103,11 +103,13 @@ async def engine_over(
     owner: str = "server-1",
     profile: Sequence[str] = CORE_PROFILE,
     clock: TickingClock | None = None,
+    connector: Connector | None = None,
 ) -> AsyncGenerator[Engine]:
     """Register the school where it is not yet, and run a supervisor over ``store``."""
     mis = mis or ScriptedMis()
     store.row_seal = MirrorSeal()
-    host = ConnectorHost({"scripted": scripted_connector(mis, parser_version=parser_version)}, {})
+    connector = connector or scripted_connector(mis, parser_version=parser_version)
+    host = ConnectorHost({"scripted": connector}, {})
     options = options or SyncOptions(commit_batch=7, segment_rows=10)
     supervisor = Supervisor(store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex)
     school = School(
