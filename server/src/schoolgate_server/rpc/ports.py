@@ -20,8 +20,8 @@ from schoolgate.v1.identity_service_pb2 import IdentityProposal
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
-from schoolgate.v1.sync_service_pb2 import Hold, Run
-from schoolgate_sdk import Connector
+from schoolgate.v1.sync_service_pb2 import Hold, Run, SyncLayer
+from schoolgate_sdk import Connector, SourceKey
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.runs import RunEntry
@@ -174,7 +174,23 @@ class Supervisor(Protocol):
 
     def now(self) -> datetime: ...
     async def start_sync(
-        self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
+        self,
+        school_id: str,
+        datasets: Sequence[str],
+        request_id: str,
+        requested_by: str,
+        *,
+        layer: SyncLayer.ValueType,
+        date_from: str,
+        date_to: str,
+    ) -> Run: ...
+    async def notify(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        keys: Sequence[SourceKey],
+        request_id: str,
+        requested_by: str,
     ) -> Run: ...
     async def start_operation(
         self,

@@ -12,11 +12,19 @@ from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
-from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, is_iso_date
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
+from schoolgate_server.rpc.source_keys import checked_key
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
+_STARTABLE = (
+    s.SYNC_LAYER_UNSPECIFIED,
+    s.SYNC_LAYER_FULL,
+    s.SYNC_LAYER_WINDOW,
+    s.SYNC_LAYER_CHANGES,
+    s.SYNC_LAYER_REPROJECTION,
+)
 _MOST_DATASETS = 100
 _LONGEST_COMMENT = 2000
 
@@ -43,7 +51,7 @@ async def until_closing(states: AsyncIterator[s.Run], closing: asyncio.Event) ->
 
 
 class Sync(SyncServiceServicer):
-    """Serves runs; methods not defined here are not served yet."""
+    """Serves runs, notifications and holds."""
 
     def __init__(self, store: Store, supervisor: Supervisor, closing: asyncio.Event) -> None:
         self._store = store
@@ -60,11 +68,34 @@ class Sync(SyncServiceServicer):
             violations.add("datasets", "must name each dataset once")
         for index, dataset in enumerate(request.datasets[:_MOST_DATASETS]):
             violations.text(dataset, f"datasets[{index}]", maximum=LONGEST_NAME, required=True)
+        _check_layer(request, violations)
         violations.raise_any()
         run = await self._supervisor.start_sync(
-            request.school_id, list(request.datasets), request.request_id, current_caller().name
+            request.school_id,
+            list(request.datasets),
+            request.request_id,
+            current_caller().name,
+            layer=request.layer or s.SYNC_LAYER_FULL,
+            date_from=request.date_from,
+            date_to=request.date_to,
         )
         return s.StartSyncResponse(run=run)
+
+    async def NotifyChange(self, request: s.NotifyChangeRequest, context: Context) -> s.NotifyChangeResponse:
+        violations = Violations()
+        violations.school_id(request.school_id)
+        violations.request_id(request.request_id)
+        violations.kind(request.kind)
+        given = [
+            checked_key(key, f"source_keys[{index}]", violations)
+            for index, key in enumerate(request.source_keys)
+        ]
+        violations.raise_any()
+        keys = [key for key in given if key is not None]
+        run = await self._supervisor.notify(
+            request.school_id, request.kind, keys, request.request_id, current_caller().name
+        )
+        return s.NotifyChangeResponse(run=run)
 
     async def GetRun(self, request: s.GetRunRequest, context: Context) -> s.GetRunResponse:
         _check_run(request)
@@ -147,6 +178,24 @@ class Sync(SyncServiceServicer):
             )
         )
         return response
+
+
+def _check_layer(request: s.StartSyncRequest, violations: Violations) -> None:
+    """Note what is wrong with the layer and its window."""
+    if request.layer not in _STARTABLE:
+        names = ", ".join(s.SyncLayer.Name(layer) for layer in _STARTABLE if layer)
+        violations.add("layer", f"must be one of {names}")
+        return
+    window = {"date_from": request.date_from, "date_to": request.date_to}
+    if request.layer != s.SYNC_LAYER_WINDOW:
+        for field, value in window.items():
+            if value:
+                violations.add(field, "must not be given, except for SYNC_LAYER_WINDOW")
+        return
+    for field, value in window.items():
+        violations.iso_date(value, field)
+    if all(map(is_iso_date, window.values())) and not request.date_from < request.date_to:
+        violations.add("date_to", "must lie after date_from: it is the first day that is not read")
 
 
 def _check_resolution(request: s.ResolveHoldRequest) -> None:

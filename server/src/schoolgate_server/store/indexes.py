@@ -46,7 +46,10 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("newest", "school", "-first_seen_at", "-_id"),
         _index("datasets", "school", "dataset", "-first_seen_at", "-_id"),
     ],
-    "schools": [_index("requests", "requests.id")],
+    "schools": [
+        _index("requests", "requests.id"),
+        IndexModel([("body.schedules.layer", ASCENDING)], name="scheduled", sparse=True),
+    ],
     "holds": [_index("newest", "school", "-created_at", "-_id")],
     "proposals": [_index("open", "school", "state", "-created_at", "-_id")],
     "audit": [_index("newest", "school", "-at", "-_id")],

@@ -138,9 +138,14 @@ class Runs:
         return latest
 
     async def last_finished(self, school_id: str) -> Run | None:
-        """Return the school's run that was accepted last among those that have ended."""
+        """Return the run that was accepted last among those that asked the school's MIS and have ended."""
         found = await self._runs.find_one(
-            {"school": school_id, "unfinished": {"$exists": False}}, sort=[("created_at", -1), ("_id", -1)]
+            {
+                "school": school_id,
+                "unfinished": {"$exists": False},
+                "body.layer": {"$nin": ["SYNC_LAYER_REPROJECTION", "SYNC_LAYER_IDENTITY"]},
+            },
+            sort=[("created_at", -1), ("_id", -1)],
         )
         return None if found is None else entry_of(found).run
 

@@ -83,6 +83,15 @@ class Schools:
         found = await self._schools.find({"_id": beyond}, sort=[("_id", 1)], limit=limit)
         return [_school(document) for document in found]
 
+    async def scheduled(self) -> Sequence[School]:
+        """Return the schools that have schedules, in order of their id."""
+        found = await self._schools.find(
+            {"body.schedules.layer": {"$exists": True}},
+            {"wire": 1, "credentials.set_at": 1},
+            sort=[("_id", 1)],
+        )
+        return [_school(document) for document in found]
+
     async def update(
         self,
         school: School,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -15,26 +14,32 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import school_service_pb2 as schools
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.diagnostics_service_pb2 import CompareParsersRequest, CompareParsersResponse
-from schoolgate_sdk import Connector, ConnectorError
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk import ConnectorError, SourceKey
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect, place_of
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.store.runs import in_progress
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.check import check_grants
 from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled
+from schoolgate_server.sync.layers import Wanted
 from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import RunBoard, is_final
+from schoolgate_server.sync.requests import RunRequests
 from schoolgate_server.sync.runner import Runner
+from schoolgate_server.sync.schedule import REQUESTED_BY, Scheduler
 from schoolgate_server.sync.sessions import session_of
 from schoolgate_server.sync.shadow import compare_parsers
 from schoolgate_server.tasks import end_tasks
+
+SCHEDULE_SECONDS = 15.0
+"""Between two looks for due runs: the shortest interval of a schedule is a minute."""
 
 POLL_SECONDS = 0.5
 """Between two looks at a run that another server works on, or at a lease that another server holds."""
@@ -71,11 +76,12 @@ class Supervisor:
         self._clock = clock
         self._options = options
         self._owner = owner
-        self._new_id = new_id
+        self._requests = RunRequests(store, connectors, clock, new_id)
+        self._scheduler = Scheduler(store, clock, self._start_scheduled)
         self._runner = Runner(store, connectors, clock, options)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._active: dict[str, _Active] = {}
-        self._sweeping: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._comparing = asyncio.Lock()
 
@@ -84,42 +90,55 @@ class Supervisor:
         return self._clock()
 
     async def start(self) -> None:
-        """Take up unfinished runs, now and whenever another server leaves one behind."""
-        self._sweeping = asyncio.create_task(self._sweep(), name="adopt unfinished runs")
+        """Take up unfinished runs, now and whenever another server leaves one behind, and start due ones."""
+        self._loops = [
+            asyncio.create_task(self._sweep(), name="adopt unfinished runs"),
+            asyncio.create_task(self._keep_schedules(), name="start due runs"),
+        ]
 
     async def stop(self) -> None:
         """Stop all work at once; runs stay unfinished in the store, and the next start resumes them."""
         self._stopping = True
         tasks = [active.task for active in self._active.values() if active.task is not None]
-        if self._sweeping is not None:
-            tasks.append(self._sweeping)
-        await end_tasks(*tasks)
+        await end_tasks(*tasks, *self._loops)
 
     async def start_sync(
-        self, school_id: str, datasets: Sequence[str], request_id: str, requested_by: str
+        self,
+        school_id: str,
+        datasets: Sequence[str],
+        request_id: str,
+        requested_by: str,
+        *,
+        layer: pb.SyncLayer.ValueType = pb.SYNC_LAYER_FULL,
+        date_from: str = "",
+        date_to: str = "",
     ) -> pb.Run:
         """Accept a run and return it at once; a repeated ``request_id`` returns the first one's run.
 
+        ``date_from`` and ``date_to`` are ISO dates, half-open, for the window layer.
+
         Raises:
-            ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``DATASET_UNKNOWN``,
-                ``CREDENTIALS_MISSING``, ``RUN_IN_PROGRESS``, ``REQUEST_ID_REUSED``, ``SHUTTING_DOWN``.
+            ServiceError: ``SHUTTING_DOWN``, and as :meth:`RunRequests.sync`.
         """
         self._refuse_while_stopping()
-        school = await self._store.schools.get(school_id)
-        connector = self.connectors.get(school.connector)
-        names = _dataset_names(connector, datasets)
-        await connection_of(self._store, self._clock, school, connector)
-        digest = hashlib.sha256("\n".join(names).encode()).digest()
-        run = self._new_run(school, requested_by)
-        run.datasets.extend(
-            pb.DatasetRun(
-                dataset=name,
-                kinds=[spec.kind for spec in connector.dataset(name).kinds],
-                state=pb.DATASET_STATE_PENDING,
-            )
-            for name in names
-        )
-        return await self._accept(RunEntry(run, request_id, digest))
+        wanted = Wanted(tuple(datasets), layer, date_from, date_to)
+        return self._take(await self._requests.sync(school_id, wanted, request_id, requested_by))
+
+    async def notify(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        keys: Sequence[SourceKey],
+        request_id: str,
+        requested_by: str,
+    ) -> pb.Run:
+        """Take a notification and return the run that will read what it names again.
+
+        Raises:
+            ServiceError: ``SHUTTING_DOWN``, and as :meth:`RunRequests.notify`.
+        """
+        self._refuse_while_stopping()
+        return self._take(await self._requests.notify(school_id, kind, keys, request_id, requested_by))
 
     async def start_operation(
         self,
@@ -135,35 +154,30 @@ class Supervisor:
         ``request_digest`` tells two requests apart where ``operation`` is sealed and never the same twice.
 
         Raises:
-            ServiceError: ``SCHOOL_NOT_FOUND``, ``RUN_IN_PROGRESS``, ``REQUEST_ID_REUSED``, ``SHUTTING_DOWN``.
+            ServiceError: ``SHUTTING_DOWN``, and as :meth:`RunRequests.operation`.
         """
         self._refuse_while_stopping()
-        run = self._new_run(await self._store.schools.get(school_id), requested_by)
-        run.layer = pb.SYNC_LAYER_IDENTITY
-        digest = request_digest or hashlib.sha256(b"operation\n" + operation).digest()
-        return await self._accept(RunEntry(run, request_id, digest, operation=operation))
+        return self._take(
+            await self._requests.operation(school_id, operation, request_id, requested_by, request_digest)
+        )
+
+    async def _start_scheduled(self, school_id: str, wanted: Wanted, request_id: str) -> pb.Run:
+        self._refuse_while_stopping()
+        return self._take(
+            await self._requests.sync(school_id, wanted, request_id, REQUESTED_BY, scheduled=True)
+        )
 
     def _refuse_while_stopping(self) -> None:
         if self._stopping:
             raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "the server is stopping", retry_after=5)
 
-    def _new_run(self, school: schools.School, requested_by: str) -> pb.Run:
-        run = pb.Run(
-            run_id=f"run_{self._new_id()}",
-            school_id=school.school_id,
-            state=pb.RUN_STATE_QUEUED,
-            requested_by=requested_by,
-            connector=school.connector,
-        )
-        run.created_at.FromDatetime(self._clock())
-        return run
-
-    async def _accept(self, entry: RunEntry) -> pb.Run:
-        await self._refuse_second_run(entry.run.school_id, entry.request_id)
-        entry = await self._store.runs.insert(entry)
+    def _take(self, entry: RunEntry) -> pb.Run:
+        """Work on an accepted run, and return it as it was accepted."""
         if not is_final(entry.run):
             self._launch(entry)
-        return _copy(entry.run)
+        copy = pb.Run()
+        copy.CopyFrom(entry.run)
+        return copy
 
     async def watch(self, school_id: str, run_id: str) -> AsyncGenerator[pb.Run]:
         """Yield the present state of a run, then later ones, and end after its final state.
@@ -228,11 +242,6 @@ class Supervisor:
         async with self._comparing:
             return await compare_parsers(self._store, self.connectors, request)
 
-    async def _refuse_second_run(self, school_id: str, request_id: str) -> None:
-        for entry in await self._store.runs.unfinished(school_id):
-            if entry.request_id != request_id:
-                raise in_progress(entry.run)
-
     async def _sweep(self) -> None:
         """Launch every unfinished run of all servers; the lease decides who really works on it."""
         while True:
@@ -244,6 +253,17 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - without the sweep nobody would adopt a run any more
                 logger.error("cannot look for unfinished runs: {}", place_of(error))
             await asyncio.sleep(self._options.lease_ttl.total_seconds())
+
+    async def _keep_schedules(self) -> None:
+        """Start what is due, on whichever server looks first."""
+        while True:
+            await asyncio.sleep(SCHEDULE_SECONDS)
+            try:
+                await self._scheduler.look()
+            except StoreUnavailable:
+                logger.warning("cannot look for due runs: the store does not answer")
+            except Exception as error:  # noqa: BLE001 - without this loop no scheduled run would start any more
+                logger.error("cannot look for due runs: {}", place_of(error))
 
     def _launch(self, entry: RunEntry) -> None:
         run_id = entry.run.run_id
@@ -289,7 +309,7 @@ class Supervisor:
             return (await self._store.runs.get(school_id, run_id)).run
         async with held_lease(self._store, lease, ttl) as holder, self._slots:
             await self._store.commits.recover(holder())
-            entry = await self._store.runs.get(school_id, run_id)
+            entry = await self._store.runs.begin(school_id, run_id)
             active.cancel = active.cancel or entry.run.cancel_requested
 
             async def post(store: bool) -> None:
@@ -308,22 +328,3 @@ class Supervisor:
                 logger.info("run ended: {}", pb.RunState.Name(entry.run.state))
         # Whoever sees the final state may start the next run at once, so the lease is released before.
         return entry.run
-
-
-def _dataset_names(connector: Connector, wanted: Sequence[str]) -> list[str]:
-    """Return the datasets to read, in the connector's order."""
-    offered = [dataset.name for dataset in connector.datasets]
-    for name in wanted:
-        if name not in offered:
-            raise ServiceError(
-                reasons.ERROR_REASON_DATASET_UNKNOWN,
-                f"connector {connector.name!r} has no dataset {name!r}; there are {', '.join(offered)}",
-                metadata={"dataset": name, "connector": connector.name},
-            )
-    return [name for name in offered if not wanted or name in wanted]
-
-
-def _copy(run: pb.Run) -> pb.Run:
-    copy = pb.Run()
-    copy.CopyFrom(run)
-    return copy
