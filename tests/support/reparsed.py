@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
-from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.people_pb2 import Student
 from schoolgate.v1.record_pb2 import ChangeCause, Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, Parsed, Row, RowRejected, source_key
-from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.store import Store
 from tests.support.engine import SCHOOL, Engine
 from tests.support.scripted import STUDENTS, ScriptedMis, parse_student, scripted_connector
@@ -68,20 +66,10 @@ async def promote(store: Store, version: int) -> None:
 
 async def reproject_only(engine: Engine) -> pb.Run:
     """Run the layer that reads retained rows anew and nothing else."""
-    run = pb.Run(
-        run_id=f"run_{uuid.uuid4().hex}",
-        school_id=SCHOOL,
-        state=pb.RUN_STATE_QUEUED,
-        connector="scripted",
-        layer=pb.SYNC_LAYER_REPROJECTION,
-        datasets=[
-            pb.DatasetRun(dataset=STUDENTS, kinds=[kinds.KIND_STUDENT], state=pb.DATASET_STATE_PENDING)
-        ],
+    accepted = await engine.supervisor.start_sync(
+        SCHOOL, [STUDENTS], str(uuid.uuid4()), "tests", layer=pb.SYNC_LAYER_REPROJECTION
     )
-    run.created_at.FromDatetime(engine.supervisor.now())
-    entry = await engine.store.runs.insert(RunEntry(run, str(uuid.uuid4())))
-    engine.supervisor._launch(entry)
-    return await engine.finish(run.run_id)
+    return await engine.finish(accepted.run_id)
 
 
 async def versions(store: Store, record_id: str) -> list[Record]:

@@ -312,6 +312,7 @@ async def test_g08_of_what_is_approved_together_each_keeps_its_cause(store: Stor
         await store.holds.approve(SCHOOL, hold.hold_id, hold.digest, "operator", engine.supervisor.now())
         part = outcome(await engine.sync(STUDENTS), STUDENTS)
         assert part.state == pb.DATASET_STATE_SUCCEEDED
+        assert (part.reprojected, part.tombstoned) == (30, 10)
         assert await causes(store, pupil(3)) == ["SOURCE", "REPROJECTION"]
         assert await causes(store, pupil(55)) == ["SOURCE", "SOURCE"]
 

@@ -200,10 +200,9 @@ class DatasetIngest:
     async def tombstone(self, changes: Sequence[Change]) -> None:
         """Commit tombstones."""
         for part in _batched(changes, self._context.commit_batch):
-            if self._mode.cause == CHANGE_CAUSE_REPROJECTION:
-                self.totals.reprojected += len(part)
-            else:
-                self.totals.tombstoned += len(part)
+            reprojected = sum(change.cause == CHANGE_CAUSE_REPROJECTION for change in part)
+            self.totals.reprojected += reprojected
+            self.totals.tombstoned += len(part) - reprojected
             await self._commit(part)
         await self._settle()
 
