@@ -119,12 +119,19 @@ class DatasetSync:
         return date.fromisoformat(run.date_from), date.fromisoformat(run.date_to)
 
     async def _prune(self, last: SealedSnapshot | None) -> None:
-        """Keep the rows of the last sealed whole snapshot alone: an ended dataset is never resumed."""
+        """Keep the rows of the last sealed whole snapshot, and those that another run will be resumed from.
+
+        This dataset has ended, and is never resumed.
+        """
         is_whole = self._layer() in _WHOLE_SNAPSHOTS
         if is_whole and self._state.state == pb.DATASET_STATE_SUCCEEDED:
-            await self._retained.prune(self._retained.manifest)
+            keep = list(self._retained.manifest)
         else:
-            await self._retained.prune([] if last is None else last.segments)
+            keep = [] if last is None else list(last.segments)
+        for entry in await self._store.runs.unfinished(self._context.ingest.school_id):
+            if entry.run.run_id != self._context.ingest.run_id:
+                keep += entry.manifest.get(self._name, [])
+        await self._retained.prune(keep)
 
     def _layer(self) -> pb.SyncLayer.ValueType:
         """Return the layer in which the dataset was read: a fallback's, else the run's."""

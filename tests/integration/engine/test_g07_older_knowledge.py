@@ -1,0 +1,82 @@
+"""G07: what was read earlier never takes the place of what was read later.
+
+A run that was interrupted goes on from the rows that it retained, and another run may have read the same
+records meanwhile. Seen to fail without the comparison of seqs in `SnapshotDiff.observe`, and, for a record
+that is new, without `protect_newer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_server.store.store import Store
+from schoolgate_server.sync.supervisor import Supervisor
+from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
+from tests.support.scripted import STUDENTS, ScriptedMis, student
+
+
+async def interrupted(engine: Engine, at: int) -> str:
+    """Start a run of the pupils, and return its id once it waits for page ``at``."""
+    reached = asyncio.Event()
+
+    async def hang(dataset: str, index: int) -> None:
+        if index == at:
+            reached.set()
+            await asyncio.Event().wait()
+
+    engine.mis.on_page = hang
+    accepted = await engine.supervisor.start_sync(SCHOOL, [STUDENTS], str(uuid.uuid4()), "tests")
+    await reached.wait()
+    engine.mis.on_page = lambda dataset, index: None
+    return accepted.run_id
+
+
+async def surnames(engine: Engine) -> dict[str, str]:
+    records = await engine.records(kinds.KIND_STUDENT, tombstones=False)
+    return {record.id: record.student.surname for record in records}
+
+
+async def stand_aside(store: Store, run_id: str) -> None:
+    """Let another run of the school begin, as a notification's may, though this one has not ended."""
+    runs = store.database.collection("runs")
+    await runs.update_one({"_id": run_id}, {"$set": {"unfinished": f"{SCHOOL}:aside"}})
+
+
+async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mis = ScriptedMis()
+    rows = mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, 58)]
+    async with engine_over(store, mis) as engine:
+        await engine.sync(STUDENTS)
+        rows[0] = student(1, "First")  # what the first run will have read ...
+        run_id = await interrupted(engine, 4)
+    await stand_aside(store, run_id)
+    rows[0], rows[1] = student(1, "Second"), student(2, "Second")  # ... and what the other one reads later
+    rows.append(student(99, "Joiner"))
+    launch = Supervisor._launch
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Supervisor, "_launch", lambda self, entry: entry.run.run_id == run_id or launch(self, entry)
+        )
+        async with engine_over(store, mis, owner="server-2") as engine:
+            assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+            between = await surnames(engine)
+    assert between[record_id(kinds.KIND_STUDENT, STUDENTS, 1)] == "Second"
+    mis.pages_read.clear()
+    async with engine_over(store, mis, owner="server-3") as engine:
+        run = await engine.finish(run_id)
+        assert (run.state, run.resumptions) == (pb.RUN_STATE_SUCCEEDED, 1)
+        assert (STUDENTS, 0) not in mis.pages_read  # the old rows were replayed, and not read again
+        assert await surnames(engine) == between
+        assert outcome(run, STUDENTS).tombstoned == 0
+        reasons = {decision.reason for decision in await engine.decisions(STUDENTS)}
+        assert diagnostics.DECISION_REASON_OLDER_KNOWLEDGE in reasons
+        again = await engine.sync(STUDENTS)
+        assert again.seq_after == again.seq_before

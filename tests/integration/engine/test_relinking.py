@@ -1,0 +1,178 @@
+"""Entities under a new key: a record lives on under another number, or goes into the one it was merged into.
+
+Mutations tried, each of which some test here was seen to fail for: rows under a new key taken at once; no wait
+for proof of absence (`complete` always true); the MIS not asked again (`present` always empty); several
+claimants allowed; the merge left out of the absences; aliases not linked.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.record_pb2 import (
+    CHANGE_CAUSE_IDENTITY,
+    TOMBSTONE_REASON_MERGED,
+    TOMBSTONE_REASON_UNKNOWN_ABSENCE,
+    Record,
+)
+from schoolgate_sdk import EndOfSnapshot, encode_key, source_key
+from schoolgate_server.ingest import relinking
+from schoolgate_server.model.wire_keys import encode_wire_key
+from tests.support.engine import SCHOOL, Engine, outcome, record_id
+from tests.support.scripted import GROUPS, MEMBERSHIPS, STUDENTS, group, member, student
+
+READ = (STUDENTS, GROUPS, MEMBERSHIPS)
+OLD, NEW, OTHER = (record_id(kinds.KIND_STUDENT, STUDENTS, number) for number in (12, 99, 3))
+
+
+async def first_run(engine: Engine) -> None:
+    rows = engine.mis.rows
+    rows[STUDENTS] = [student(n, f"Surname {n}", person=1000 + n) for n in range(1, 31)]
+    rows[GROUPS] = [group(1)]
+    rows[MEMBERSHIPS] = [member(1, 1000 + n) for n in range(1, 31)]
+    assert (await engine.sync(*READ)).state == pb.RUN_STATE_SUCCEEDED
+
+
+async def pupils(engine: Engine) -> dict[str, Record]:
+    return {record.id: record for record in await engine.records(kinds.KIND_STUDENT)}
+
+
+async def memberships_of(engine: Engine, student_id: str) -> int:
+    records = await engine.records(kinds.KIND_GROUP_MEMBERSHIP, tombstones=False)
+    return sum(record.group_membership.student_id == student_id for record in records)
+
+
+def key(number: int) -> str:
+    return encode_key(source_key("scripted/students", number))
+
+
+async def reasons_of(engine: Engine) -> set[diagnostics.DecisionReason.ValueType]:
+    return {decision.reason for decision in await engine.decisions(STUDENTS)}
+
+
+async def test_a_record_lives_on_under_a_new_number(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.rows[STUDENTS][11]["id"] = 99
+    run = await engine.sync(*READ)
+    part = outcome(run, STUDENTS)
+    assert (part.state, part.created, part.updated, part.tombstoned) == (
+        pb.DATASET_STATE_SUCCEEDED,
+        0,
+        1,
+        0,
+    )
+    found = await pupils(engine)
+    assert NEW not in found
+    assert not found[OLD].HasField("tombstone")
+    assert [k.parts[0].integer for k in found[OLD].source_keys] == [12, 1012, 99]
+    assert diagnostics.DECISION_REASON_RELINKED in await reasons_of(engine)
+    assert await memberships_of(engine, OLD) == 1
+    by_new_key = await engine.store.records.find_by_key(SCHOOL, kinds.KIND_STUDENT, key(99))
+    assert by_new_key is not None
+    assert by_new_key.id == OLD
+    again = await engine.sync(*READ)
+    assert again.seq_after == again.seq_before  # G03
+
+
+async def test_a_second_number_after_the_first_one_is_followed_too(engine: Engine) -> None:
+    await first_run(engine)
+    for number in (99, 120):
+        engine.mis.rows[STUDENTS][11]["id"] = number
+        assert (await engine.sync(*READ)).state == pb.RUN_STATE_SUCCEEDED
+    found = await pupils(engine)
+    assert len(found) == 30
+    assert found[OLD].version == 3
+    engine.mis.rows[STUDENTS][11]["id"] = 12
+    run = await engine.sync(*READ)
+    assert run.state == pb.RUN_STATE_SUCCEEDED
+    assert len(await pupils(engine)) == 30
+
+
+async def test_a_record_that_left_comes_back_under_a_new_number(engine: Engine) -> None:
+    await first_run(engine)
+    gone = engine.mis.rows[STUDENTS].pop(11)
+    await engine.sync(*READ)
+    assert (await pupils(engine))[OLD].tombstone.reason == TOMBSTONE_REASON_UNKNOWN_ABSENCE
+    engine.mis.rows[STUDENTS].append({**gone, "id": 99})
+    part = outcome(await engine.sync(*READ), STUDENTS)
+    assert (part.created, part.revived) == (0, 1)
+    assert not (await pupils(engine))[OLD].HasField("tombstone")
+
+
+async def test_two_pupils_who_share_a_person_number_stay_two(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.rows[STUDENTS].append(student(99, "Twin", person=1012))
+    part = outcome(await engine.sync(*READ), STUDENTS)
+    assert (part.state, part.created) == (pb.DATASET_STATE_SUCCEEDED, 1)
+    assert {OLD, NEW} <= set(await pupils(engine))
+    assert diagnostics.DECISION_REASON_CONFLICTING_ROW in await reasons_of(engine)
+
+
+async def test_two_new_numbers_for_one_person_are_not_told_apart_by_guessing(engine: Engine) -> None:
+    await first_run(engine)
+    row = engine.mis.rows[STUDENTS].pop(11)
+    engine.mis.rows[STUDENTS] += [{**row, "id": 98}, {**row, "id": 99}]
+    part = outcome(await engine.sync(*READ), STUDENTS)
+    assert (part.created, part.tombstoned) == (2, 1)
+    assert (await pupils(engine))[OLD].HasField("tombstone")
+
+
+async def test_g01_a_truncated_snapshot_gives_nobody_a_new_number(engine: Engine) -> None:
+    """The old row is there, but not in the snapshot: the MIS, asked for it, says so."""
+    await first_run(engine)
+    rows = engine.mis.rows[STUDENTS]
+    rows.insert(0, student(99, "Twin", person=1030))
+    engine.mis.truncate[STUDENTS] = 1  # number 30
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert part.state == pb.DATASET_STATE_INCOMPLETE
+    last = record_id(kinds.KIND_STUDENT, STUDENTS, 30)
+    found = await pupils(engine)
+    assert [k.parts[0].integer for k in found[last].source_keys] == [30, 1030]
+    assert NEW in found
+
+
+async def test_g09_an_unproven_snapshot_leaves_a_new_number_undecided(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.rows[STUDENTS][11]["id"] = 99
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=False)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.created, part.rejected_rows) == (pb.DATASET_STATE_INCOMPLETE, 0, 1)
+    assert diagnostics.DECISION_REASON_IDENTITY_UNDECIDED in await reasons_of(engine)
+    found = await pupils(engine)
+    assert NEW not in found
+    assert found[OLD].version == 1
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=True)
+    await engine.sync(STUDENTS)
+    assert (await pupils(engine))[OLD].version == 2
+
+
+async def test_a_merge_in_the_mis_tombstones_the_loser_into_the_survivor(engine: Engine) -> None:
+    await first_run(engine)
+    rows = engine.mis.rows
+    rows[STUDENTS][2]["person"] = 1012  # number 3 takes over the person of number 12 ...
+    await engine.sync(STUDENTS)
+    assert not (await pupils(engine))[OLD].HasField("tombstone")
+    rows[STUDENTS].pop(11)  # ... and number 12 goes
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.tombstoned, part.merged) == (pb.DATASET_STATE_SUCCEEDED, 0, 1)
+    found = await pupils(engine)
+    assert (found[OLD].tombstone.reason, found[OLD].tombstone.merged_into) == (TOMBSTONE_REASON_MERGED, OTHER)
+    assert found[OLD].cause == CHANGE_CAUSE_IDENTITY
+    assert await memberships_of(engine, OLD) == 0  # relationships follow, before their dataset is read again
+    assert await memberships_of(engine, OTHER) == 2
+    assert key(12) in {encode_wire_key(k) for k in found[OTHER].source_keys}
+    again = await engine.sync(*READ)
+    assert again.state == pb.RUN_STATE_SUCCEEDED
+    assert again.seq_after == again.seq_before  # G03: rows and merge agree about every record
+
+
+async def test_more_rows_than_may_wait_end_as_merges(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await first_run(engine)
+    for row in engine.mis.rows[STUDENTS][:2]:
+        row["id"] += 500
+    monkeypatch.setattr(relinking, "MAX_ROWS", 1)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.created, part.merged) == (pb.DATASET_STATE_SUCCEEDED, 1, 1)
