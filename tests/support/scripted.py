@@ -107,14 +107,14 @@ def _key_parts(dataset: str, row: Row) -> tuple[Any, ...]:
 def _key(dataset: str, row: Row) -> SourceKey:
     if row.get("broken"):
         raise RowRejected(
-            diagnostics.DECISION_REASON_VALUE_INVALID, "broken", "the value is no value", _plain(dataset, row)
+            diagnostics.DECISION_REASON_VALUE_INVALID, "broken", "the value is no value", key_of(dataset, row)
         )
     if row.get("id", 1) is None:
         raise RowRejected(diagnostics.DECISION_REASON_KEY_MISSING, "id", "the row has no id")
-    return _plain(dataset, row)
+    return key_of(dataset, row)
 
 
-def _plain(dataset: str, row: Row) -> SourceKey:
+def key_of(dataset: str, row: Row) -> SourceKey:
     return source_key(f"scripted/{dataset}", *_key_parts(dataset, row))
 
 
