@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from schoolgate_server.cli import demo, diagnostics, failures, holds, operate, query, runs, schools, tokens
+from schoolgate_server.cli import (
+    demo,
+    diagnostics,
+    failures,
+    holds,
+    operate,
+    parsers,
+    query,
+    runs,
+    schools,
+    tokens,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +30,7 @@ app = typer.Typer(
     "serve, demo, simulate and token work here; everything else asks a server.",
 )
 
-for _module in (operate, demo, schools, runs, holds, query, diagnostics, tokens):
+for _module in (operate, demo, schools, runs, holds, query, diagnostics, parsers, tokens):
     _module.register(app)
 
 

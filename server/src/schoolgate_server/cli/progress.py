@@ -61,6 +61,11 @@ def run_state(run: Run) -> str:
     return RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
 
 
+def reads_anew(runs: Iterable[Run]) -> bool:
+    """Whether any of ``runs`` wrote records because rows are read in another way; most never do."""
+    return any(dataset.reprojected for run in runs for dataset in run.datasets)
+
+
 def _bar(dataset: DatasetRun, width: int) -> ProgressBar:
     if dataset.state not in _UNDECIDED:
         return ProgressBar(total=1, completed=1, width=width)
@@ -80,7 +85,8 @@ def board(run: Run, width: int) -> Table:
     made.add_column(width=1)
     made.add_column(no_wrap=True)
     made.add_column(width=bar_width)
-    heads = ("rows", "new", "changed", "unchanged", "left")
+    rereads = reads_anew([run])
+    heads = ("rows", "new", "changed", *(["reprojected"] if rereads else []), "unchanged", "left")
     for head in heads:
         made.add_column(justify="right", no_wrap=True, min_width=max(7, len(head)))
     made.add_row("", "", "", *(Text(head, style="dim") for head in heads))
@@ -90,6 +96,7 @@ def board(run: Run, width: int) -> Table:
             dataset.rows_read,
             dataset.created + dataset.revived,
             dataset.updated,
+            *([dataset.reprojected] if rereads else []),
             dataset.unchanged,
             dataset.tombstoned,
         )
@@ -109,6 +116,7 @@ def dataset_line(dataset: DatasetRun) -> str:
     counts = (
         (dataset.created + dataset.revived, "new"),
         (dataset.updated, "changed"),
+        *([(dataset.reprojected, "reprojected")] if dataset.reprojected else []),
         (dataset.unchanged, "unchanged"),
         (dataset.tombstoned, "left"),
     )
@@ -179,6 +187,8 @@ def complaints(run: Run) -> list[str]:
     for (first, *rest), names in failed.items():
         found += [f"{', '.join(names)}: {first}" if names else first, *rest]
     for dataset in run.datasets:
+        if dataset.fallback:
+            found.append(f"{dataset.dataset}: {dataset.fallback}")
         if dataset.held:
             held = console.amount(dataset.held, "change")
             found.append(f"{dataset.dataset}: {held} held; `schoolgate holds {run.school_id}` says why")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from google.protobuf.message import Message
 from rich.table import Table
 
 from schoolgate.v1.query_service_pb2 import (
@@ -35,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per line ins
 _TABLE_LIMIT = 50
 
 
-def write_json(message: Record | Version) -> None:
+def write_json(message: Message) -> None:
     """Write one message as a line of JSON, in the form that grpcurl uses too."""
     sys.stdout.write(json.dumps(records.as_json(message), ensure_ascii=False) + "\n")
 
@@ -177,6 +178,7 @@ def _card(record: Record) -> Table:
         ("keys", "  ".join(questions.key_text(key) for key in record.source_keys)),
         ("version", f"{console.number(record.version)} (seq {console.number(record.seq)})"),
         ("committed", f"{console.moment(record.committed_at)} by {record.run_id}"),
+        ("because of", records.cause(record)),
         ("left", tombstone),
     ]
     return console.fields([*meta, *((name, str(value)) for name, value in records.body(record).items())])
@@ -215,7 +217,9 @@ def all_versions(client: Client, school: str, record_id: str) -> Iterator[Versio
 
 def history(listed: list[Version], shown: int) -> Table:
     """Return a table of the first ``shown`` versions of ``listed``, which stand newest first."""
-    made = console.table("version", "seq", "committed", "state", "what changed", right=("version", "seq"))
+    made = console.table(
+        "version", "seq", "committed", "cause", "state", "what changed", right=("version", "seq")
+    )
     for index, version in enumerate(listed[:shown]):
         record = version.record
         older = listed[index + 1].record if index + 1 < len(listed) else None
@@ -226,7 +230,8 @@ def history(listed: list[Version], shown: int) -> Table:
             told = records.changes(records.info_of(record), record, older, version.changed_fields)
         if older is not None and bool(records.gone(record)) != bool(records.gone(older)):
             told = "; ".join(filter(None, ("left" if records.gone(record) else "came back", told)))
-        console.add_row(made, (record.version, record.seq, console.moment(record.committed_at), state, told))
+        committed, cause = console.moment(record.committed_at), records.cause(record)
+        console.add_row(made, (record.version, record.seq, committed, cause, state, told))
     return made
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from rich.cells import cell_len
 from rich.table import Table
 
-from schoolgate.v1.record_pb2 import Record, TombstoneReason
+from schoolgate.v1.record_pb2 import ChangeCause, Record, TombstoneReason
 from schoolgate_sdk.kinds import KINDS, KindInfo
 from schoolgate_server.cli import console
 
@@ -66,6 +66,13 @@ def gone(record: Record) -> str:
     if not record.HasField("tombstone"):
         return ""
     return TombstoneReason.Name(record.tombstone.reason).removeprefix("TOMBSTONE_REASON_")
+
+
+def cause(record: Record) -> str:
+    """Return what made this version, in a word; nothing for one from before causes were recorded."""
+    if not record.cause:
+        return ""
+    return ChangeCause.Name(record.cause).removeprefix("CHANGE_CAUSE_").lower()
 
 
 def listing(records: Sequence[Record], info: KindInfo, shown: Sequence[str], width: int) -> tuple[Table, int]:

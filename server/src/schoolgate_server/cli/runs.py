@@ -110,10 +110,12 @@ def run(
 
 
 def _datasets(found: Run) -> Table:
-    numbers = ("rows", "new", "changed", "unchanged", "left")
+    rereads = progress.reads_anew([found])
+    numbers = ("rows", "new", "changed", *(["reprojected"] if rereads else []), "unchanged", "left")
     made = console.table("dataset", "state", *numbers, "took", right=(*numbers, "took"))
     for d in found.datasets:
-        counts = (d.rows_read, d.created + d.revived, d.updated, d.unchanged, d.tombstoned)
+        reprojected = [d.reprojected] if rereads else []
+        counts = (d.rows_read, d.created + d.revived, d.updated, *reprojected, d.unchanged, d.tombstoned)
         took = console.span(d.started_at, d.finished_at)
         console.add_row(made, (d.dataset, progress.dataset_state(d), *counts, took))
     return made
@@ -129,12 +131,14 @@ def runs(
     if not answer.runs:
         console.remark(f"no runs yet; `schoolgate sync {school}` starts one")
         return
-    numbers = ("new", "changed", "left")
+    rereads = progress.reads_anew(answer.runs)
+    numbers = ("new", "changed", *(["reprojected"] if rereads else []), "left")
     made = console.table("run", "accepted", "state", *numbers, right=numbers, narrow=True)
     for found in answer.runs:
         sums = (
             sum(d.created + d.revived for d in found.datasets),
             sum(d.updated for d in found.datasets),
+            *([sum(d.reprojected for d in found.datasets)] if rereads else []),
             sum(d.tombstoned for d in found.datasets),
         )
         accepted = console.moment(found.created_at)[5:16]
