@@ -1,7 +1,7 @@
 """Entities under a new key: a record lives on under another number, or goes into the one it was merged into.
 
-Mutations tried, each of which some test here was seen to fail for: rows under a new key taken at once; no wait
-for proof of absence (`complete` always true); the MIS not asked again (`present` always empty); several
+Mutations tried, each of which some test here was seen to fail for: rows under a new key taken at once; no
+wait for proof of absence (`complete` always true); the MIS not asked again (`present` always empty); several
 claimants allowed; the merge left out of the absences; aliases not linked.
 """
 

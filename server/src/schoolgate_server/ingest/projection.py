@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -30,6 +31,10 @@ from schoolgate_server.model.hashing import content_digest
 
 LARGEST_RECORD = 1024 * 1024
 """Bytes of one record: far above what any MIS has, and far below what MongoDB and gRPC take."""
+
+
+MOST_MESSAGES = 1_000
+"""Messages that one row may yield: a row of a timetable has dozens at most, and a parser must end."""
 
 
 class Projected(NamedTuple):
@@ -98,9 +103,7 @@ class Projector:
     def project(self, row: Row) -> Projection:
         """Return what ``row`` yields. A row that cannot be taken over is a finding, never an exception."""
         try:
-            parsed = list(self._parser(row, self._settings))
-            if not parsed:
-                raise _Refused("the parser yielded nothing for the row")
+            parsed = self._parse(row)
             findings: list[Finding] = []
             claims: list[Claim] = []
             records = [
@@ -115,6 +118,20 @@ class Projector:
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
         return Projection(records, findings, claims=claims)
+
+    def _parse(self, row: Row) -> list[Parsed]:
+        """Return what the parser yields; whatever it raises otherwise, be it ``SystemExit``, is its own."""
+        try:
+            parsed = list(islice(self._parser(row, self._settings), MOST_MESSAGES + 1))
+        except RowRejected:
+            raise
+        except BaseException as error:
+            raise _Refused(f"the parser failed: {place_of(error)}") from error
+        if not parsed:
+            raise _Refused("the parser yielded nothing for the row")
+        if len(parsed) > MOST_MESSAGES:
+            raise _Refused(f"the parser yielded more than {MOST_MESSAGES:,} messages for the row")
+        return parsed
 
     def _project_one(self, item: Parsed, findings: list[Finding], claims: list[Claim]) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""

@@ -52,14 +52,16 @@ class Relinking:
         waiting: list[Claim] = []
         for claim in projection.claims:
             if self._is_known(claim.record_id):
-                known = self.merges.setdefault(claim.holder, claim.record_id)
-                if known != claim.record_id:
-                    self.merges[claim.holder] = ""
+                self._merges(claim)
             elif self._diff.known(claim.holder) is not None:
                 waiting.append(claim)
             elif claim.certain:
                 self._identities.link(kind_of(claim.record_id), [claim.key], claim.record_id)
-        if not waiting or len(self._rows) >= MAX_ROWS:
+        if not waiting:
+            return False
+        if len(self._rows) >= MAX_ROWS:
+            for claim in waiting:
+                self._merges(claim)
             return False
         self._rows.append(row)
         self._claims += waiting
@@ -112,6 +114,11 @@ class Relinking:
             else:
                 yield Settled(row, None, False)
         self._claims.clear()
+
+    def _merges(self, claim: Claim) -> None:
+        """Take note that the holder, should it have left, is the record whose row brings its key now."""
+        if self.merges.setdefault(claim.holder, claim.record_id) != claim.record_id:
+            self.merges[claim.holder] = ""
 
     def _is_known(self, record_id: str) -> bool:
         return self._diff.known(record_id) is not None or self._diff.is_observed(record_id)

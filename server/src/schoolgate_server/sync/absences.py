@@ -22,7 +22,7 @@ from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
-from schoolgate_server.sync.blame import connector_at_work
+from schoolgate_server.sync.asking import asked_back
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import DoubtfulChanges, Doubts, begin, close, hold, is_approved
 from schoolgate_server.sync.outcome import DatasetOutcome
@@ -153,8 +153,8 @@ class Absences:
         found: set[str] = set()
         unidentified = 0
         for start in range(0, len(keys), READ_BACK_KEYS):
-            with connector_at_work():
-                rows = await session.read_back(self._scope, keys[start : start + READ_BACK_KEYS])
+            some = keys[start : start + READ_BACK_KEYS]
+            rows = await asked_back(session, self._scope, some, self._context.options.page_timeout)
             for row in rows:
                 projection = self._parts.projector.project(row)
                 found.update(projected.record_id for projected in projection.records)

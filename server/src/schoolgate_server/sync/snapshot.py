@@ -17,6 +17,7 @@ from schoolgate_server.reconcile.diff import NOTHING, Withheld
 from schoolgate_server.reconcile.holds import policy_of, strange_population, suspicious_updates
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
+from schoolgate_server.sync.asking import counted
 from schoolgate_server.sync.blame import connector_at_work
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import Doubts
@@ -151,8 +152,7 @@ class SnapshotSync:
         """Tell watchers how many rows to expect: the MIS's count, else what the last sealed snapshot had."""
         session = self._context.session
         if isinstance(session, CountRows):
-            with connector_at_work():
-                self._counted = await session.count(self._scope)
+            self._counted = await counted(session, self._scope, self._context.options.page_timeout)
         expected = self._counted
         if expected is None and self._last is not None and not self._is_window:
             expected = self._last.rows_read
@@ -168,6 +168,8 @@ class SnapshotSync:
         state, context, retained = self._state, self._context, self._retained
         state.rows_read = state.pages_read = 0
         cursor = ""
+        if any(not segment.cursor for segment in retained.manifest):
+            retained.forget()  # whoever gives no cursor begins anew, and must not be counted twice
         async with aclosing(retained.replay()) as segments:
             async for rows, after, as_of in segments:
                 await self._take(rows, ingest, as_of)
@@ -176,7 +178,9 @@ class SnapshotSync:
         with connector_at_work():
             pages = context.session.read(self._scope, cursor)
         options = context.options
-        async with aclosing(read_segments(pages, options.segment_rows, options.page_timeout)) as segments:
+        async with aclosing(
+            read_segments(pages, options.segment_rows, options.page_timeout, options.limits)
+        ) as segments:
             async for segment in segments:
                 digest = await retained.keep(segment.rows)
                 await self._take(segment.rows, ingest, self._as_of)
