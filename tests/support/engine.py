@@ -15,6 +15,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, encode_key, source_key
+from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.model.questions import Question
@@ -102,7 +103,7 @@ async def engine_over(
     parser_version: int = 1,
     owner: str = "server-1",
     profile: Sequence[str] = CORE_PROFILE,
-    clock: TickingClock | None = None,
+    clock: Clock | None = None,
     connector: Connector | None = None,
 ) -> AsyncGenerator[Engine]:
     """Register the school where it is not yet, and run a supervisor over ``store``."""
