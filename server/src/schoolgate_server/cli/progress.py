@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from schoolgate.v1.sync_service_pb2 import DatasetRun, DatasetState, Run, RunState
+from schoolgate.v1.sync_service_pb2 import DatasetRun, DatasetState, Run, RunState, SyncLayer
 from schoolgate_server.cli import console
 from schoolgate_server.cli.failures import describe
 
@@ -64,6 +64,26 @@ def run_state(run: Run) -> str:
 def reads_anew(runs: Iterable[Run]) -> bool:
     """Whether any of ``runs`` wrote records because rows are read in another way; most never do."""
     return any(dataset.reprojected for run in runs for dataset in run.datasets)
+
+
+def layer(value: SyncLayer.ValueType) -> str:
+    """Return a layer as a word; runs from before there were layers read in full."""
+    return SyncLayer.Name(value or SyncLayer.SYNC_LAYER_FULL).removeprefix("SYNC_LAYER_").lower()
+
+
+def layers(run: Run) -> str:
+    """Return a run's layer, with the one that datasets fell back to where any did."""
+    fallen = sorted({layer(dataset.layer) for dataset in run.datasets if dataset.layer} - {layer(run.layer)})
+    return "→".join((layer(run.layer), *fallen))
+
+
+def fallbacks(run: Run) -> list[str]:
+    """Return, line by line, which datasets were read in another layer, and why."""
+    why: dict[tuple[str, str], list[str]] = {}
+    for dataset in run.datasets:
+        if dataset.fallback:
+            why.setdefault((layer(dataset.layer), dataset.fallback), []).append(dataset.dataset)
+    return [f"{', '.join(names)}: {used}, since {reason}" for (used, reason), names in why.items()]
 
 
 def _bar(dataset: DatasetRun, width: int) -> ProgressBar:

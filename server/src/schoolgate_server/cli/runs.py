@@ -1,9 +1,10 @@
-"""sync, runs and run: starting, following and looking back at runs."""
+"""sync, notify, runs and run: starting, following and looking back at runs."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,15 +14,19 @@ from schoolgate.v1.sync_service_pb2 import (
     CancelRunRequest,
     GetRunRequest,
     ListRunsRequest,
+    NotifyChangeRequest,
     Run,
     RunState,
     StartSyncRequest,
+    SyncLayer,
     WatchRunRequest,
 )
 from schoolgate_server.cli import console, progress
 from schoolgate_server.cli.client import Client, client_command
+from schoolgate_server.cli.questions import key_from, kind_named
 
 School = Annotated[str, typer.Argument(help="Id of the school.", show_default=False)]
+Detach = Annotated[bool, typer.Option("--detach", help="Start the run and do not wait for its end.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 
 
@@ -32,15 +37,39 @@ def states(client: Client, school: str, run_id: str) -> Iterator[Run]:
         yield response.run
 
 
-def start(client: Client, school: str, datasets: list[str] | None = None) -> Run:
-    """Start a run and return it as accepted."""
-    request = StartSyncRequest(school_id=school, datasets=datasets or (), request_id=str(uuid.uuid4()))
+class Layer(StrEnum):
+    """Layers that can be asked for."""
+
+    FULL = "full"
+    WINDOW = "window"
+    CHANGES = "changes"
+    REPROJECTION = "reprojection"
+
+
+def start(
+    client: Client,
+    school: str,
+    datasets: list[str] | None = None,
+    layer: Layer = Layer.FULL,
+    window: tuple[str, str] = ("", ""),
+) -> Run:
+    """Start a run and return it as accepted; ``window`` holds ISO dates, half-open."""
+    request = StartSyncRequest(
+        school_id=school,
+        datasets=datasets or (),
+        request_id=str(uuid.uuid4()),
+        layer=SyncLayer.Value(f"SYNC_LAYER_{layer.name}"),
+        date_from=window[0],
+        date_to=window[1],
+    )
     return client.call(client.sync.StartSync, request).run
 
 
 def _report(run: Run) -> None:
     printer = console.out()
     printer.print(f"{run.run_id} {progress.summary(run)}")
+    for line in progress.fallbacks(run):
+        printer.print(line, style="dim")
     for line in progress.complaints(run):
         printer.print(line, style="yellow")
     if run.state != RunState.RUN_STATE_SUCCEEDED:
@@ -60,16 +89,50 @@ def sync(
     client: Client,
     school: School,
     dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Start the run and do not wait for its end.")
-    ] = False,
+    layer: Annotated[
+        Layer | None, typer.Option(help="How much to read; without it full, with days a window.")
+    ] = None,
+    date_from: Annotated[
+        str, typer.Option("--from", metavar="DAY", help="First day of the window, YYYY-MM-DD.")
+    ] = "",
+    date_to: Annotated[
+        str, typer.Option("--to", metavar="DAY", help="First day after the window, YYYY-MM-DD.")
+    ] = "",
+    detach: Detach = False,
 ) -> None:
     """Read a school's MIS and follow the run. Exit status 0 when every dataset succeeded."""
-    run = start(client, school, dataset)
+    chosen = layer or (Layer.WINDOW if date_from or date_to else Layer.FULL)
+    _see(client, start(client, school, dataset, chosen, (date_from, date_to)), detach=detach)
+
+
+def notify(
+    client: Client,
+    school: School,
+    kind: Annotated[str, typer.Argument(help="Kind of what changed, for example student.")],
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="What changed, for example bromcom/student:17."),
+    ] = None,
+    detach: Detach = False,
+) -> None:
+    """Say that something changed in the MIS, and follow the run that reads it again.
+
+    Without a KEY the kind as a whole is read. What is said while a run is at work is read after it, together.
+    """
+    request = NotifyChangeRequest(
+        school_id=school,
+        kind=kind_named(kind).kind,
+        source_keys=[key_from(key) for key in keys or ()],
+        request_id=str(uuid.uuid4()),
+    )
+    _see(client, client.call(client.sync.NotifyChange, request).run, detach=detach)
+
+
+def _see(client: Client, run: Run, *, detach: bool) -> None:
     if detach:
         console.out().print(run.run_id)
         return
-    _follow(client, school, run.run_id)
+    _follow(client, run.school_id, run.run_id)
 
 
 def run(
@@ -95,6 +158,7 @@ def run(
             [
                 ("run", found.run_id),
                 ("state", progress.run_state(found)),
+                ("layer", _layer_told(found)),
                 ("asked for by", found.requested_by),
                 ("accepted", console.moment(found.created_at)),
                 ("took", console.span(found.started_at, found.finished_at)),
@@ -105,8 +169,18 @@ def run(
     )
     printer.print()
     printer.print(_datasets(found))
+    for line in progress.fallbacks(found):
+        printer.print(line, style="dim")
     for line in progress.complaints(found):
         printer.print(line, style="yellow")
+
+
+def _layer_told(run: Run) -> str:
+    """Return the layer with what bounds it."""
+    told = progress.layer(run.layer)
+    if run.date_from:
+        return f"{told} {run.date_from} to {run.date_to}"
+    return f"{told}, {console.amount(run.targets, 'key')}" if run.targets else told
 
 
 def _datasets(found: Run) -> Table:
@@ -133,7 +207,7 @@ def runs(
         return
     rereads = progress.reads_anew(answer.runs)
     numbers = ("new", "changed", *(["reprojected"] if rereads else []), "left")
-    made = console.table("run", "accepted", "state", *numbers, right=numbers, narrow=True)
+    made = console.table("run", "accepted", "layer", "state", *numbers, right=numbers, narrow=True)
     for found in answer.runs:
         sums = (
             sum(d.created + d.revived for d in found.datasets),
@@ -142,12 +216,14 @@ def runs(
             sum(d.tombstoned for d in found.datasets),
         )
         accepted = console.moment(found.created_at)[5:16]
-        console.add_row(made, (found.run_id, accepted, progress.run_state(found), *sums))
+        layers = progress.layers(found)
+        console.add_row(made, (found.run_id, accepted, layers, progress.run_state(found), *sums))
     console.out().print(made)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``app``."""
     client_command(app, "sync")(sync)
+    client_command(app, "notify")(notify)
     client_command(app, "runs")(runs)
     client_command(app, "run")(run)

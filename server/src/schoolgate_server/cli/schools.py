@@ -22,7 +22,7 @@ from schoolgate.v1.school_service_pb2 import (
     School,
     SetCredentialsRequest,
 )
-from schoolgate_server.cli import console, secrets_input, thresholds
+from schoolgate_server.cli import console, schedules, secrets_input, thresholds
 from schoolgate_server.cli.client import Client, client_command
 from schoolgate_server.cli.failures import describe
 
@@ -118,6 +118,7 @@ def _card(school: School) -> Table:
             ("time zone", school.time_zone),
             ("keeps", ", ".join(school.data_profile)),
             ("held above", thresholds.described(school.hold_thresholds)),
+            ("starts by itself", schedules.described(school.schedules)),
             ("registered", console.moment(school.created_at)),
             ("changed", console.moment(school.updated_at)),
         ]
@@ -210,4 +211,5 @@ def register(app: typer.Typer) -> None:
     client_command(group, "check")(check)
     client_command(group, "set-credentials")(set_credentials)
     thresholds.register(group)
+    schedules.register(group)
     app.add_typer(group, name="school")

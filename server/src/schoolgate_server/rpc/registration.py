@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1.kind_pb2 import KIND_UNSPECIFIED
-from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
+from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School, SyncSchedule
+from schoolgate.v1.sync_service_pb2 import (
+    SYNC_LAYER_CHANGES,
+    SYNC_LAYER_FULL,
+    SYNC_LAYER_WINDOW,
+    SyncLayer,
+)
 from schoolgate_sdk import KINDS, Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
@@ -20,7 +26,15 @@ _LONGEST_TITLE = 200
 _LONGEST_SETTING = 1000
 _LONGEST_CREDENTIAL = 2000
 _LONGEST_CODE = 32
-_MOST_ENTRIES = {"data_profile": 1000, "code_mappings": 2000, "hold_thresholds": len(KINDS) + 1}
+_SCHEDULED = (SYNC_LAYER_FULL, SYNC_LAYER_WINDOW, SYNC_LAYER_CHANGES)
+_LONGEST_INTERVAL = 31 * 24 * 60
+_LONGEST_WINDOW = 400
+_MOST_ENTRIES = {
+    "data_profile": 1000,
+    "code_mappings": 2000,
+    "hold_thresholds": len(KINDS) + 1,
+    "schedules": len(_SCHEDULED),
+}
 
 
 def _named_values(
@@ -133,6 +147,23 @@ def _check_thresholds(thresholds: Iterable[HoldThreshold], violations: Violation
                 violations.add(f"{place}.{name}", "must not be negative")
 
 
+def _check_schedules(schedules: Sequence[SyncSchedule], violations: Violations) -> None:
+    names = ", ".join(SyncLayer.Name(layer) for layer in _SCHEDULED)
+    for index, schedule in enumerate(schedules):
+        place = f"school.schedules[{index}]"
+        if schedule.layer not in _SCHEDULED:
+            violations.add(f"{place}.layer", f"must be one of {names}")
+        elif any(schedule.layer == earlier.layer for earlier in schedules[:index]):
+            violations.add(f"{place}.layer", "has a schedule in an earlier entry")
+        if not 1 <= schedule.every_minutes <= _LONGEST_INTERVAL:
+            violations.add(f"{place}.every_minutes", f"must lie between 1 and {_LONGEST_INTERVAL}")
+        if schedule.layer != SYNC_LAYER_WINDOW:
+            if schedule.window_days:
+                violations.add(f"{place}.window_days", "must not be given, except for SYNC_LAYER_WINDOW")
+        elif not 1 <= schedule.window_days <= _LONGEST_WINDOW:
+            violations.add(f"{place}.window_days", f"must lie between 1 and {_LONGEST_WINDOW}")
+
+
 def _check_time_zone(name: str, violations: Violations) -> None:
     try:
         zoneinfo.ZoneInfo(name)
@@ -160,6 +191,7 @@ _CHECKS: Mapping[str, Callable[[School, Violations], None]] = {
     "time_zone": lambda school, violations: _check_time_zone(school.time_zone, violations),
     "academic_year": _check_academic_year,
     "hold_thresholds": lambda school, violations: _check_thresholds(school.hold_thresholds, violations),
+    "schedules": lambda school, violations: _check_schedules(school.schedules, violations),
 }
 """By field; settings are none of them: check_settings looks at those together with their connector."""
 

@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from schoolgate.v1.failure_pb2 import AUDIENCE_SCHOOL, FAILURE_TYPE_HELD, FAILURE_TYPE_PERMISSION, Failure
+from schoolgate.v1.kind_pb2 import KIND_STUDENT
 from schoolgate.v1.sync_service_pb2 import (
     DATASET_STATE_FAILED,
     DATASET_STATE_HELD,
@@ -15,11 +16,16 @@ from schoolgate.v1.sync_service_pb2 import (
     RUN_STATE_QUEUED,
     RUN_STATE_RUNNING,
     RUN_STATE_SUCCEEDED,
+    SYNC_LAYER_CHANGES,
+    SYNC_LAYER_FULL,
+    SYNC_LAYER_TARGETED,
+    SYNC_LAYER_WINDOW,
     CancelRunResponse,
     DatasetRun,
     DatasetState,
     GetRunResponse,
     ListRunsResponse,
+    NotifyChangeResponse,
     Run,
     RunState,
     StartSyncResponse,
@@ -113,7 +119,7 @@ def test_runs_and_run(ask: conftest.Run, fake: FakeServer) -> None:
     fake.on("SyncService/GetRun", GetRunResponse(run=run))
     fake.on("SyncService/CancelRun", CancelRunResponse(run=run))
     (row,) = ask("runs", "oak").out.splitlines()[2:]
-    assert row.split() == ["run_1", "succeeded", "1,498", "0", "0"]
+    assert row.split() == ["run_1", "full", "succeeded", "1,498", "0", "0"]
     shown = ask("run", "oak", "run_1", "--cancel")
     assert "3 → 1,200" in shown.out
     assert "1 min 15 s" in shown.out
@@ -185,3 +191,54 @@ def test_a_held_dataset_names_the_command_that_says_why(ask: conftest.Run, fake:
     told = " ".join(outcome.out.split())
     assert "students: 1,200 changes held; `schoolgate holds oak` says why" in told
     assert "SyncService.ListHolds shows it, SyncService.ResolveHold takes the decision. (operator)" in told
+
+
+def test_layers_and_windows_are_asked_for(ask: conftest.Run, fake: FakeServer) -> None:
+    serve_a_run(fake, run_of(RUN_STATE_QUEUED, DATASET_STATE_PENDING))
+    for given, layer, days in (
+        ((), SYNC_LAYER_FULL, ("", "")),
+        (("--layer", "changes"), SYNC_LAYER_CHANGES, ("", "")),
+        (("--from", "2026-10-01", "--to", "2026-10-08"), SYNC_LAYER_WINDOW, ("2026-10-01", "2026-10-08")),
+        (("--layer", "full", "--from", "2026-10-01"), SYNC_LAYER_FULL, ("2026-10-01", "")),
+    ):
+        assert ask("sync", "oak", "--detach", *given).status == 0
+        request = fake.requests[-1]
+        assert (request.layer, (request.date_from, request.date_to)) == (layer, days)
+    assert ask("sync", "oak", "--layer", "targeted").status == 2
+
+
+def test_notify_names_what_changed_and_follows_the_run(ask: conftest.Run, fake: FakeServer) -> None:
+    run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED)
+    serve_a_run(fake, run)
+    fake.on("SyncService/NotifyChange", NotifyChangeResponse(run=run))
+    outcome = ask("notify", "oak", "students", "bromcom/student:17", "bromcom/student:'18'")
+    assert (outcome.status, outcome.out.splitlines()[-1].split()[0]) == (0, "run_1")
+    request = fake.requests[-2]
+    assert (request.school_id, request.kind, len(request.request_id)) == ("oak", KIND_STUDENT, 36)
+    assert [key.parts[0].integer or key.parts[0].text for key in request.source_keys] == [17, "18"]
+    assert ask("notify", "oak", "student", "--detach").out == "run_1\n"
+    assert not fake.requests[-1].source_keys
+    assert ask("notify", "oak", "student", "no key").status == 2
+
+
+def test_a_runs_layer_and_what_it_fell_back_to_are_shown(ask: conftest.Run, fake: FakeServer) -> None:
+    run = run_of(RUN_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED, DATASET_STATE_SUCCEEDED)
+    run.layer = SYNC_LAYER_CHANGES
+    for dataset in run.datasets:
+        dataset.layer, dataset.fallback = SYNC_LAYER_FULL, "the position expired"
+    serve_a_run(fake, run)
+    fake.on("SyncService/ListRuns", ListRunsResponse(runs=[run]))
+    fake.on("SyncService/GetRun", GetRunResponse(run=run))
+    told = "students, attendance_marks: full, since the position expired"
+    assert told in ask("sync", "oak").out
+    assert told in ask("run", "oak", "run_1").out
+    (row,) = ask("runs", "oak").out.splitlines()[2:]
+    assert row.split()[:3] == ["run_1", "changes→full", "succeeded"]
+    run.datasets[0].ClearField("layer")
+    run.datasets[0].ClearField("fallback")
+    assert progress.fallbacks(run) == ["attendance_marks: full, since the position expired"]
+    window = Run(run_id="run_2", layer=SYNC_LAYER_WINDOW, date_from="2026-10-01", date_to="2026-10-08")
+    fake.on("SyncService/GetRun", GetRunResponse(run=window))
+    assert "window 2026-10-01 to 2026-10-08" in ask("run", "oak", "run_2").out
+    fake.on("SyncService/GetRun", GetRunResponse(run=Run(layer=SYNC_LAYER_TARGETED, targets=1200)))
+    assert "targeted, 1,200 keys" in ask("run", "oak", "run_3").out
