@@ -145,6 +145,10 @@ class SimulatedSchool:
             ):
                 yield mark
 
+    def marks_written(self) -> Iterable[Mark]:
+        """Return all marks as the school writes them."""
+        return self._written(self.world.marks())
+
     def _written(self, marks: Iterable[Mark]) -> Iterable[Mark]:
         """Return the marks as the school writes them, with subcodes where it has any."""
         return map(_with_subcode, marks) if self._mark_subcodes else marks
