@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
@@ -18,8 +19,10 @@ from schoolgate_sdk import AuthInvalid, RateLimited
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import schedule, supervisor
 from schoolgate_server.sync.schedule import Scheduler
+from tests.integration.engine.conftest import NoCredentials
 from tests.support.changing import ChangingMis, changing_connector
 from tests.support.engine import SCHOOL, Engine, engine_over
+from tests.support.mongomock_handle import MockHandle
 from tests.support.scripted import GROUPS, MARKS, MEMBERSHIPS, STUDENTS, group, mark, member, student
 
 FULL = SyncSchedule(layer=pb.SYNC_LAYER_FULL, every_minutes=1440)
@@ -47,13 +50,23 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
+async def store(place: tuple[str, str], clock: SetClock) -> AsyncGenerator[Store]:
+    uri, database = place
+    handle: Any = AsyncMongoClient[Any](uri, serverMonitoringMode="poll") if uri else MockHandle()
+    opened = Store.open(handle, database, clock)
+    opened.credentials = NoCredentials()
+    await opened.prepare()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 async def engine(store: Store, clock: SetClock) -> AsyncGenerator[Engine]:
     mis = ChangingMis()
     mis.rows[STUDENTS] = [student(number, person=1000 + number) for number in range(25)]
     mis.rows[GROUPS] = [group(0)]
     mis.rows[MEMBERSHIPS] = [member(0, 1000)]
     mis.rows[MARKS] = [mark(number, "2026-10-20") for number in range(25)]
-    store.schools._clock = clock
     async with engine_over(store, mis, connector=changing_connector(mis), clock=clock) as running:
         yield running
 
@@ -66,7 +79,7 @@ async def plan(store: Store, *schedules: SyncSchedule, school_id: str = SCHOOL) 
 async def look(engine: Engine) -> list[str]:
     """Look once for due runs, see those that began through to their end, and return their layers."""
     known = {entry.run.run_id for entry in await engine.store.runs.list(SCHOOL, None, 1000)}
-    await scheduler_of(engine).look()
+    await engine.supervisor.scheduler.look()
     started = [
         entry.run
         for entry in await engine.store.runs.list(SCHOOL, None, 1000)
@@ -75,10 +88,6 @@ async def look(engine: Engine) -> list[str]:
     for run in started:
         await engine.finish(run.run_id)
     return [pb.SyncLayer.Name(run.layer).removeprefix("SYNC_LAYER_") for run in started]
-
-
-def scheduler_of(engine: Engine) -> Scheduler:
-    return engine.supervisor._scheduler
 
 
 async def test_due_runs_start_one_after_the_other_and_again_after_their_interval(
@@ -102,9 +111,11 @@ async def test_two_servers_never_start_the_same_due_run_twice(engine: Engine, st
     """Seen to fail where each server made its own request id."""
     await plan(store, FULL)
     connector = changing_connector(engine.mis)  # type: ignore[arg-type]  # the fixture's
-    clock: Any = engine.supervisor._clock
+    clock: Any = engine.supervisor.now
     async with engine_over(store, engine.mis, connector=connector, owner="server-2", clock=clock) as other:
-        await asyncio.gather(*(scheduler_of(server).look() for server in (engine, other) for _ in range(3)))
+        await asyncio.gather(
+            *(server.supervisor.scheduler.look() for server in (engine, other) for _ in range(3))
+        )
         runs = await store.runs.list(SCHOOL, None, 1000)
         assert len(runs) == 1
         assert (await engine.finish(runs[0].run.run_id)).state == pb.RUN_STATE_SUCCEEDED
@@ -122,7 +133,7 @@ async def test_a_run_that_is_due_while_another_is_at_work_starts_after_it(engine
     asked = await engine.supervisor.start_sync(SCHOOL, [STUDENTS], str(uuid.uuid4()), "tests")
     await begun.wait()
     await plan(engine.store, FULL)
-    await scheduler_of(engine).look()
+    await engine.supervisor.scheduler.look()
     assert len(await engine.store.runs.list(SCHOOL, None, 10)) == 1
     go_on.set()
     await engine.finish(asked.run_id)
@@ -130,7 +141,7 @@ async def test_a_run_that_is_due_while_another_is_at_work_starts_after_it(engine
 
 
 async def test_a_failing_school_does_not_stop_the_others(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = engine.store
     unusable = School(school_id="ash", connector="no such connector")
@@ -147,7 +158,7 @@ async def test_a_failing_school_does_not_stop_the_others(
     for broken in (False, True):
         if broken:
             monkeypatch.setattr(store.runs, "last_scheduled", defective)
-            engine.supervisor._clock.forward(days=2)  # type: ignore[attr-defined]
+            clock.forward(days=2)
         assert await look(engine) == ["FULL"]
     assert await store.runs.list("ash", None, 10) == []
 

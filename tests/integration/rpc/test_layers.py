@@ -18,7 +18,8 @@ from tests.support.served import Client, new_request_id, refused
 
 
 def start(**changes: Any) -> s.StartSyncRequest:
-    return s.StartSyncRequest(**{"school_id": SCHOOL, "request_id": new_request_id(), **changes})
+    given: dict[str, Any] = {"school_id": SCHOOL, "request_id": new_request_id(), **changes}
+    return s.StartSyncRequest(**given)
 
 
 def window(begins: str = "2026-10-01", ends: str = "2026-10-08", **changes: Any) -> s.StartSyncRequest:
@@ -33,7 +34,12 @@ def key(*parts: int | str, namespace: str = "scripted/students") -> SourceKey:
 
 
 def notice(*keys: SourceKey, **changes: Any) -> s.NotifyChangeRequest:
-    given = {"school_id": SCHOOL, "kind": KIND_STUDENT, "request_id": new_request_id(), **changes}
+    given: dict[str, Any] = {
+        "school_id": SCHOOL,
+        "kind": KIND_STUDENT,
+        "request_id": new_request_id(),
+        **changes,
+    }
     return s.NotifyChangeRequest(source_keys=keys, **given)
 
 

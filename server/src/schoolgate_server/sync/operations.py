@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import orjson
 
@@ -51,12 +51,8 @@ async def perform(env: OperationEnv, entry: RunEntry, operations: Mapping[str, O
     Raises:
         RunFailed: it names none, or could not be performed.
     """
-    try:
-        data: Any = orjson.loads(entry.operation)
-    except orjson.JSONDecodeError:
-        data = None
-    name = data.get("type") if isinstance(data, dict) else None
-    operation = operations.get(name) if isinstance(name, str) else None
+    data = _read(entry.operation)
+    operation = operations.get(str(data.get("type")))
     if operation is None:
         known = ", ".join(sorted(operations)) or "none"
         raise RunFailed(
@@ -67,3 +63,11 @@ async def perform(env: OperationEnv, entry: RunEntry, operations: Mapping[str, O
             )
         )
     await operation(env, entry, data)
+
+
+def _read(operation: bytes) -> Mapping[str, Any]:
+    try:
+        read: Any = orjson.loads(operation)
+    except orjson.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", read) if isinstance(read, dict) else {}

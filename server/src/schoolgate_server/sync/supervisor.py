@@ -77,7 +77,7 @@ class Supervisor:
         self._options = options
         self._owner = owner
         self._requests = RunRequests(store, connectors, clock, new_id)
-        self._scheduler = Scheduler(store, clock, self._start_scheduled)
+        self.scheduler = Scheduler(store, clock, self._start_scheduled)
         self._runner = Runner(store, connectors, clock, options)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._active: dict[str, _Active] = {}
@@ -259,7 +259,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(SCHEDULE_SECONDS)
             try:
-                await self._scheduler.look()
+                await self.scheduler.look()
             except StoreUnavailable:
                 logger.warning("cannot look for due runs: the store does not answer")
             except Exception as error:  # noqa: BLE001 - without this loop no scheduled run would start any more
