@@ -27,6 +27,9 @@ DatasetName = Annotated[str, typer.Argument(help="Dataset whose parser it is.", 
 _TIMEOUT = 600.0
 """Seconds. A year of a secondary's session marks takes about half a minute."""
 
+_WIDTH_WITH_IDS = 100
+"""Columns from which on there is room for ids of records; --json has them anyhow."""
+
 _NOTHING = "–"
 
 
@@ -53,7 +56,7 @@ def compare_parsers(
     printer.print(_summary(answer))
     if answer.differences:
         printer.print()
-        printer.print(_differences(answer))
+        printer.print(_differences(answer, ids=printer.width >= _WIDTH_WITH_IDS))
     version = answer.to_version
     if answer.differing or answer.only_before or answer.only_after:
         console.remark(f"`schoolgate promote-parser {school} {dataset} --to {version}` puts it to use")
@@ -107,28 +110,23 @@ def _summary(answer: CompareParsersResponse) -> Table:
     )
 
 
-def _differences(answer: CompareParsersResponse) -> Table:
-    made = console.table(
-        "field",
-        "records",
-        f"version {answer.from_version}",
-        f"version {answer.to_version}",
-        "for example",
-        right=("records",),
-        whole=("for example",),
-    )
+def _differences(answer: CompareParsersResponse, *, ids: bool) -> Table:
+    heads = ["field", "records", f"version {answer.from_version}", f"version {answer.to_version}"]
+    if ids:
+        heads.append("for example")
+    made = console.table(*heads, right=("records",), whole=("for example",))
     for difference in answer.differences:
         name = f"{questions.kind_name(difference.kind)}.{difference.field}"
         for values in difference.values:
             old, new = (_value(difference, value) for value in (values.before, values.after))
             first, *others = values.record_ids or [""]
-            console.add_row(made, (name, values.count, old, new, first))
-            for record_id in others:
+            console.add_row(made, (name, values.count, old, new, first)[: len(heads)])
+            for record_id in others if ids else ():
                 console.add_row(made, ("", "", "", "", record_id))
             name = ""
         told = sum(values.count for values in difference.values)
         if told < difference.count:
-            console.add_row(made, (name, difference.count - told, "others", "", ""), style="dim")
+            console.add_row(made, (name, difference.count - told, "others"), style="dim")
     return made
 
 

@@ -21,6 +21,8 @@ _REPORT_EVERY = 2.0
 _BAR_WIDTHS = (10, 40)
 _FIXED_WIDTH = 70
 """Columns that the table takes besides the bar."""
+_REPROJECTED_WIDTH = 12
+"""And those of the column that is there where anything was reprojected."""
 
 FINAL = frozenset(
     {
@@ -100,27 +102,32 @@ def _bar(dataset: DatasetRun, width: int) -> ProgressBar:
 def board(run: Run, width: int) -> Table:
     """Return the datasets of ``run`` with a bar and counts each, for a screen of ``width`` columns."""
     narrow, wide = _BAR_WIDTHS
-    bar_width = max(narrow, min(wide, width - _FIXED_WIDTH))
+    rereads = reads_anew([run])
+    heads = ["rows", "new", "changed", "reprojected", "unchanged", "left"]
+    if not rereads:
+        heads.remove("reprojected")
+    elif width < _FIXED_WIDTH + _REPROJECTED_WIDTH + narrow:
+        heads.remove("unchanged")  # what is told of least
+        width += len("unchanged")
+    bar_width = max(narrow, min(wide, width - _FIXED_WIDTH - (_REPROJECTED_WIDTH if rereads else 0)))
     made = Table.grid(padding=(0, 1))
     made.add_column(width=1)
     made.add_column(no_wrap=True)
     made.add_column(width=bar_width)
-    rereads = reads_anew([run])
-    heads = ("rows", "new", "changed", *(["reprojected"] if rereads else []), "unchanged", "left")
     for head in heads:
         made.add_column(justify="right", no_wrap=True, min_width=max(7, len(head)))
     made.add_row("", "", "", *(Text(head, style="dim") for head in heads))
     for dataset in run.datasets:
         mark, style = _MARKS.get(dataset.state, ("?", ""))
-        counts = (
-            dataset.rows_read,
-            dataset.created + dataset.revived,
-            dataset.updated,
-            *([dataset.reprojected] if rereads else []),
-            dataset.unchanged,
-            dataset.tombstoned,
-        )
-        numbers = (Text(console.number(n), style="" if n else "dim") for n in counts)
+        counts = {
+            "rows": dataset.rows_read,
+            "new": dataset.created + dataset.revived,
+            "changed": dataset.updated,
+            "reprojected": dataset.reprojected,
+            "unchanged": dataset.unchanged,
+            "left": dataset.tombstoned,
+        }
+        numbers = (Text(console.number(counts[head]), style="" if counts[head] else "dim") for head in heads)
         made.add_row(
             Text(mark, style=style), console.clean(dataset.dataset), _bar(dataset, bar_width), *numbers
         )
