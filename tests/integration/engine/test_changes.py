@@ -267,7 +267,7 @@ async def test_an_entity_that_came_back_within_the_read_lives(
         mis.put(STUDENTS, student(7, "Back"))
         mis.page_of_changes = 1
         part = outcome(await sync(engine), STUDENTS)
-        assert (part.updated, part.tombstoned) == (1, 0)
+        assert (part.state, part.updated, part.tombstoned) == (pb.DATASET_STATE_SUCCEEDED, 1, 0)
         assert (await surnames(engine))[7] == "Back"
 
 

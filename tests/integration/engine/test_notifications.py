@@ -17,6 +17,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import SourceKey, Transient, source_key
 from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import notifications
 from tests.support.changing import BlindSession, ChangingMis, changing_connector
@@ -122,6 +123,26 @@ async def test_a_run_can_be_asked_for_while_notifications_are_read(engine: Engin
         go_on.set()
         for run in (first, full, second):
             assert (await engine.finish(run.run_id)).state == pb.RUN_STATE_SUCCEEDED
+
+
+async def test_a_notification_that_comes_as_a_run_begins_waits_for_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail where the run was only read, and not closed to more notifications, before it began."""
+    save, late = engine.store.runs.save, list[pb.Run]()
+
+    async def after_another_notification(entry: RunEntry, epoch: int) -> None:
+        if not late:
+            late.append(await notify(engine, pupil(5)))
+        await save(entry, epoch)
+
+    monkeypatch.setattr(engine.store.runs, "save", after_another_notification)
+    engine.mis.rows[STUDENTS][5]["surname"] = "Late"
+    first = await notify(engine, pupil(1))
+    await engine.finish(first.run_id)
+    assert late[0].run_id != first.run_id
+    await engine.finish(late[0].run_id)
+    assert (await surnames(engine))[5] == "Late"
 
 
 async def test_a_repeated_notification_is_the_same_one_also_after_its_run(engine: Engine) -> None:
