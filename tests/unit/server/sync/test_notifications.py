@@ -25,7 +25,13 @@ def together(*notices: tuple[str, Sequence[str]]) -> RunEntry:
 
 def test_g07_the_order_in_which_they_come_makes_no_difference() -> None:
     """Seen to fail where a later key narrowed a whole dataset down again."""
-    notices = [(MARKS, ["m"]), (STUDENTS, ["b"]), (STUDENTS, ["a", "b"]), (GROUPS, ["g"]), (GROUPS, [])]
+    notices: list[tuple[str, list[str]]] = [
+        (MARKS, ["m"]),
+        (STUDENTS, ["b"]),
+        (STUDENTS, ["a", "b"]),
+        (GROUPS, ["g"]),
+        (GROUPS, []),
+    ]
     found = [together(*order) for order in itertools.permutations(notices)]
     assert all(each == found[0] for each in found)
     assert found[0].targets == {STUDENTS: ["a", "b"], GROUPS: [], MARKS: ["m"]}
