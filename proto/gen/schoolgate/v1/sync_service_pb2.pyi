@@ -182,7 +182,7 @@ class Evidence(_message.Message):
     """The scope was the one of the last sealed snapshot; true when there was none."""
     scope_fingerprint: _builtins.str
     """Fingerprint of the scope: the connector, its settings that decide what is read, the dataset with the entities that
-    it needs (granted or not) and its parser's version, the window of dates, and the data profile.
+    it needs (granted or not), and the window of dates.
     """
     unidentified_rows: _builtins.int
     """Rows that could not be identified, each with its decision."""
@@ -191,8 +191,9 @@ class Evidence(_message.Message):
     ask so (see ConnectorInfo, read_back).
     """
     projection_fingerprint: _builtins.str
-    """Fingerprint of how rows are read: the parser's version, the code meanings and the data profile. Where it differs from
-    that of the last sealed snapshot, the retained rows are projected again before anything is read.
+    """Fingerprint of how rows are read: the connector with its settings, the parser's version, the code meanings and the data
+    profile. Where it differs from that under which the records are, the retained rows are projected again before anything
+    is read.
     """
     def __init__(
         self,
