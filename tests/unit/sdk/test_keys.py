@@ -76,6 +76,6 @@ def test_what_is_no_text_of_a_key_is_refused(text: str) -> None:
 
 
 def test_g18_the_longest_key_that_is_taken() -> None:
-    """Seen to fail without the bounds, with the malformed keys above: a key of megabytes reached every index."""
+    """Seen to fail without the bounds, with the malformed keys above: megabytes reached every index."""
     key = source_key("a", "x" * (LONGEST_KEY - 1), *[1] * (MOST_PARTS - 1))
     assert decode_key(encode_key(key)) == key

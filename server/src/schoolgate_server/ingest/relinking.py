@@ -53,10 +53,8 @@ class Relinking:
         for claim in projection.claims:
             if self._is_known(claim.record_id):
                 self._merges(claim)
-            elif self._diff.known(claim.holder) is not None:
+            elif self._diff.known(claim.holder) is not None or claim.certain:
                 waiting.append(claim)
-            elif claim.certain:
-                self._identities.link(kind_of(claim.record_id), [claim.key], claim.record_id)
         if not waiting:
             return False
         if len(self._rows) >= MAX_ROWS:
@@ -69,7 +67,8 @@ class Relinking:
 
     def holders(self) -> list[str]:
         """Return the records whose keys the waiting rows bring, in order of their id."""
-        return sorted({claim.holder for claim in self._claims})
+        known = {claim.holder for claim in self._claims if self._diff.known(claim.holder) is not None}
+        return sorted(known)
 
     def absent_holders(self) -> list[str]:
         """Return those of :meth:`holders` whose own row the snapshot lacks so far."""
@@ -103,7 +102,12 @@ class Relinking:
                 and not self._diff.is_observed(claim.holder)
                 and (complete or claim.certain)
             ]
-            if alone:
+            if alone and alone[0].holder not in holders:
+                # A former key of nobody who is stored, and of no other row: kept for whoever asks by it.
+                if complete:
+                    self._identities.link(kind_of(alone[0].record_id), [alone[0].key], alone[0].record_id)
+                yield Settled(row, None, False)
+            elif alone:
                 self._adopt(projection, alone[0], holders[alone[0].holder])
                 yield Settled(
                     row, _finding(projection, diagnostics.DECISION_REASON_RELINKED, _RELINKED), False

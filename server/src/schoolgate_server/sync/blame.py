@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
+from schoolgate.v1.failure_pb2 import FAILURE_TYPE_INTERNAL
 from schoolgate_sdk import ConnectorError, Transient
 
 T = TypeVar("T")
@@ -19,6 +20,15 @@ _CANCELLATIONS = 3
 
 _BETWEEN_SECONDS = 0.5
 """Between two of them; long enough to close a connection."""
+
+
+class ContractBroken(ConnectorError):
+    """A connector gave what it must not give; the text says what it should have been."""
+
+    failure_type = FAILURE_TYPE_INTERNAL
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"the connector broke its contract: {rule}")
 
 
 class ConnectorDefect(Exception):
@@ -63,7 +73,7 @@ async def ask(answer: Awaitable[T], limit: timedelta, what: str) -> T:
     try:
         await asyncio.wait({task}, timeout=limit.total_seconds())
         if not task.done():
-            raise Transient(f"{what} took longer than {limit.total_seconds():.0f} s")
+            raise Transient(f"{what} took longer than {limit.total_seconds():g} s")
     finally:
         await let_go(task)
     return outcome_of(task)

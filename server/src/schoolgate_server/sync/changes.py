@@ -235,6 +235,6 @@ def _check_shape(page: ChangedRows) -> None:
     """Raise where ``page`` is not what a read of changes is to yield."""
     require(page, ChangedRows, "a read of changes yields changed rows")
     listed(page.rows)
-    require(page.deleted, (list, tuple), "deleted keys are neither a list nor a tuple")
+    require(page.deleted, (list, tuple), "deleted keys come as a list or a tuple")
     require(page.cursor, str, "a cursor is text")
     require(page.end, bool, "something follows or nothing does")

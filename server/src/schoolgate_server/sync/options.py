@@ -22,6 +22,8 @@ class ReadLimits:
     """Bytes of rows that are retained together, where they are fewer than ``segment_rows``."""
     duration: timedelta = timedelta(hours=12)
     """Longest read: whatever takes longer is overtaken by the next one."""
+    closing: timedelta = timedelta(seconds=10)
+    """Longest wait for a read to let go of what it holds; its rows are here by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,8 @@ import orjson
 
 from schoolgate_sdk import ConnectorError, EndOfSnapshot, Incomplete, Page, Row
 from schoolgate_server.sync.asking import listed, require, row_count
-from schoolgate_server.sync.blame import ConnectorDefect, ask, connector_at_work, let_go
+from schoolgate_server.sync.blame import ConnectorDefect, ContractBroken, ask, connector_at_work, let_go
 from schoolgate_server.sync.options import ReadLimits
-
-_CLOSE_SECONDS = 10
-"""Longest wait for a read to let go of what it holds."""
 
 
 class SegmentRows(NamedTuple):
@@ -42,8 +39,8 @@ async def read_segments(
     Raises:
         Transient: a page did not come within ``page_timeout``.
         Incomplete: the read goes round in circles, or beyond ``limits``.
-        ConnectorError: as the connector raised it.
-        ConnectorDefect: the connector raised anything else, or a page is out of shape.
+        ConnectorError: as the connector raised it; ``ContractBroken`` where a page is out of shape.
+        ConnectorDefect: the connector raised anything else.
     """
     watch = _Watch(limits)
     rows: list[Row] = []
@@ -67,7 +64,7 @@ async def read_segments(
             yield SegmentRows(rows, cursor, count, None)
     finally:
         await let_go(upcoming)
-        await _close(pages)
+        await _close(pages, limits.closing)
 
 
 class _Watch:
@@ -85,7 +82,7 @@ class _Watch:
 
         Raises:
             Incomplete: the read goes round in circles, or beyond the limits.
-            ConnectorDefect: the rows are not what JSON can say.
+            ContractBroken: the rows are not what JSON can say.
         """
         limits = self._limits
         self._rows += len(page.rows)
@@ -105,20 +102,22 @@ class _Watch:
         return self._weigh(page)
 
     def _weigh(self, page: Page) -> int:
-        with connector_at_work():
+        try:
             size = len(orjson.dumps(page.rows)) if page.rows else 0
+        except TypeError as error:
+            raise ContractBroken("rows are what JSON can say") from error
         if size > self._limits.page_bytes:
             raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
         return size
 
 
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:
+    require(pages, AsyncIterator, "a read is an asynchronous iterator of pages")
     with connector_at_work():
         asked = anext(pages, None)
     page = await ask(asked, page_timeout, "the next page")
     if page is not None:
-        with connector_at_work():
-            _check_shape(page)
+        _check_shape(page)
     return page
 
 
@@ -136,12 +135,12 @@ def _check_shape(page: Page) -> None:
     require(page.end.changes_cursor, str, "a position is text")
 
 
-async def _close(pages: AsyncIterator[Page]) -> None:
+async def _close(pages: AsyncIterator[Page], limit: timedelta) -> None:
     """Let the connector end its read; how that goes matters no more."""
     if isinstance(pages, AsyncGenerator):
         closing = asyncio.create_task(_closed(pages.aclose()), name="close read")
         try:
-            await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+            await asyncio.wait({closing}, timeout=limit.total_seconds())
         finally:
             await let_go(closing)
 

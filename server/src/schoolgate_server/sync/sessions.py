@@ -45,7 +45,7 @@ async def session_of(
         await asyncio.wait(first, timeout=open_limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             if not keeper.done():
-                raise Transient(f"opening a session took longer than {open_limit.total_seconds():.0f} s")
+                raise Transient(f"opening a session took longer than {open_limit.total_seconds():g} s")
             outcome_of(keeper)
             raise ConnectorDefect  # it swallowed what went wrong
         yield opened.result()
