@@ -101,10 +101,13 @@ def _describe(info: ConnectorInfo) -> None:
         printer.print()
         printer.print(made)
     if info.datasets:
-        made = console.table("dataset", "kinds", "entities at the MIS", "parser", right=("parser",))
+        made = console.table("dataset", "kinds", "entities at the MIS", "parser", whole=("parser",))
         for dataset in info.datasets:
             kinds = ", ".join(questions.kind_name(kind) for kind in dataset.kinds)
-            console.add_row(made, (dataset.name, kinds, ", ".join(dataset.entities), dataset.parser_version))
+            parser = str(dataset.parser_version)
+            if len(dataset.parser_versions) > 1:
+                parser += f" of {', '.join(map(str, dataset.parser_versions))}"
+            console.add_row(made, (dataset.name, kinds, ", ".join(dataset.entities), parser))
         printer.print()
         printer.print(made)
 
