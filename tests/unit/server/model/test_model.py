@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_PRESENT, ATTENDANCE_MEANING_UNSPECIFIED
 from schoolgate.v1.people_pb2 import Student
 from schoolgate.v1.school_service_pb2 import CodeMapping
-from schoolgate_sdk import KINDS, RateLimited, Transient, encode_key, source_key
+from schoolgate_sdk import KINDS, ConnectorError, EntityDenied, RateLimited, Transient, encode_key, source_key
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import DEFAULT_MEANINGS, meaning_number, resolve_meanings
 from schoolgate_server.model.failures import (
@@ -164,6 +165,23 @@ def test_a_pause_keeps_its_end() -> None:
     until = datetime(2026, 9, 1, 12, tzinfo=UTC)
     found = from_connector(RateLimited("wait", until=until), "mis")
     assert found.retry_at.ToDatetime(tzinfo=UTC) == until
+
+
+@pytest.mark.parametrize("odd", [None, 7, b"x", ["x"], object()])
+def test_g18_what_is_no_text_breaks_no_failure(odd: Any) -> None:
+    """Seen to fail without each look at a type: the failure of the run failed itself, and nobody was named."""
+    found = from_connector(EntityDenied(odd, entity=odd), "mis")
+    assert (found.type, found.message) == (failures.FAILURE_TYPE_PERMISSION, "EntityDenied")
+    assert (found.connector, found.HasField("entity")) == ("mis", False)
+    assert not from_connector(RateLimited("wait", until=odd), "mis").HasField("retry_at")
+
+
+@pytest.mark.parametrize("stated", [None, 99, "TRANSIENT"])
+def test_g18_an_error_of_no_type_is_a_defect(stated: Any) -> None:
+    error = ConnectorError("of no type")
+    assert from_connector(error, "mis").type == failures.FAILURE_TYPE_INTERNAL
+    error.failure_type = stated  # type: ignore[misc]
+    assert from_connector(error, "mis").type == failures.FAILURE_TYPE_INTERNAL
 
 
 def test_g16_a_defect_is_named_by_its_place_and_not_by_its_text() -> None:
