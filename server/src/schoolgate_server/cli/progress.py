@@ -80,12 +80,13 @@ def layers(run: Run) -> str:
 
 
 def fallbacks(run: Run) -> list[str]:
-    """Return, line by line, which datasets were read in another layer, and why."""
-    why: dict[tuple[str, str], list[str]] = {}
+    """Return, line by line, which datasets were read in another way than the run's, and why."""
+    why: dict[str, list[str]] = {}
     for dataset in run.datasets:
         if dataset.fallback:
-            why.setdefault((layer(dataset.layer), dataset.fallback), []).append(dataset.dataset)
-    return [f"{', '.join(names)}: {used}, since {reason}" for (used, reason), names in why.items()]
+            used = f"{layer(dataset.layer)}, since " if dataset.layer else ""
+            why.setdefault(used + dataset.fallback, []).append(dataset.dataset)
+    return [f"{', '.join(names)}: {reason}" for reason, names in why.items()]
 
 
 def _bar(dataset: DatasetRun, width: int) -> ProgressBar:
@@ -214,8 +215,6 @@ def complaints(run: Run) -> list[str]:
     for (first, *rest), names in failed.items():
         found += [f"{', '.join(names)}: {first}" if names else first, *rest]
     for dataset in run.datasets:
-        if dataset.fallback:
-            found.append(f"{dataset.dataset}: {dataset.fallback}")
         if dataset.held:
             held = console.amount(dataset.held, "change")
             found.append(f"{dataset.dataset}: {held} held; `schoolgate holds {run.school_id}` says why")

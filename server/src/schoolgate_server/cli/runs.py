@@ -176,8 +176,8 @@ def run(
 
 
 def _layer_told(run: Run) -> str:
-    """Return the layer with what bounds it."""
-    told = progress.layer(run.layer)
+    """Return the layer with what bounds it, and the one that datasets fell back to."""
+    told = progress.layers(run)
     if run.date_from:
         return f"{told} {run.date_from} to {run.date_to}"
     return f"{told}, {console.amount(run.targets, 'key')}" if run.targets else told
@@ -207,7 +207,7 @@ def runs(
         return
     rereads = progress.reads_anew(answer.runs)
     numbers = ("new", "changed", *(["reprojected"] if rereads else []), "left")
-    made = console.table("run", "accepted", "layer", "state", *numbers, right=numbers, narrow=True)
+    made = console.table("run", "accepted", "state", *numbers, right=numbers, narrow=True)
     for found in answer.runs:
         sums = (
             sum(d.created + d.revived for d in found.datasets),
@@ -216,8 +216,11 @@ def runs(
             sum(d.tombstoned for d in found.datasets),
         )
         accepted = console.moment(found.created_at)[5:16]
-        layers = progress.layers(found)
-        console.add_row(made, (found.run_id, accepted, layers, progress.run_state(found), *sums))
+        console.add_row(made, (found.run_id, accepted, progress.run_state(found), *sums))
+        layer = _layer_told(found)
+        if layer != progress.layer(SyncLayer.SYNC_LAYER_FULL):
+            # Below the id, which is as wide, so that the table fits 80 columns.
+            console.add_row(made, (f"  {layer}", "", "", *("" for _ in sums)), style="dim")
     console.out().print(made)
 
 

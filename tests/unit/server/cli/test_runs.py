@@ -119,7 +119,7 @@ def test_runs_and_run(ask: conftest.Run, fake: FakeServer) -> None:
     fake.on("SyncService/GetRun", GetRunResponse(run=run))
     fake.on("SyncService/CancelRun", CancelRunResponse(run=run))
     (row,) = ask("runs", "oak").out.splitlines()[2:]
-    assert row.split() == ["run_1", "full", "succeeded", "1,498", "0", "0"]
+    assert row.split() == ["run_1", "succeeded", "1,498", "0", "0"]
     shown = ask("run", "oak", "run_1", "--cancel")
     assert "3 → 1,200" in shown.out
     assert "1 min 15 s" in shown.out
@@ -232,11 +232,14 @@ def test_a_runs_layer_and_what_it_fell_back_to_are_shown(ask: conftest.Run, fake
     told = "students, attendance_marks: full, since the position expired"
     assert told in ask("sync", "oak").out
     assert told in ask("run", "oak", "run_1").out
-    (row,) = ask("runs", "oak").out.splitlines()[2:]
-    assert row.split()[:3] == ["run_1", "changes→full", "succeeded"]
+    row, below = ask("runs", "oak").out.splitlines()[2:]
+    assert (row.split()[:2], below.split()) == (["run_1", "succeeded"], ["changes→full"])
     run.datasets[0].ClearField("layer")
-    run.datasets[0].ClearField("fallback")
-    assert progress.fallbacks(run) == ["attendance_marks: full, since the position expired"]
+    run.datasets[0].fallback = "the source rows are not kept"
+    assert progress.fallbacks(run) == [
+        "students: the source rows are not kept",
+        "attendance_marks: full, since the position expired",
+    ]
     window = Run(run_id="run_2", layer=SYNC_LAYER_WINDOW, date_from="2026-10-01", date_to="2026-10-08")
     fake.on("SyncService/GetRun", GetRunResponse(run=window))
     assert "window 2026-10-01 to 2026-10-08" in ask("run", "oak", "run_2").out
