@@ -137,7 +137,7 @@ async def _measure(rows: int, runs: int) -> list[tuple[str, float, float]]:
     figures: list[tuple[str, float, float]] = []
     with tempfile.TemporaryDirectory(prefix="schoolgate-bench-") as folder:
         async with EmbeddedMongod(EmbeddedOptions(folder=Path(folder), cache_gb=1.0)) as mongod:
-            client: Any = AsyncMongoClient(mongod.uri)
+            client: Any = AsyncMongoClient[Any](mongod.uri)
             store = Store.open(client, "memory", _now)
             store.credentials = store.row_seal = _Plain()
             await store.prepare()
