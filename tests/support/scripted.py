@@ -124,7 +124,8 @@ def parse_student(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
         if name in row:
             setattr(message, name, row[name])
     others = (source_key("scripted/person", row["person"]),) if "person" in row else ()
-    yield Parsed(kinds.KIND_STUDENT, _key(STUDENTS, row), message, other_keys=others)
+    former = tuple(source_key("scripted/students", number) for number in row.get("formerly", ()))
+    yield Parsed(kinds.KIND_STUDENT, _key(STUDENTS, row), message, other_keys=others, former_keys=former)
 
 
 def parse_group(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:

@@ -176,3 +176,38 @@ async def test_more_rows_than_may_wait_end_as_merges(engine: Engine, monkeypatch
     monkeypatch.setattr(relinking, "MAX_ROWS", 1)
     part = outcome(await engine.sync(STUDENTS), STUDENTS)
     assert (part.state, part.created, part.merged) == (pb.DATASET_STATE_SUCCEEDED, 1, 1)
+
+
+async def test_a_former_number_needs_no_proof(engine: Engine) -> None:
+    """The connector says so: the MIS gave the entity another number, whether the snapshot is whole or not."""
+    await first_run(engine)
+    engine.mis.rows[STUDENTS][11] = student(99, "Surname 12", formerly=[12])
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=False)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.created, part.updated) == (pb.DATASET_STATE_INCOMPLETE, 0, 1)
+    assert (await pupils(engine))[OLD].version == 2
+    again = await engine.sync(STUDENTS)
+    assert again.seq_after == again.seq_before
+
+
+async def test_a_former_number_of_somebody_new_finds_the_record_afterwards(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.rows[STUDENTS].append(student(99, "Newcomer", formerly=[77]))
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    found = await engine.store.records.find_by_key(SCHOOL, kinds.KIND_STUDENT, key(77))
+    assert found is not None
+    assert found.id == NEW
+    again = await engine.sync(STUDENTS)
+    assert again.seq_after == again.seq_before
+
+
+async def test_a_former_number_merges_two_records_that_were_known(engine: Engine) -> None:
+    await first_run(engine)
+    rows = engine.mis.rows[STUDENTS]
+    rows[2]["formerly"] = [12]
+    rows.pop(11)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.merged, part.tombstoned) == (pb.DATASET_STATE_SUCCEEDED, 1, 0)
+    assert (await pupils(engine))[OLD].tombstone.merged_into == OTHER
+    again = await engine.sync(STUDENTS)
+    assert again.seq_after == again.seq_before
