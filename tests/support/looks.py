@@ -30,11 +30,22 @@ LEFT, UNKNOWN = r.TOMBSTONE_REASON_LEFT, r.TOMBSTONE_REASON_UNKNOWN_ABSENCE
 
 @dataclass
 class Look:
-    """The world and the records at one moment."""
+    """The world and the records at one moment: by the key that the world shows, else by their first one."""
 
     shown: dict[Key, Shown]
     records: dict[Key, Record]
     seq: int
+
+    @classmethod
+    def of(cls, shown: dict[Key, Shown], records: Iterable[Record], seq: int) -> Look:
+        """Return the look at ``records``, each of which has a key of its own."""
+        by_key: dict[Key, Record] = {}
+        for record in records:
+            keys = [key_of(key) for key in record.source_keys]
+            key = next((key for key in keys if key in shown), keys[0])
+            assert key not in by_key, f"two records are {key}"
+            by_key[key] = record
+        return cls(shown, by_key, seq)
 
     def ids(self) -> dict[Key, str]:
         """Return the record ids by every key of every record."""
@@ -91,10 +102,12 @@ def changes_between(before: Look, after: Look, run: pb.Run) -> Changes:
     """Return what changed, and show that it is what had to change, and that nothing else did."""
     changes = Changes(run)
     ids = after.ids()
-    assert before.records.keys() <= after.records.keys(), "a record is gone without a tombstone"
+    earlier = {one.id: (one, before.shown.get(key)) for key, one in before.records.items()}
+    still = {one.id for one in after.records.values()}
+    assert earlier.keys() <= still, "a record is gone without a tombstone"
     for key, now in after.records.items():
-        was = before.records.get(key)
-        shown, shown_before = after.shown.get(key), before.shown.get(key)
+        was, shown_before = earlier.get(now.id, (None, None))
+        shown = after.shown.get(key)
         if was is None:
             assert (now.version, now.HasField("tombstone")) == (1, False)
             changes.created.append(now)
@@ -109,7 +122,7 @@ def changes_between(before: Look, after: Look, run: pb.Run) -> Changes:
             assert was.HasField("tombstone")
             assert not now.HasField("tombstone")
             changes.revived.append(now)
-        elif shown.with_references(ids) == shown_before.with_references(ids):
+        elif shown.with_references(ids) == shown_before.with_references(ids) and key in before.records:
             assert now == was
             continue
         else:
