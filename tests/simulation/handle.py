@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import pymongo.errors
 from pymongo import _csot
 
 from tests.support.mongomock_handle import MockCollection, MockCursor, MockDatabase, MockHandle
+from tests.support.mongomock_transactions import MockSession
 
 CRASHES = ("crash_before", "crash_after", "crash_half")
 TROUBLES = (*CRASHES, "unavailable", "answer_lost", "half_done", "slow", "partition")
@@ -65,7 +67,7 @@ class Gate:
             raise pymongo.errors.ServerSelectionTimeoutError("cut off")
         trouble = self.trouble
         if trouble is None or number != trouble.at:
-            return execute()
+            return await _done(execute)
         self.trouble = None
         self.fired.append(trouble.mode)
         return await self._befall(trouble, execute, half)
@@ -75,18 +77,18 @@ class Gate:
             case "crash_before":
                 raise self.die()
             case "crash_after":
-                execute()
+                await _done(execute)
                 raise self.die()
             case "crash_half":
-                half()
+                await _done(half)
                 raise self.die()
             case "unavailable":
                 raise pymongo.errors.AutoReconnect("not sent")
             case "answer_lost":
-                execute()
+                await _done(execute)
                 raise pymongo.errors.AutoReconnect("answer lost")
             case "half_done":
-                half()
+                await _done(half)
                 raise pymongo.errors.AutoReconnect("interrupted")
             case "partition":
                 self._cut_off_until = asyncio.get_running_loop().time() + trouble.seconds
@@ -101,9 +103,52 @@ class Gate:
             await asyncio.sleep(seconds)
             if self.died.is_set():
                 raise ServerDied("the server is dead")
-            return execute()
+            return await _done(execute)
         await asyncio.sleep(max(0.0, left))
         raise pymongo.errors.NetworkTimeout("too slow")
+
+
+async def _done(act: Callable[[], Any]) -> Any:
+    outcome = act()
+    return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+class _Session:
+    """A session whose commits and aborts are operations like any other."""
+
+    def __init__(self, inner: MockSession, gate: Gate) -> None:
+        self.inner = inner
+        self._gate = gate
+
+    @property
+    def session_id(self) -> Any:
+        return self.inner.session_id
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.inner.in_transaction
+
+    def start_transaction(self, **concerns: Any) -> None:
+        self.inner.start_transaction(**concerns)
+
+    async def commit_transaction(self) -> None:
+        """Commit; as a driver does, say where it may or may not have happened."""
+        try:
+            await self._gate.perform(self.inner.commit_transaction, lambda: None)
+        except pymongo.errors.ConnectionFailure as error:
+            getattr(error, "_add_error_label")("UnknownTransactionCommitResult")  # noqa: B009 - as drivers do
+            raise
+        finally:
+            self.inner.in_transaction = False
+
+    async def abort_transaction(self) -> None:
+        """Abort; as a driver does, leave it to MongoDB where it does not answer."""
+        try:
+            await self._gate.perform(self.inner.abort_transaction, lambda: None)
+        except pymongo.errors.ConnectionFailure:
+            pass
+        finally:
+            self.inner.in_transaction = False
 
 
 class _Cursor:
@@ -125,21 +170,29 @@ class _Collection:
         self._gate = gate
 
     def find(self, *args: Any, **kwargs: Any) -> _Cursor:
-        return _Cursor(self._inner.find(*args, **kwargs), self._gate)
+        return _Cursor(self._inner.find(*args, **_unwrapped(kwargs)), self._gate)
 
     def __getattr__(self, operation: str) -> Any:
-        method = getattr(self._inner.collection, operation)
+        method = getattr(self._inner, operation)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            def half() -> None:
+            inner = _unwrapped(kwargs)
+
+            def half() -> Any:
                 if operation in {"insert_many", "bulk_write"} and (
                     some := list(args[0])[: len(args[0]) // 2]
                 ):
-                    method(some, *args[1:], **kwargs)
+                    return method(some, *args[1:], **inner)
+                return None
 
-            return await self._gate.perform(lambda: method(*args, **kwargs), half)
+            return await self._gate.perform(lambda: method(*args, **inner), half)
 
         return call
+
+
+def _unwrapped(options: dict[str, Any]) -> dict[str, Any]:
+    session = options.get("session")
+    return {**options, "session": session.inner} if isinstance(session, _Session) else options
 
 
 class _Database:
@@ -152,8 +205,11 @@ class _Database:
     def __getitem__(self, name: str) -> _Collection:
         return _Collection(self._inner[name], self._gate)
 
-    async def command(self, command: str) -> dict[str, Any]:
-        return await self._inner.command(command)
+    async def command(self, command: Any) -> dict[str, Any]:
+        if isinstance(command, str):
+            return await self._inner.command(command)
+        answer: dict[str, Any] = await self._gate.perform(lambda: self._inner.command(command), lambda: None)
+        return answer
 
 
 class GatedHandle(MockHandle):
@@ -165,3 +221,6 @@ class GatedHandle(MockHandle):
 
     def get_database(self, name: str, **concerns: Any) -> Any:
         return _Database(super().get_database(name, **concerns), self._gate)
+
+    async def start_session(self, *, causal_consistency: bool) -> Any:
+        return _Session(await super().start_session(causal_consistency=causal_consistency), self._gate)

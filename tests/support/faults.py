@@ -14,6 +14,7 @@ _WRITES = {
     "replace_one",
     "find_one_and_update",
     "delete_many",
+    "commit_transaction",
 }
 
 
@@ -47,6 +48,10 @@ class WatchedHandle:
 
     def get_database(self, *args: Any, **kwargs: Any) -> _Database:
         return _Database(self.inner.get_database(*args, **kwargs), self)
+
+    async def start_session(self, **options: Any) -> _Session:
+        session = self.inner.start_session(**options)
+        return _Session(await session if inspect.isawaitable(session) else session, self)
 
     def close(self) -> Any:
         return self.inner.close()
@@ -83,15 +88,38 @@ class _Collection:
         self._handle = handle
 
     def find(self, *args: Any, **kwargs: Any) -> _Cursor:
-        return _Cursor(self._inner.find(*args, **kwargs), self._name, self._handle)
+        return _Cursor(self._inner.find(*args, **_unwrapped(kwargs)), self._name, self._handle)
 
     def __getattr__(self, operation: str) -> Any:
         method = getattr(self._inner, operation)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await self._handle.watched(self._name, operation, lambda: method(*args, **kwargs))
+            inner = _unwrapped(kwargs)
+            return await self._handle.watched(self._name, operation, lambda: method(*args, **inner))
 
         return call
+
+
+def _unwrapped(options: dict[str, Any]) -> dict[str, Any]:
+    session = options.get("session")
+    return {**options, "session": session.inner} if isinstance(session, _Session) else options
+
+
+class _Session:
+    """A session whose commits are writes; they show up as of the collection "transaction"."""
+
+    def __init__(self, inner: Any, handle: WatchedHandle) -> None:
+        self.inner = inner
+        self._handle = handle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def commit_transaction(self) -> None:
+        await self._handle.watched("transaction", "commit_transaction", self.inner.commit_transaction)
+
+    async def abort_transaction(self) -> None:
+        await self._handle.watched("transaction", "abort_transaction", self.inner.abort_transaction)
 
 
 class _Cursor:

@@ -9,6 +9,10 @@ from typing import Any
 import mongomock
 import mongomock.collection
 from mongomock.codec_options import CodecOptions
+from pymongo import _csot
+from pymongo.errors import ExecutionTimeout
+
+from tests.support.mongomock_transactions import Blocked, Ledger, MockSession
 
 _READS = ("find_one", "count_documents")
 _WRITES = (
@@ -21,6 +25,8 @@ _WRITES = (
     "delete_many",
     "create_indexes",
 )
+_AGAIN = 0.05
+"""Seconds until a write that waits for a transaction looks again."""
 
 
 def _without_sort(method: Callable[..., None]) -> Callable[..., None]:
@@ -36,6 +42,13 @@ _builder: Any = mongomock.collection.BulkOperationBuilder
 _builder.add_update = _without_sort(_builder.add_update)
 _builder.add_replace = _without_sort(_builder.add_replace)
 _codec_options: Any = CodecOptions
+
+
+def ledger_of(client: Any) -> Ledger:
+    """Return the transactions of ``client``, which every handle over it shares."""
+    attributes: dict[str, Any] = vars(client)
+    ledger: Ledger = attributes.setdefault("ledger", Ledger())
+    return ledger
 
 
 class MockCursor:
@@ -60,33 +73,73 @@ class MockCursor:
 
 
 class MockCollection:
-    def __init__(self, collection: Any) -> None:
+    def __init__(self, collection: Any, ledger: Ledger) -> None:
         self.collection = collection
+        self._ledger = ledger
         for name in (*_READS, *_WRITES):
             setattr(self, name, self._method(name))
 
     def _method(self, name: str) -> Callable[..., Any]:
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def call(*args: Any, session: MockSession | None = None, **kwargs: Any) -> Any:
+            # Which transaction it is of is known when it is sent, and not when it arrives.
+            transaction = session.transaction if session is not None and session.in_transaction else None
             await asyncio.sleep(0)
-            return getattr(self.collection, name)(*args, **kwargs)
+            if transaction is not None:
+                return transaction.run(self.collection, name, args, kwargs)
+            while True:
+                try:
+                    return self._ledger.plain(self.collection, name, args, kwargs)
+                except Blocked:
+                    left = _csot.remaining()
+                    if left is not None and left <= 0:
+                        raise ExecutionTimeout("waited for a transaction", 50) from None
+                    await asyncio.sleep(_AGAIN)
 
         return call
 
-    def find(self, *args: Any, batch_size: int = 0, **kwargs: Any) -> MockCursor:
-        return MockCursor(lambda: self.collection.find(*args, **kwargs))
+    def find(
+        self, *args: Any, batch_size: int = 0, session: MockSession | None = None, **kwargs: Any
+    ) -> MockCursor:
+        transaction = session.transaction if session is not None and session.in_transaction else None
+
+        def found() -> list[Any]:
+            if transaction is None:
+                return list(self.collection.find(*args, **kwargs))
+            listed: list[Any] = transaction.run(_Listing(self.collection), "find", args, kwargs)
+            return listed
+
+        return MockCursor(found)
+
+
+class _Listing:
+    """Reads to the end while the transaction's view is in place."""
+
+    def __init__(self, collection: Any) -> None:
+        self.collection = collection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.collection, name)
+
+    def find(self, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(self.collection.find(*args, **kwargs))
 
 
 class MockDatabase:
-    def __init__(self, database: Any, write_concern: Any, read_concern: Any) -> None:
+    def __init__(self, database: Any, write_concern: Any, read_concern: Any, ledger: Ledger) -> None:
         self.database = database
+        self._ledger = ledger
         self.write_concern = write_concern
         self.read_concern = read_concern
 
     def __getitem__(self, name: str) -> MockCollection:
-        return MockCollection(self.database[name])
+        return MockCollection(self.database[name], self._ledger)
 
-    async def command(self, command: str) -> dict[str, Any]:
+    async def command(self, command: Any) -> dict[str, Any]:
         await asyncio.sleep(0)
+        if not isinstance(command, str):
+            sessions: list[dict[str, Any]] = command["killSessions"]
+            self._ledger.kill([session["id"] for session in sessions])
+            return {"ok": 1.0}
         # There is one copy of everything, so a majority has it.
         return {"ok": 1.0, "setName": "mongomock"} if command == "hello" else self.database.command(command)
 
@@ -102,8 +155,16 @@ class MockHandle:
     ) -> MockDatabase:
         options = _codec_options(tz_aware=codec_options.tz_aware)
         return MockDatabase(
-            self.client.get_database(name, codec_options=options), write_concern, read_concern
+            self.client.get_database(name, codec_options=options),
+            write_concern,
+            read_concern,
+            ledger_of(self.client),
         )
+
+    async def start_session(self, *, causal_consistency: bool) -> MockSession:
+        """Return a session; with one copy of everything, it is causally consistent by nature."""
+        assert causal_consistency
+        return MockSession(ledger_of(self.client))
 
     def close(self) -> None:
         """Keep the data: another handle may look at it."""

@@ -90,8 +90,8 @@ async def test_a_wrong_version_fails_the_commit_and_nothing_of_it_stays(store: S
         await commit(store, lease, student(3, "Cox"), student(2, "Bly-Dee", 1), student(1, "Eve", expected))
     assert await states(store, "students") == before
     assert (await store.leases.head("oak")).published == 1
-    assert await commit(store, lease, student(3, "Cox")) == 2
-    assert await surnames(store, 2) == {student_id(1): "Ash", student_id(2): "Bly", student_id(3): "Cox"}
+    assert await commit(store, lease, student(3, "Cox")) == 3
+    assert await surnames(store, 3) == {student_id(1): "Ash", student_id(2): "Bly", student_id(3): "Cox"}
 
 
 async def test_a_version_that_moves_during_the_commit_fails_it(opened: OpenStore) -> None:
@@ -148,7 +148,9 @@ async def test_a_first_load_writes_no_history(opened: OpenStore) -> None:
     await commit(store, lease, *(student(number, "Ash") for number in range(100)))
     assert [(step.collection, step.operation) for step in written] == [
         ("heads", "update_one"),
+        ("fences", "update_one"),
         ("records", "insert_many"),
+        ("transaction", "commit_transaction"),
         ("heads", "update_one"),
     ]
 

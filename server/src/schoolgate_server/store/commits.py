@@ -1,16 +1,17 @@
 """The one way into ``records``: a commit, visible as a whole or not at all.
 
-Steps, each of which a crash may follow (DESIGN §5): announce in ``heads`` what is coming; copy what will be
-superseded into ``history``; write ``records``; publish in ``heads``. Readers keep to the published seq, so
-they see nothing of a commit before its last step and all of it afterwards.
+Steps, each of which a crash may follow: announce in ``heads`` what is coming; write it, chunk by chunk;
+publish in ``heads``. A chunk is one transaction through a fence (:mod:`schoolgate_server.store.fences`): it
+copies what it supersedes into ``history`` and writes ``records``. Readers keep to the published seq, so they
+see nothing of a commit before its last step and all of it afterwards. A seq is announced once and never again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio import Lock, Task
+from asyncio import Lock
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,7 +22,16 @@ from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.documents import check_size, document_of, superseded
 from schoolgate_server.store.errors import CommitConflict, StoreError, StoreUnavailable
-from schoolgate_server.store.handles import BulkFailed, Collection, Document, Write, chunks, storable
+from schoolgate_server.store.fences import Fences
+from schoolgate_server.store.handles import (
+    BulkFailed,
+    Collection,
+    Document,
+    Session,
+    Write,
+    chunks,
+    storable,
+)
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
 
@@ -29,9 +39,6 @@ _T = TypeVar("_T")
 
 Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 """Waits for some seconds."""
-
-WIDTH = 2
-"""Bulks on their way at once: one is encoded while MongoDB works on the other."""
 
 ATTEMPTS = 4
 """How often a commit is tried while MongoDB is unavailable (a failover, for instance) and the lease lasts."""
@@ -46,6 +53,7 @@ class Commits:
         records: Collection,
         history: Collection,
         leases: Leases,
+        fences: Fences,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
@@ -53,9 +61,10 @@ class Commits:
         self._records = records
         self._history = history
         self._leases = leases
+        self._fences = fences
         self._clock = clock
         self._sleep = sleep
-        self._recovery = Recovery(heads, records, history, leases)
+        self._recovery = Recovery(heads, records, history, leases, fences)
         self._turns: defaultdict[str, Lock] = defaultdict(Lock)
 
     async def commit(self, lease: Lease, commit: Commit) -> int:
@@ -95,96 +104,91 @@ class Commits:
             await _to_the_end(self._recovery.recover(lease))
 
     async def _once(self, attempt: _Attempt) -> int:
-        pending = await self._announce(attempt)
+        sessions = await self._fences.sessions(attempt.lease.school_id)
+        pending = await self._announce(attempt, sessions)
         if pending is None:
             return attempt.seq
         try:
-            await self._supersede(attempt, pending)
-            await self._write(attempt, pending)
+            await self._write(attempt, pending, sessions)
         except CommitConflict:
-            await self._recovery.roll_back(attempt.lease, attempt.seq)
+            await self._recovery.recover(attempt.lease)
             raise
         await self._recovery.publish(attempt.lease, pending)
         return attempt.seq
 
-    async def _announce(self, attempt: _Attempt) -> Document | None:
-        """Write the pending commit into the head; ``None`` where an earlier attempt had succeeded."""
+    async def _announce(self, attempt: _Attempt, sessions: Sequence[Session]) -> Document | None:
+        """Write the pending commit into the head; ``None`` where an earlier attempt had succeeded.
+
+        What is still on its way of an earlier attempt must not count as this one, so each has its own seq.
+        """
         lease, commit = attempt.lease, attempt.commit
         await self._recovery.recover(lease)
         with self._leases.holding(lease):
             head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
             if head is None:
                 raise lost(lease)
-            if attempt.seq and head["published"] >= attempt.seq:
+            if attempt.seq and head["published"] == attempt.seq:
                 return None
-            attempt.seq = head["published"] + 1
+            attempt.seq = head["announced"] + 1
+            attempt.rolled_back = head["rolled_back"]
             pending: Document = {
                 "seq": attempt.seq,
                 "count": len(commit.changes),
                 "at": _commit_time(self._clock(), head["published_at"]),
                 "run": _run_document(commit),
+                "sessions": [session.number for session in sessions],
             }
             announced = await self._heads.update_one(
                 {
                     "_id": lease.school_id,
                     "lease.epoch": lease.epoch,
                     "pending": None,
-                    "published": head["published"],
+                    "announced": head["announced"],
                 },
-                {"$set": {"pending": pending}},
+                {"$set": {"pending": pending, "announced": attempt.seq}},
             )
         if not announced:
             raise lost(lease)
         return pending
 
-    async def _supersede(self, attempt: _Attempt, pending: Document) -> None:
-        """Copy the versions that will be replaced into ``history``; the copies' ids make that repeatable."""
-        school_id = attempt.lease.school_id
-        for chunk in chunks([change for change in attempt.commit.changes if change.expected_version]):
-            expected = {change.record_id: change.expected_version for change in chunk}
-            with self._leases.holding(attempt.lease):
-                current = await self._records.find({"school": school_id, "_id": {"$in": list(expected)}})
-                at_version = [
-                    document for document in current if document["version"] == expected[document["_id"]]
-                ]
-                if len(at_version) != len(expected):
-                    raise _conflict(school_id, len(expected) - len(at_version))
-                copies = [superseded(document, seq=pending["seq"], at=pending["at"]) for document in current]
-                await self._copy(copies)
-
-    async def _copy(self, copies: list[Document]) -> None:
-        """Put ``copies`` into ``history``, in place of those that a commit left which was undone."""
-        try:
-            await self._history.insert_many(copies)  # ten times faster than upserts
-        except BulkFailed:
-            await self._history.bulk(
-                [
-                    ReplaceOne({"_id": copy["_id"], "school": copy["school"]}, copy, upsert=True)
-                    for copy in copies
-                ]
-            )
-
-    async def _write(self, attempt: _Attempt, pending: Document) -> None:
-        """Write all records, some bulks at a time; return or raise only when none is on its way any more."""
-        running: set[Task[None]] = set()
-        try:
-            for chunk in chunks(attempt.commit.changes):
-                if len(running) == WIDTH:
-                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        await task
-                running.add(asyncio.create_task(self._write_chunk(attempt, pending, chunk)))
-        finally:
-            outcomes = await asyncio.gather(*running, return_exceptions=True)
+    async def _write(self, attempt: _Attempt, pending: Document, sessions: Sequence[Session]) -> None:
+        """Write all changes; return or raise only when no transaction is on its way any more."""
+        waiting = chunks(attempt.commit.changes, _size)
+        outcomes = await asyncio.gather(
+            *(
+                self._write_through(attempt, pending, slot, session, waiting)
+                for slot, session in enumerate(sessions)
+            ),
+            return_exceptions=True,
+        )
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
 
-    async def _write_chunk(self, attempt: _Attempt, pending: Document, chunk: Sequence[Change]) -> None:
-        """Insert what is new, replace what is not, each only at its expected version."""
-        lease, school_id = attempt.lease, attempt.lease.school_id
+    async def _write_through(
+        self,
+        attempt: _Attempt,
+        pending: Document,
+        slot: int,
+        session: Session,
+        waiting: Generator[Sequence[Change]],
+    ) -> None:
+        """Write one of the ``waiting`` chunks after the other through the fence of ``slot``."""
+        for chunk in waiting:
+            try:
+                await self._write_chunk(attempt, pending, slot, session, chunk)
+            except BaseException:
+                waiting.close()  # the other slots need not go on
+                raise
+
+    async def _write_chunk(
+        self, attempt: _Attempt, pending: Document, slot: int, session: Session, chunk: Sequence[Change]
+    ) -> None:
+        """Insert what is new, replace what is not, each only at its expected version: all or nothing."""
+        school_id = attempt.lease.school_id
         created: list[Document] = []
         replaced: list[Write] = []
+        expected: dict[str, int] = {}
         for change in chunk:
             document = document_of(
                 change,
@@ -194,39 +198,62 @@ class Commits:
                 run_id=attempt.commit.run_id,
             )
             if change.expected_version:
+                expected[change.record_id] = change.expected_version
                 query = {"_id": change.record_id, "school": school_id, "version": change.expected_version}
                 replaced.append(ReplaceOne(query, document))
             else:
                 created.append(document)
-        if created:
-            await self._insert(lease, created)
-        if replaced:
-            with self._leases.holding(lease):
-                matched = await self._records.bulk(replaced)
-            if matched != len(replaced):
-                raise _conflict(school_id, len(replaced) - matched)
+        async with session.transaction():
+            with self._leases.holding(attempt.lease):
+                await self._fences.touch(session, school_id, slot, pending["seq"])
+                if created:
+                    await self._insert(session, school_id, created)
+                if replaced:
+                    await self._supersede(session, attempt, pending, expected)
+                    matched = await self._records.within(session).bulk(replaced)
+                    if matched != len(replaced):
+                        raise _conflict(school_id, len(replaced) - matched)
+                await session.commit()
 
-    async def _insert(self, lease: Lease, created: list[Document]) -> None:
+    async def _supersede(
+        self, session: Session, attempt: _Attempt, pending: Document, expected: Mapping[str, int]
+    ) -> None:
+        """Copy the versions that will be replaced into ``history``."""
+        school_id = attempt.lease.school_id
+        query: Document = {"school": school_id, "_id": {"$in": list(expected)}}
+        current = await self._records.within(session).find(query)
+        at_version = sum(document["version"] == expected[document["_id"]] for document in current)
+        if at_version != len(expected):
+            raise _conflict(school_id, len(expected) - at_version)
+        copies = [superseded(document, seq=pending["seq"], at=pending["at"]) for document in current]
+        history = self._history.within(session)
+        if attempt.rolled_back:  # some may be there from a commit that was undone
+            await history.delete_many({"school": school_id, "_id": {"$in": [copy["_id"] for copy in copies]}})
+        await history.insert_many(copies)
+
+    async def _insert(self, session: Session, school_id: str, created: list[Document]) -> None:
         try:
-            with self._leases.holding(lease):
-                await self._records.insert_many(created)
+            await self._records.within(session).insert_many(created)
         except BulkFailed as failed:
             if failed.others:
-                raise StoreError(
-                    f"MongoDB refused {failed.others} records of school {lease.school_id}"
-                ) from None
-            raise _conflict(lease.school_id, failed.duplicates) from None
+                raise StoreError(f"MongoDB refused {failed.others} records of school {school_id}") from None
+            raise _conflict(school_id, failed.duplicates) from None
 
 
 class _Attempt:
-    """A commit on its way; ``seq`` is the last one that was announced for it, 0 before."""
+    """A commit on its way.
 
-    __slots__ = ("commit", "lease", "seq")
+    ``seq`` is the last one that was announced for it, 0 before; ``rolled_back`` is how many commits of the
+    school had been undone by then.
+    """
+
+    __slots__ = ("commit", "lease", "rolled_back", "seq")
 
     def __init__(self, lease: Lease, commit: Commit) -> None:
         self.lease = lease
         self.commit = commit
         self.seq = 0
+        self.rolled_back = 0
 
 
 async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
@@ -258,6 +285,10 @@ def _run_document(commit: Commit) -> Document:
     # Dataset names come from connectors, so they are values and not field names.
     totals = [{"dataset": dataset, "counters": dict(counters)} for dataset, counters in commit.totals.items()]
     return {"id": commit.run_id, "totals": totals}
+
+
+def _size(change: Change) -> int:
+    return len(change.wire)
 
 
 def _conflict(school_id: str, count: int) -> CommitConflict:

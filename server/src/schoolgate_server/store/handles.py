@@ -8,15 +8,21 @@ is a coroutine in one of them), so nothing above needs to know which one it got.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import IndexModel, ReadPreference, ReturnDocument
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.operations import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -35,8 +41,18 @@ OPERATION_LIMIT = 30.0
 CHUNK = 5_000
 """Documents per operation: large enough to be fast, small enough to end well within the time limit."""
 
+UNDO_LIMIT = 5.0
+"""Seconds that undoing a transaction may take; where MongoDB does not hear of it, it undoes it later."""
+
+COMMIT_TRIES = 3
+"""How often a transaction's commit is sent while nobody knows whether it took effect; that is safe."""
+
+CHUNK_BYTES = 8 * 1024 * 1024
+"""Bytes of records per operation: an open transaction stands in MongoDB's memory, several times as large."""
+
 MAJORITY = WriteConcern(w="majority")
 READ_MAJORITY = ReadConcern("majority")
+SNAPSHOT = ReadConcern("snapshot")
 CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
 
 
@@ -46,8 +62,14 @@ class Handle(Protocol):
     def get_database(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- three drivers, three types
         """Return a database."""
 
+    def start_session(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- a coroutine in Motor
+        """Return a new session."""
+
     def close(self) -> Any:  # noqa: ANN401 -- a coroutine in PyMongo, None in Motor
         """Close all connections."""
+
+
+_UNKNOWN_COMMIT = "UnknownTransactionCommitResult"
 
 
 class BulkFailed(StoreError):
@@ -70,7 +92,7 @@ def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
         with pymongo.timeout(seconds):
             yield
     except BulkWriteError as error:
-        if error.timeout or not error.details.get("writeErrors"):
+        if _may_be_repeated(error) or not error.details.get("writeErrors"):
             raise StoreUnavailable("MongoDB did not confirm a write in time") from None
         codes = [failure.get("code") for failure in error.details["writeErrors"]]
         duplicates = codes.count(11000)
@@ -78,22 +100,83 @@ def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
     except ConnectionFailure as error:
         raise StoreUnavailable(f"MongoDB cannot be reached: {type(error).__name__}") from error
     except PyMongoError as error:
-        if error.timeout or error.has_error_label("RetryableWriteError"):
-            raise StoreUnavailable(f"MongoDB did not answer in time: {type(error).__name__}") from error
+        if _may_be_repeated(error):
+            raise StoreUnavailable(f"MongoDB did not do it in time: {type(error).__name__}") from error
         raise
+
+
+_PASSING = ("RetryableWriteError", "TransientTransactionError", _UNKNOWN_COMMIT)
+_INTERRUPTED = 11601
+"""MongoDB's code for an operation that somebody ended, as a new owner does with the old one's."""
+
+
+def _may_be_repeated(error: PyMongoError) -> bool:
+    return (
+        error.timeout
+        or any(error.has_error_label(label) for label in _PASSING)
+        or (isinstance(error, OperationFailure) and error.code == _INTERRUPTED)
+    )
+
+
+class Session:
+    """A session of the driver, for one transaction after the other; it never reads what is older."""
+
+    def __init__(self, driver: Any) -> None:  # noqa: ANN401 -- three drivers, three types
+        self.driver = driver
+
+    @property
+    def number(self) -> Any:  # noqa: ANN401 -- BSON's, which pymongo does not type
+        """MongoDB's name for the session, as it stands in documents."""
+        return self.driver.session_id["id"]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
+        """Make a transaction of what happens in this session; undo it at the end, unless committed."""
+        await _settled(
+            self.driver.start_transaction(
+                read_concern=SNAPSHOT, write_concern=MAJORITY, read_preference=ReadPreference.PRIMARY
+            )
+        )
+        try:
+            yield
+        finally:
+            if self.driver.in_transaction:
+                with limited(UNDO_LIMIT):
+                    await _settled(self.driver.abort_transaction())
+
+    async def commit(self) -> None:
+        """Let the transaction take effect, as a whole.
+
+        Raises:
+            StoreUnavailable: it did not, or nobody knows.
+        """
+        with limited():
+            for tries_left in reversed(range(COMMIT_TRIES)):
+                try:
+                    await _settled(self.driver.commit_transaction())
+                except PyMongoError as error:
+                    if not (tries_left and error.has_error_label(_UNKNOWN_COMMIT)):
+                        raise
+                else:
+                    return
 
 
 class Collection:
     """One collection with explicit concerns; every method is one operation under the time limit."""
 
-    def __init__(self, driver: Any) -> None:  # noqa: ANN401 -- three drivers, three types
+    def __init__(self, driver: Any, session: Session | None = None) -> None:  # noqa: ANN401 -- three drivers, three types
         self.driver = driver
+        self._within: dict[str, Any] = {} if session is None else {"session": session.driver}
+
+    def within(self, session: Session) -> Collection:
+        """Return the collection as ``session`` sees it, and its transaction where one has begun."""
+        return Collection(self.driver, session)
 
     async def find_one(
         self, query: Query, projection: Query | None = None, sort: Sequence[tuple[str, int]] | None = None
     ) -> Document | None:
         with limited():
-            found: Document | None = await self.driver.find_one(query, projection, sort=sort)
+            found: Document | None = await self.driver.find_one(query, projection, sort=sort, **self._within)
         return found
 
     async def find(
@@ -106,7 +189,9 @@ class Collection:
     ) -> list[Document]:
         """Return all matching documents, ``limit`` at most unless it is 0."""
         with limited():
-            cursor = self.driver.find(query, projection, sort=sort, limit=limit, batch_size=limit or 10_000)
+            cursor = self.driver.find(
+                query, projection, sort=sort, limit=limit, batch_size=limit or 10_000, **self._within
+            )
             found: list[Document] = await cursor.to_list(None)
         return found
 
@@ -114,7 +199,7 @@ class Collection:
         self, query: Query, projection: Query | None = None, *, size: int = 10_000
     ) -> AsyncIterator[list[Document]]:
         """Yield matching documents in lists of at most ``size``; each list has a time limit of its own."""
-        cursor = self.driver.find(query, projection, batch_size=size)
+        cursor = self.driver.find(query, projection, batch_size=size, **self._within)
         try:
             while True:
                 with limited():
@@ -127,14 +212,14 @@ class Collection:
 
     async def count(self, query: Query) -> int:
         with limited():
-            counted: int = await self.driver.count_documents(query)
+            counted: int = await self.driver.count_documents(query, **self._within)
         return counted
 
     async def insert_one(self, document: Document) -> bool:
         """Insert; return false where its ``_id`` or another unique key exists already."""
         try:
             with limited():
-                await self.driver.insert_one(document)
+                await self.driver.insert_one(document, **self._within)
         except DuplicateKeyError:
             return False
         return True
@@ -142,38 +227,38 @@ class Collection:
     async def insert_many(self, documents: Sequence[Document]) -> None:
         """Insert all in any order. Raises :class:`BulkFailed` after having inserted what could be."""
         with limited():
-            await self.driver.insert_many(documents, ordered=False)
+            await self.driver.insert_many(documents, ordered=False, **self._within)
 
     async def bulk(self, writes: Sequence[Write]) -> int:
         """Do all writes in any order; return how many existing documents they matched."""
         with limited():
-            result = await self.driver.bulk_write(writes, ordered=False)
+            result = await self.driver.bulk_write(writes, ordered=False, **self._within)
         matched: int = result.matched_count
         return matched
 
     async def update_one(self, query: Query, update: Query, *, upsert: bool = False) -> bool:
         """Update one document; return whether one matched."""
         with limited():
-            result = await self.driver.update_one(query, update, upsert=upsert)
+            result = await self.driver.update_one(query, update, upsert=upsert, **self._within)
         return bool(result.matched_count)
 
     async def replace_one(self, query: Query, document: Document, *, upsert: bool = False) -> bool:
         """Replace one document; return whether one matched."""
         with limited():
-            result = await self.driver.replace_one(query, document, upsert=upsert)
+            result = await self.driver.replace_one(query, document, upsert=upsert, **self._within)
         return bool(result.matched_count)
 
     async def find_one_and_update(self, query: Query, update: Query) -> Document | None:
         """Update one document and return it as it is afterwards; ``None`` where none matched."""
         with limited():
             found: Document | None = await self.driver.find_one_and_update(
-                query, update, return_document=ReturnDocument.AFTER
+                query, update, return_document=ReturnDocument.AFTER, **self._within
             )
         return found
 
     async def delete_many(self, query: Query) -> int:
         with limited():
-            result = await self.driver.delete_many(query)
+            result = await self.driver.delete_many(query, **self._within)
         deleted: int = result.deleted_count
         return deleted
 
@@ -206,6 +291,18 @@ class Database:
             answer: Document = await self.driver.command(command)
         return answer
 
+    async def session(self) -> Session:
+        """Return a new session."""
+        return Session(await _settled(self.handle.start_session(causal_consistency=True)))
+
+    async def end_sessions(self, numbers: Sequence[Any]) -> None:
+        """Have MongoDB undo the transactions that are open in these sessions, whichever process began them.
+
+        Where it does not let us, it undoes them by itself after a minute or two.
+        """
+        with suppress(OperationFailure), limited():
+            await self.driver.command({"killSessions": [{"id": number} for number in numbers]})
+
     async def check(self) -> None:
         """Assert that the deployment confirms writes by majority and can be read that way.
 
@@ -228,10 +325,16 @@ class Database:
         await _settled(self.handle.close())
 
 
-def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Yield ``items`` in pieces for one operation each."""
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+def chunks(items: Sequence[_T], size: Callable[[_T], int] | None = None) -> Generator[Sequence[_T]]:
+    """Yield ``items`` in pieces for one operation each; ``size`` is how many bytes one has."""
+    start = weight = 0
+    for end, item in enumerate(items):
+        weight += 0 if size is None else size(item)
+        if end - start == CHUNK or (weight > CHUNK_BYTES and end > start):
+            yield items[start:end]
+            start, weight = end, 0 if size is None else size(item)
+    if start < len(items):
+        yield items[start:]
 
 
 def storable(time: datetime) -> datetime:
@@ -239,7 +342,6 @@ def storable(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-async def _settled(outcome: object) -> None:
-    """Await ``outcome`` where the driver made it awaitable."""
-    if inspect.isawaitable(outcome):
-        await outcome
+async def _settled(outcome: Any) -> Any:  # noqa: ANN401 -- three drivers, three types
+    """Return ``outcome``, awaited where the driver made it awaitable."""
+    return await outcome if inspect.isawaitable(outcome) else outcome

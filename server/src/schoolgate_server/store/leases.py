@@ -86,7 +86,7 @@ class Leases:
         with self.holding(lease):
             kept = await self._heads.update_one(
                 {"_id": lease.school_id, "lease.epoch": lease.epoch},
-                {"$set": {"lease.expires_at": renewed.expires_at}},
+                {"$max": {"lease.expires_at": renewed.expires_at}},  # one that comes late takes no time away
             )
         if not kept:
             raise lost(lease)
@@ -144,6 +144,7 @@ def _new_head(school_id: str) -> Document:
         "lease": None,
         "epoch": 0,
         "published": 0,
+        "announced": 0,
         "published_at": None,
         "pending": None,
         "rolled_back": 0,

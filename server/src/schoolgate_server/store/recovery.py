@@ -6,18 +6,22 @@ from pymongo.operations import DeleteOne, ReplaceOne
 
 from schoolgate_server.store.documents import restored
 from schoolgate_server.store.errors import StoreError
-from schoolgate_server.store.handles import CHUNK, Collection, Document, Write
+from schoolgate_server.store.fences import Fences
+from schoolgate_server.store.handles import CHUNK, Collection, Document, Session, Write
 from schoolgate_server.store.leases import Lease, Leases, lost
 
 
 class Recovery:
     """Rolls an interrupted commit forward where all its records were written, else back."""
 
-    def __init__(self, heads: Collection, records: Collection, history: Collection, leases: Leases) -> None:
+    def __init__(
+        self, heads: Collection, records: Collection, history: Collection, leases: Leases, fences: Fences
+    ) -> None:
         self._heads = heads
         self._records = records
         self._history = history
         self._leases = leases
+        self._fences = fences
 
     async def recover(self, lease: Lease) -> None:
         """Leave the school without a pending commit.
@@ -27,16 +31,23 @@ class Recovery:
         """
         with self._leases.holding(lease):
             head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
-            if head is None:
-                raise lost(lease)
-            pending = head["pending"]
-            if pending is None:
-                return
-            written = await self._records.count({"school": lease.school_id, "seq": pending["seq"]})
+        if head is None:
+            raise lost(lease)
+        pending = head["pending"]
+        if pending is None:
+            return
+        # All in one session: after a failover a read must not miss what was there when the fences were shut.
+        session, *_ = await self._fences.sessions(lease.school_id)
+        with self._leases.holding(lease):
+            await self._fences.shut(session, lease.school_id, pending["seq"], pending["sessions"])
+        with self._leases.holding(lease):
+            written = await self._records.within(session).count(
+                {"school": lease.school_id, "seq": pending["seq"]}
+            )
         if written == pending["count"]:
             await self.publish(lease, pending)
         else:
-            await self.roll_back(lease, pending["seq"])
+            await self._roll_back(session, lease, pending["seq"])
 
     async def publish(self, lease: Lease, pending: Document) -> None:
         """Make ``pending`` the published seq, in one write."""
@@ -55,20 +66,22 @@ class Recovery:
         if not published:
             raise lost(lease)
 
-    async def roll_back(self, lease: Lease, seq: int) -> None:
+    async def _roll_back(self, session: Session, lease: Lease, seq: int) -> None:
         """Put every record that commit ``seq`` wrote back to what it was, and forget the commit.
 
         The copies in ``history`` stay: a reader that looked at ``records`` before may still need them, and
-        readers keep one version per record.
+        readers keep one version per record. A bulk of this that comes late finds nothing to do: no commit
+        will ever have the same seq again.
         """
+        records = self._records.within(session)
         while True:
             with self._leases.holding(lease):
-                begun = await self._records.find(
+                begun = await records.find(
                     {"school": lease.school_id, "seq": seq}, {"version": 1}, limit=CHUNK
                 )
                 if not begun:
                     break
-                await self._records.bulk(await self._undo(lease.school_id, seq, begun))
+                await records.bulk(await self._undo(session, lease.school_id, seq, begun))
         with self._leases.holding(lease):
             forgotten = await self._heads.update_one(
                 {"_id": lease.school_id, "lease.epoch": lease.epoch, "pending.seq": seq},
@@ -77,13 +90,15 @@ class Recovery:
         if not forgotten:
             raise lost(lease)
 
-    async def _undo(self, school_id: str, seq: int, begun: list[Document]) -> list[Write]:
+    async def _undo(self, session: Session, school_id: str, seq: int, begun: list[Document]) -> list[Write]:
         before = {
             document["_id"]: f"{document['_id']}:{document['version'] - 1}"
             for document in begun
             if document["version"] > 1
         }
-        kept = await self._history.find({"school": school_id, "_id": {"$in": list(before.values())}})
+        kept = await self._history.within(session).find(
+            {"school": school_id, "_id": {"$in": list(before.values())}}
+        )
         if len(kept) != len(before):
             raise StoreError(f"history of school {school_id} lacks versions that commit {seq} superseded")
         writes: list[Write] = [

@@ -9,13 +9,14 @@ from schoolgate_server.store.audit import Audit
 from schoolgate_server.store.checkpoints import Checkpoints
 from schoolgate_server.store.commits import Commits, Sleep
 from schoolgate_server.store.decisions import Decisions
+from schoolgate_server.store.fences import Fences
 from schoolgate_server.store.handles import Database, Handle
 from schoolgate_server.store.holds import Holds
 from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.leases import Leases
-from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.notices import Notices
+from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.raw_pages import RawPages
 from schoolgate_server.store.readings import Readings
 from schoolgate_server.store.records import Records
@@ -35,19 +36,20 @@ class Store:
 
     def __init__(self, database: Database, clock: Clock, sleep: Sleep) -> None:
         heads, records, history = (database.collection(name) for name in ("heads", "records", "history"))
+        fences = Fences(database, database.collection("fences"))
         self.database = database
         self.leases = Leases(heads, clock)
         self.records = Records(heads, records, history)
         self.redirects = Redirects(self.records, records, history)
         self.references = References(records, history)
-        self.commits = Commits(heads, records, history, self.leases, clock, sleep)
+        self.commits = Commits(heads, records, history, self.leases, fences, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
         self.runs = Runs(database.collection("runs"))
-        self.decisions = Decisions(database.collection("decisions"))
-        self.raw_pages = RawPages(database.collection("raw_pages"))
         self.notices = Notices(database.collection("notices"), database.collection("runs"))
         self.checkpoints = Checkpoints(heads, self.leases)
         self.readings = Readings(heads, records, self.leases)
+        self.decisions = Decisions(database.collection("decisions"))
+        self.raw_pages = RawPages(database.collection("raw_pages"))
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.proposals = Proposals(database.collection("proposals"))
