@@ -43,6 +43,8 @@ _ABSENCES = "server/src/schoolgate_server/sync/absences.py"
 _PIPELINE = "server/src/schoolgate_server/ingest/pipeline.py"
 _DATASET = "server/src/schoolgate_server/sync/dataset.py"
 _REPROJECTION = "server/src/schoolgate_server/sync/reprojection.py"
+_PARTIAL = "server/src/schoolgate_server/sync/partial.py"
+_CHANGES = "server/src/schoolgate_server/sync/changes.py"
 _REREAD = "test_reprojection"
 
 MUTANTS = (
@@ -384,6 +386,97 @@ MUTANTS = (
         '"until": {"$gte": seq}',
         SIMULATION,
         "histories",
+    ),
+    Mutant(
+        "g01",
+        "a window is compared with the whole dataset",
+        "server/src/schoolgate_server/sync/parts.py",
+        "if scope.date_from is not None else (None, None)",
+        "if False else (None, None)",
+        ENGINE,
+        "test_g01_a_window",
+    ),
+    Mutant(
+        "g01",
+        "what the MIS calls deleted is not asked for again",
+        _PARTIAL,
+        "if not isinstance(session, ReadBack) or not keys:",
+        "if True:",
+        ENGINE,
+        "test_g01_what_the_mis_calls_deleted",
+    ),
+    Mutant(
+        "g02",
+        "deletions that a read of changes brings have no threshold",
+        _PARTIAL,
+        "if leaving else []",
+        "if False else []",
+        ENGINE,
+        "test_g02_mass_deletions",
+    ),
+    Mutant(
+        "g02",
+        "updates of a partial read have no threshold",
+        _PARTIAL,
+        "if changed else []",
+        "if False else []",
+        ENGINE,
+        "test_g02_a_flood",
+    ),
+    Mutant(
+        "g06",
+        "a read of changes lets go of what it wrote",
+        _PARTIAL,
+        "if record.run_id == self._context.ingest.run_id]",
+        "if False]",
+        ENGINE,
+        "test_g06_what_this_read_changed",
+    ),
+    Mutant(
+        "g07",
+        "of several changes of one entity the least digest counts",
+        _PARTIAL,
+        "if records and all(",
+        "if False and all(",
+        ENGINE,
+        "test_g07_of_several_changes",
+    ),
+    Mutant(
+        "g07",
+        "a later notification narrows down an earlier one",
+        "server/src/schoolgate_server/sync/notifications.py",
+        "is_whole = not keys or before == []",
+        "is_whole = not keys",
+        "tests/unit/server/sync",
+        "test_g07_the_order",
+    ),
+    Mutant(
+        "g08",
+        "a position is used under another scope",
+        _CHANGES,
+        "if checkpoint.fingerprint != state.evidence.scope_fingerprint:",
+        "if False:",
+        ENGINE,
+        "test_g08_a_position",
+    ),
+    Mutant(
+        "g10",
+        "the position is stored before what leads up to it",
+        _CHANGES,
+        "    outcome = await reading.finish(changes.deleted)\n",
+        "    await store_checkpoint(context, dataset.name, changes.cursor)\n"
+        "    outcome = await reading.finish(changes.deleted)\n",
+        ENGINE,
+        "test_g10_a_crash_between",
+    ),
+    Mutant(
+        "g15",
+        "a position is stored without the lease",
+        "server/src/schoolgate_server/store/checkpoints.py",
+        '{"_id": lease.school_id, "lease.epoch": lease.epoch}',
+        '{"_id": lease.school_id}',
+        "tests/contract/store/test_notices.py",
+        "test_g15",
     ),
 )
 

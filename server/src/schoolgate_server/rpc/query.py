@@ -12,7 +12,7 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceServicer
 from schoolgate.v1.record_pb2 import Record, SourceKey
-from schoolgate_sdk import KINDS, encode_key, source_key
+from schoolgate_sdk import KINDS, encode_key
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.rpc.checks import Violations, is_record_id
@@ -20,11 +20,11 @@ from schoolgate_server.rpc.filters import conditions_from
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import Pages, responses
 from schoolgate_server.rpc.ports import Store
+from schoolgate_server.rpc.source_keys import checked_key
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
 _MOST_PER_PAGE = 5000
 _USUAL_PER_PAGE = 500
-_MOST_KEY_PARTS = 16
 
 _NAMING = frozenset({q.FILTER_OPERATOR_EQUAL, q.FILTER_OPERATOR_IN})
 """Operators whose values name records, in fields that refer to some."""
@@ -176,24 +176,8 @@ def changed_fields(before: Record, after: Record) -> list[str]:
 
 def _encoded(key: SourceKey, violations: Violations) -> str:
     """Return ``key`` as the store knows it, or "" after noting what is wrong with it."""
-    if len(key.parts) > _MOST_KEY_PARTS:
-        violations.add("source_key.parts", f"must be at most {_MOST_KEY_PARTS}")
-        return ""
-    parts: list[int | str] = []
-    for part in key.parts:
-        match part.WhichOneof("value"):
-            case "integer":
-                parts.append(part.integer)
-            case "text":
-                parts.append(part.text)
-            case None:
-                violations.add("source_key.parts", "must each be an integer or a text")
-                return ""
-    try:
-        return encode_key(source_key(key.namespace, *parts))
-    except ValueError as error:
-        violations.add("source_key", str(error))
-        return ""
+    checked = checked_key(key, "source_key", violations)
+    return "" if checked is None else encode_key(checked)
 
 
 def _question(request: q.QueryRecordsRequest | q.CountRecordsRequest, violations: Violations) -> Question:
