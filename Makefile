@@ -79,8 +79,8 @@ proto-breaking: .venv/.dev ## fail if the API breaks callers of the last release
 proto-baseline: .venv/.dev ## part of a release: make the present API the one that must not break
 	$(BIN)/buf build --exclude-source-info --output proto/baseline.binpb
 
-simulate: .venv/.dev ## whole histories from seeds; SEEDS=N plays the first N, SEEDS=A-B a range, SEEDS=A-A one
-	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
+simulate: .venv/.dev ## whole histories from seeds: SEEDS=N the first N, SEEDS=A-B a range, SEEDS=A-A one; RECORD=FILE keeps the summary
+	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(if $(RECORD),SCHOOLGATE_TEST_RECORD=$(RECORD)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
 
 mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
 	$(BIN)/python scripts/mutants.py $(ARGS)

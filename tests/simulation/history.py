@@ -35,6 +35,7 @@ from tests.simulation.server import (
     new_uuid,
     options_of,
 )
+from tests.simulation.speed import hasten
 from tests.simulation.virtual_time import VirtualClock, run_virtually
 from tests.simulation.world import World
 from tests.support.mongomock_handle import MockHandle
@@ -77,6 +78,7 @@ class History:
         await server.register(self._rng)
         for _ in range(self._rng.randint(3, 7)):
             await self._step()
+            self.counts["steps"] += 1
         await self._down()
         for seq in self._answers:
             await self._ask(seq)
@@ -147,17 +149,17 @@ class History:
             stopping = self._plan_pages(plan, server)
             run = await self._follow(server, plan.datasets, request, stopping)
             self._operations = max(20, server.gate.operations)
-            self.counts.update(server.gate.fired)
+            self.counts.update(f"fault: {fault}" for fault in server.gate.fired)
             server.gate.fired.clear()
             if run is None:
                 await self._down()
         if plan.troubles or rival:
             await asyncio.sleep(SETTLED_SECONDS)
         if rival is not None:
-            self.counts["rival server"] += 1
+            self.counts["fault: rival server"] += 1
             await rival.stop()
         self._mis.on_page = _nothing
-        self.counts.update(self._mis.fired)
+        self.counts.update(f"fault: {fault}" for fault in self._mis.fired)
         self.counts["runs"] += 1
         stored = (await self._reader.runs.get(SCHOOL, run.run_id)).run
         require(stored.state == run.state, "G15", f"{run.state} is stored as {stored.state}")
@@ -170,7 +172,7 @@ class History:
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({syncing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
-            self.counts["server stopped"] += 1
+            self.counts["fault: server stopped"] += 1
             syncing.cancel()
             await server.stop()
             await asyncio.gather(syncing, return_exceptions=True)
@@ -191,11 +193,11 @@ class History:
             if plan.cancel_at == (dataset, index):
                 plan.cancel_at = None
                 plan.cancelled = True
-                self.counts["run cancelled"] += 1
+                self.counts["fault: run cancelled"] += 1
                 for entry in await server.store.runs.unfinished(SCHOOL):
                     await server.supervisor.cancel(SCHOOL, entry.run.run_id)
             if plan.edit_at == (dataset, index):
-                self.counts["edit during the read"] += 1
+                self.counts["fault: edit during the read"] += 1
                 self.steps.append(f"  meanwhile {self._mis.world.edit()}")
 
         self._mis.on_page = on_page
@@ -320,6 +322,7 @@ def _only_of_the_living(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
 
 
 def _client() -> Any:
+    hasten()
     make: Any = mongomock.MongoClient
     return make()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -113,7 +112,7 @@ class SimulatedMis:
         if claim == "page_twice":
             again = self.weather.amount % len(pages)
             pages.insert(again, pages[again])
-        return copy.deepcopy(pages)
+        return [[dict(row) for row in page] for page in pages]
 
     def end(self, dataset: str, rows: int) -> EndOfSnapshot | None:
         match self.weather.claim(dataset):
@@ -142,7 +141,7 @@ class SimulatedMis:
         @asynccontextmanager
         async def open_session(connection: SchoolConnection) -> AsyncGenerator[_Session]:
             if self.weather.opening:
-                self.fired.append(f"open {self.weather.opening}")
+                self.fired.append(f"session does not open: {self.weather.opening}")
                 raise error_of(self.weather.opening)
             yield (_ReadingBack if self.weather.reads_back else _Session)(self)
 
@@ -160,7 +159,7 @@ class _Session:
             pages = mis.content(dataset)
             at, error = mis.weather.breaks.get(dataset, (-1, ""))
             if index == at < len(pages):  # a resumed read may ask for what comes after the last page
-                mis.fired.append(f"read {error}")
+                mis.fired.append(f"page does not come: {error}")
                 if error == "hang":
                     await asyncio.sleep(86_400)
                 raise error_of(error)
@@ -169,7 +168,7 @@ class _Session:
             index += 1
             if index >= len(pages):
                 if (claim := mis.weather.claim(dataset)) != "proven":
-                    mis.fired.append(claim)
+                    mis.fired.append(f"end of the read: {claim}")
                 yield Page(page, str(index), mis.end(dataset, sum(map(len, mis.pages[dataset].values()))))
                 return
             yield Page(page, str(index))
@@ -178,7 +177,7 @@ class _Session:
 class _ReadingBack(_Session):
     async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
         if self.mis.weather.read_back_error:
-            self.mis.fired.append(f"read back {self.mis.weather.read_back_error}")
+            self.mis.fired.append(f"reading back fails: {self.mis.weather.read_back_error}")
             raise error_of(self.mis.weather.read_back_error)
         wanted = {tuple(map(repr, key.parts)) for key in keys}
         rows = self.mis.world.rows[scope.dataset]

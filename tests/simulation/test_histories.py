@@ -9,11 +9,19 @@ from tests.simulation.history import play
 
 
 def test_histories_keep_every_guarantee(seeds: range, record_property: Callable[[str, object], None]) -> None:
+    """Every seed of the block is played, whatever became of those before it."""
     counts: Counter[str] = Counter()
+    failed: dict[int, AssertionError] = {}
     for seed in seeds:
-        counts.update(play(seed).counts)
-        counts["histories"] += 1
+        try:
+            counts.update(play(seed).counts)
+            counts["histories"] += 1
+        except AssertionError as error:
+            failed[seed] = error
     record_property("simulated", dict(counts))
+    record_property("failed seeds", list(failed))
+    if failed:
+        raise AssertionError("\n\n".join(map(str, failed.values()))) from next(iter(failed.values()))
 
 
 def test_a_seed_is_always_the_same_history() -> None:
