@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from schoolgate_sdk import Incomplete, Row
+from schoolgate_sdk import Row
 from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_rows
-
-MOST_RETAINED = 15_000_000
-"""Bytes of one segment as it is kept: MongoDB takes documents of 16 MiB."""
 
 
 class RetainedRows:
@@ -26,14 +23,8 @@ class RetainedRows:
         self.manifest = context.entry.manifest.setdefault(dataset, [])
 
     async def keep(self, rows: Sequence[Row]) -> bytes:
-        """Keep ``rows`` and return their digest; rows that are kept already cost no write.
-
-        Raises:
-            Incomplete: they are too large to be kept.
-        """
+        """Keep ``rows`` and return their digest; rows that are kept already cost no write."""
         payload = await asyncio.to_thread(encode_rows, rows)
-        if len(payload) > MOST_RETAINED:
-            raise Incomplete(f"{len(rows)} rows of one page take {len(payload):,} bytes, compressed")
         digest = rows_digest(payload)
         if not await self._store.raw_pages.has(self._school_id, self._dataset, digest):
             sealed = await self._store.row_seal.seal(self._school_id, payload)

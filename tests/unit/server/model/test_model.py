@@ -169,7 +169,7 @@ def test_a_pause_keeps_its_end() -> None:
 
 @pytest.mark.parametrize("odd", [None, 7, b"x", ["x"], object()])
 def test_g18_what_is_no_text_breaks_no_failure(odd: Any) -> None:
-    """Seen to fail without each look at a type: the failure of the run failed itself, and nobody was named."""
+    """Seen to fail without each look at a type: the failure failed itself, and nobody was named."""
     found = from_connector(EntityDenied(odd, entity=odd), "mis")
     assert (found.type, found.message) == (failures.FAILURE_TYPE_PERMISSION, "EntityDenied")
     assert (found.connector, found.HasField("entity")) == ("mis", False)

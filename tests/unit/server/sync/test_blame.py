@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from schoolgate_sdk import Transient
+from schoolgate_sdk import Incomplete, Transient, source_key
 from schoolgate_sdk.testing.lying import hang, hang_on
 from schoolgate_server.sync.asking import asked_back, counted
 from schoolgate_server.sync.blame import ConnectorDefect, ContractBroken, ask, connector_at_work
@@ -76,6 +77,32 @@ async def test_a_cancellation_of_ours_stays_one() -> None:
         await task
 
 
+def test_a_call_that_raises_a_cancellation_is_a_defect_too() -> None:
+    """Seen to fail where a cancellation always passes: a run that nobody cancelled would never end."""
+
+    async def call() -> None:
+        with pytest.raises(ConnectorDefect), connector_at_work():
+            raise asyncio.CancelledError
+
+    asyncio.run(call())
+
+
+async def test_g18_what_ignores_every_cancellation_is_left_alone() -> None:
+    """Seen to fail, and to hang, where it is cancelled until it ends."""
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    try:
+        with pytest.raises(Transient):
+            await asyncio.wait_for(ask(stubborn(), SHORT, "it"), 30)
+    finally:
+        released.set()
+
+
 class Answering:
     """A session that answers with whatever it was given."""
 
@@ -104,3 +131,11 @@ async def test_a_count_is_taken(answer: Any) -> None:
 async def test_g18_what_is_no_list_of_rows_breaks_the_contract(answer: Any) -> None:
     with pytest.raises(ContractBroken, match="rows come as a list"):
         await asked_back(Answering(answer), None, [], LONG)  # type: ignore[arg-type]
+
+
+async def test_g18_more_rows_than_the_keys_can_have_say_nothing_of_any() -> None:
+    """Seen to fail without the bound."""
+    rows, keys = [{"id": 1}] * 11, [source_key("lying/students", 1)]
+    with pytest.raises(Incomplete, match="asked for 1 single entities, the connector gave 11 rows"):
+        await asked_back(Answering(rows), None, keys, LONG)  # type: ignore[arg-type]
+    assert len(await asked_back(Answering(rows[:10]), None, keys, LONG)) == 10  # type: ignore[arg-type]

@@ -96,3 +96,17 @@ async def test_what_is_no_context_manager_is_the_connectors_defect() -> None:
     with pytest.raises(ConnectorDefect):
         async with session_of(broken, CONNECTION, LONG, LONG):
             pytest.fail("nothing was opened")
+
+
+async def test_a_session_gets_its_time_to_close() -> None:
+    """Seen to fail where it is cancelled as soon as the block is left."""
+    told: list[str] = []
+
+    async def polite() -> AsyncGenerator[LyingSession]:
+        yield LyingSession(LyingMis())
+        await asyncio.sleep(0)
+        told.append("goodbye")
+
+    async with session_of(connector(polite), CONNECTION, LONG, LONG):
+        pass
+    assert told == ["goodbye"]
