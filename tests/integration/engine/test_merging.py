@@ -1,4 +1,4 @@
-"""Merges that an operator asked for: one entity, one record, whatever referred to either, whenever a crash comes."""
+"""Merges that an operator asked for: one entity, one record, and whatever referred to either refers to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from schoolgate.v1.record_pb2 import CHANGE_CAUSE_IDENTITY, TOMBSTONE_REASON_MER
 from schoolgate_sdk import encode_key, source_key
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.wire_keys import encode_wire_key
-from schoolgate_server.store.store import Store
-from schoolgate_server.sync.options import SyncOptions
-from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
+from tests.support.engine import SCHOOL, Engine, outcome, record_id
 from tests.support.scripted import (
     GROUPS,
     MARKS,

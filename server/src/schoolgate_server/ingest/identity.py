@@ -58,6 +58,10 @@ class Identities:
         known = self._aliases.get((kind, encoded_key)) if self._aliases else None
         return known or self.minter.mint(kind, encoded_key)
 
+    def is_own(self, kind: Kind.ValueType, encoded_key: str, record_id: str) -> bool:
+        """Whether ``encoded_key``, which stands for ``record_id``, is the key that the id was made from."""
+        return (kind, encoded_key) not in self._aliases or self.minter.mint(kind, encoded_key) == record_id
+
     def resolve(self, kind: Kind.ValueType, key: SourceKey) -> str | None:
         """Return the id of the record that ``key`` refers to, or ``None`` where nobody knows."""
         found = self._resolved.get((kind, key))

@@ -234,7 +234,7 @@ class DatasetIngest:
 
     def _observe(self, projected: Projected, as_of: int) -> Outcome:
         """Compare one record, and queue what is to be written of it."""
-        outcome = self._diff.observe(projected.record_id, projected.digest, as_of)
+        outcome = self._diff.observe(projected.record_id, projected.digest, as_of, own=projected.own)
         if outcome is Outcome.UNCHANGED:
             return outcome
         match outcome:

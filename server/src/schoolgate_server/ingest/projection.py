@@ -38,7 +38,10 @@ MOST_MESSAGES = 1_000
 
 
 class Projected(NamedTuple):
-    """One record as a row describes it: encoded ``keys``, serialised message, and the digest of both."""
+    """One record as a row describes it: encoded ``keys``, serialised message, and the digest of both.
+
+    ``own``: the row's key is the one that the record's id was made from.
+    """
 
     record_id: str
     kind: Kind.ValueType
@@ -49,6 +52,7 @@ class Projected(NamedTuple):
     digest: bytes
     valid_from: str | None
     valid_to: str | None
+    own: bool = True
 
 
 class Projection(NamedTuple):
@@ -162,7 +166,8 @@ class Projector:
             detail = f"the record has more than {LARGEST_RECORD:,} bytes"
             raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "", detail, key)
         digest = content_digest(wire, keys)
-        return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to)
+        own = self._identities.is_own(kind, encoded, record_id)
+        return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to, own)
 
     def _resolve(self, item: Parsed, findings: list[Finding]) -> None:
         """Fill in the record ids that the message refers to."""

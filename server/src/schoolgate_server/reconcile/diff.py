@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_server.reconcile.index import LIVE, NEW, OBSERVED, PROTECTED, STORED, WAITING, Index
+from schoolgate_server.reconcile.index import LIVE, NEW, OBSERVED, PROTECTED, STORED, TIED, WAITING, Index
 
 
 class Known(NamedTuple):
@@ -78,41 +78,46 @@ class SnapshotDiff:
         for record_id in self._newer:
             self.protect(record_id)
 
-    def observe(self, record_id: str, digest: bytes, as_of: int = 0) -> Outcome:
+    def observe(self, record_id: str, digest: bytes, as_of: int = 0, *, own: bool = True) -> Outcome:
         """Take note that the snapshot has ``record_id`` with the content ``digest``.
 
-        ``as_of`` is the school's published seq when the row was asked for.
+        ``as_of`` is the school's published seq when the row was asked for. ``own``: the row's key is the one
+        that the id was made from; one under a key that was tied to the record counts only where there
+        is none, so that a merge keeps the survivor as it was while the MIS has both rows.
         """
         index = self._index
         place = index.place(record_id)
         flags = index.flags[place]
         if flags & OBSERVED:
-            return self._again(place, digest)
+            return self._again(place, digest, own=own)
+        tied = 0 if own else TIED
         if not flags & STORED:
-            self._observe(place, digest, WAITING)
+            self._observe(place, digest, WAITING, tied)
             return Outcome.CREATE
         if index.stored(place) == digest and flags & LIVE:
-            self._observe(place, digest, 0)
+            self._observe(place, digest, 0, tied)
             return Outcome.UNCHANGED
         if self._newer and self._newer.get(record_id, 0) > as_of:
             return Outcome.OLDER
-        self._observe(place, digest, WAITING)
+        self._observe(place, digest, WAITING, tied)
         return Outcome.UPDATE
 
-    def _observe(self, place: int, digest: bytes, waiting: int) -> None:
+    def _observe(self, place: int, digest: bytes, waiting: int, tied: int) -> None:
         index = self._index
-        index.flags[place] |= OBSERVED | waiting
+        index.flags[place] |= OBSERVED | waiting | tied
         index.set_observed(place, digest)
         self.observed_count += 1
         self.waiting_count += bool(waiting)
 
-    def _again(self, place: int, digest: bytes) -> Outcome:
+    def _again(self, place: int, digest: bytes, *, own: bool) -> Outcome:
         """Compare with what this snapshot had of the record before."""
         index = self._index
-        earlier = index.observed(place)
+        earlier, earlier_own = index.observed(place), not index.flags[place] & TIED
+        if own:
+            index.flags[place] &= ~TIED
         if earlier == digest:
             return Outcome.DUPLICATE
-        if earlier < digest:
+        if earlier_own > own or (earlier_own == own and earlier < digest):
             return Outcome.CONFLICT_LOST
         index.set_observed(place, digest)
         is_stored = index.flags[place] & LIVE and index.stored(place) == digest

@@ -29,6 +29,9 @@ WAITING = 16
 NEW = 32
 """This run stored the record for the first time."""
 
+TIED = 64
+"""The snapshot has the record under another key than the one that its id was made from."""
+
 
 class Index:
     """Columns by place: ``flags``, ``versions`` (0: not stored), and two digests.

@@ -21,6 +21,7 @@ from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
+from schoolgate_server.reconcile.evidence import fields_of
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
 from schoolgate_server.sync.asking import asked_back
 from schoolgate_server.sync.context import RunContext
@@ -67,7 +68,8 @@ class Absences:
             return DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, why)
         if not is_held:
             await begin(self._context, name, doubtful)
-        created = [] if not leaving else self._diff.written_new()
+        has_evidence = any(fields_of(spec.kind) for spec in self._dataset.kinds)
+        created = self._diff.written_new() if has_evidence else []
         await self._let_go(leaving, in_scope=evidence.scope_unchanged)
         await propose(self._context, name, created, leaving)
         if is_held:
@@ -149,7 +151,7 @@ class Absences:
         session = self._context.session
         if not isinstance(session, ReadBack):
             return frozenset(), 0
-        keys = [key for record in records if (key := self._own_key(record)) is not None]
+        keys = [key for record in records for key in self._own_keys(record)]
         found: set[str] = set()
         unidentified = 0
         for start in range(0, len(keys), READ_BACK_KEYS):
@@ -162,11 +164,10 @@ class Absences:
                 unidentified += projection.rejected and not projection.protects
         return frozenset(found & {record.id for record in records}), unidentified
 
-    def _own_key(self, record: Record) -> SourceKey | None:
-        """Return the latest of the record's keys that the dataset finds rows by."""
+    def _own_keys(self, record: Record) -> list[SourceKey]:
+        """Return the keys that the dataset finds rows by; any of several may be the one that is left."""
         namespaces = {spec.namespace for spec in self._dataset.kinds if spec.kind == record.kind}
-        own = [key for key in record.source_keys if key.namespace in namespaces]
-        return from_wire(own[-1]) if own else None
+        return [from_wire(key) for key in record.source_keys if key.namespace in namespaces]
 
     async def _let_go(self, leaving: Sequence[str], *, in_scope: bool) -> None:
         """Tombstone the records that left; those that were merged into another one at the MIS, into that."""

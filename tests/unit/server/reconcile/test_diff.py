@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,3 +130,21 @@ def test_two_million_records_take_less_than_200_mib() -> None:
         index.place(f"mrk_{hashlib.sha256(str(number).encode()).hexdigest()[:32]}")
     columns = (getattr(index, name) for name in vars(index))
     assert sum(sys.getsizeof(column) for column in columns) * 100 < 200 * 2**20
+
+
+@pytest.mark.parametrize("rows", list(itertools.permutations([(A, False), (B, True), (C, False), (C, True)])))
+def test_g03_a_row_under_the_records_own_key_goes_before_one_that_a_merge_tied_to_it(
+    rows: tuple[tuple[bytes, bool], ...],
+) -> None:
+    """Seen to fail with the least digest of all rows taken."""
+    diff = SnapshotDiff([(X, Known(B, 1, live=True))])
+    outcomes = [diff.observe(X, digest, own=own) for digest, own in rows]
+    assert diff.waiting_count == 0
+    assert not diff.is_waiting(X, B)
+    assert outcomes.count(Outcome.DUPLICATE) <= 1
+    # Without a row of its own, the record is what the tied rows say.
+    tied = SnapshotDiff([(X, Known(B, 1, live=True))])
+    for digest, own in rows:
+        if not own:
+            tied.observe(X, digest, own=own)
+    assert tied.is_waiting(X, A)
