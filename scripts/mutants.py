@@ -467,7 +467,7 @@ MUTANTS = (
         "    await store_checkpoint(context, dataset.name, changes.cursor)\n"
         "    outcome = await reading.finish(changes.deleted)\n",
         ENGINE,
-        "test_g10_a_crash_between",
+        "test_g10_a_crash_before",
     ),
     Mutant(
         "g15",

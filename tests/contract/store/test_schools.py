@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from schoolgate.v1 import error_reason_pb2 as reasons
-from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, School
+from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CodeMapping, School, SyncSchedule
+from schoolgate.v1.sync_service_pb2 import SYNC_LAYER_FULL
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import OpenStore
@@ -19,6 +21,16 @@ HOSTILE = {"a.b": "1", "$set": "2", "nul\x00": "\x00", "": "3", "host": "https:/
 
 def school(school_id: str = "oak", **fields: object) -> School:
     return School(school_id=school_id, display_name="Oak", connector="mis", settings=HOSTILE, **fields)  # type: ignore[arg-type]  # any field
+
+
+async def test_schools_with_schedules_are_found_with_what_their_runs_need(store: Store) -> None:
+    for number, school_id in enumerate(("oak", "elm", "ash")):
+        schedules = [SyncSchedule(layer=SYNC_LAYER_FULL, every_minutes=60)] if school_id != "elm" else []
+        await store.schools.create(school(school_id, schedules=schedules), f"request-{number}", b"d")
+    await store.schools.put_credentials("oak", b"sealed", datetime(2026, 9, 7, 8, 0, tzinfo=UTC), "r")
+    found = await store.schools.scheduled()
+    assert [(each.school_id, each.has_credentials) for each in found] == [("ash", False), ("oak", True)]
+    assert found == [await store.schools.get("ash"), await store.schools.get("oak")]
 
 
 async def test_a_school_comes_back_as_it_was_created(store: Store, clock: SettableClock) -> None:
