@@ -14,6 +14,7 @@ from schoolgate_server.cli import (
     diagnostics,
     failures,
     holds,
+    identities,
     operate,
     parsers,
     query,
@@ -30,7 +31,7 @@ app = typer.Typer(
     "serve, demo, simulate and token work here; everything else asks a server.",
 )
 
-for _module in (operate, demo, schools, runs, holds, query, diagnostics, parsers, tokens):
+for _module in (operate, demo, schools, runs, holds, identities, query, diagnostics, parsers, tokens):
     _module.register(app)
 
 

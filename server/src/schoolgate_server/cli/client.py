@@ -14,6 +14,7 @@ import grpc
 import typer
 
 from schoolgate.v1.diagnostics_service_pb2_grpc import DiagnosticsServiceStub
+from schoolgate.v1.identity_service_pb2_grpc import IdentityServiceStub
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
@@ -73,6 +74,7 @@ class Client:
         self.sync = SyncServiceStub(channel)
         self.query = QueryServiceStub(channel)
         self.diagnostics = DiagnosticsServiceStub(channel)
+        self.identity = IdentityServiceStub(channel)
 
     def call(
         self,

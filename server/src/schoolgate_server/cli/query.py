@@ -148,9 +148,12 @@ def get(
     ] = "",
     key: Annotated[str, typer.Option(help="The MIS's key instead of the id, like bromcom/student:17.")] = "",
     kind: Annotated[str, typer.Option(help="Kind that the key belongs to.")] = "",
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Show a merged record itself, and not the one it lives on in.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one record, live or not."""
+    """Show one record, live or not; of a merged one, the record that it lives on in."""
     if bool(record_id) == bool(key) or bool(key) != bool(kind):
         raise typer.BadParameter("give the record's id, or --key together with --kind")
     if key:
@@ -159,11 +162,14 @@ def get(
         )
     else:
         reference = GetRecordRequest(school_id=school, record_id=record_id)
+    reference.without_redirect = merged
     answer = client.call(client.query.GetRecord, reference)
     if as_json:
         write_json(answer.record)
         return
     console.out().print(_card(answer.record))
+    if answer.redirected_from:
+        console.remark(f"{answer.redirected_from} was merged into this record; --merged shows it as it was")
 
 
 def _card(record: Record) -> Table:
