@@ -120,7 +120,7 @@ def key_of(dataset: str, row: Row) -> SourceKey:
 
 def parse_student(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
     message = Student(surname=row["surname"])
-    for name in ("forename", "sex_code", "ethnicity_code"):
+    for name in ("forename", "sex_code", "ethnicity_code", "upn", "date_of_birth"):
         if name in row:
             setattr(message, name, row[name])
     others = (source_key("scripted/person", row["person"]),) if "person" in row else ()
