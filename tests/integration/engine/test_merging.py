@@ -231,3 +231,17 @@ async def test_g12_what_was_known_before_a_merge_is_answered_as_before(loaded: E
     await merge(loaded, 2, 1)
     await merge(loaded, 1, 3)
     assert await answers(before) == known
+
+
+async def test_g01_a_merged_pupil_is_asked_for_under_every_key_before_being_taken_for_gone(
+    loaded: Engine,
+) -> None:
+    """Seen to fail with only the last of the keys asked for."""
+    await merge(loaded, 2, 1)
+    rows = loaded.mis.rows[STUDENTS]
+    loaded.mis.rows[STUDENTS] = [rows[2], rows[3], rows[0]]
+    loaded.mis.truncate[STUDENTS] = 1
+    part = outcome(await loaded.sync(), STUDENTS)
+    assert (part.state, part.tombstoned) == (pb.DATASET_STATE_INCOMPLETE, 0)
+    assert part.evidence.contradicted_absences == 1
+    assert not (await stored(loaded, 1)).HasField("tombstone")
