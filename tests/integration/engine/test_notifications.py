@@ -281,6 +281,19 @@ async def test_what_was_read_before_a_failure_stays(engine: Engine, monkeypatch:
     ]
 
 
+async def test_what_waited_for_another_mis_fails_and_says_so(engine: Engine, store: Store) -> None:
+    """The school changed its MIS meanwhile: datasets and keys of the run are the former one's."""
+    run = pb.Run(run_id="run_1", school_id=SCHOOL, connector="former", state=pb.RUN_STATE_QUEUED)
+    run.layer = pb.SYNC_LAYER_TARGETED
+    run.datasets.add(dataset="pupils", state=pb.DATASET_STATE_PENDING)
+    run.created_at.FromDatetime(engine.supervisor.now())
+    await store.runs.insert(RunEntry(run, "run_1", targets={"pupils": ["[1]"]}))
+    async with engine_over(store, engine.mis, owner="server-2") as other:
+        ended = await other.finish("run_1")
+    assert (ended.state, ended.failure.type) == (pb.RUN_STATE_FAILED, failures.FAILURE_TYPE_UNSUPPORTED)
+    assert "another connector" in ended.failure.message
+
+
 async def test_g15_a_notification_reaches_another_servers_run(engine: Engine, store: Store) -> None:
     connector = changing_connector(engine.mis)  # type: ignore[arg-type]  # the fixture's
     async with engine_over(store, engine.mis, connector=connector, owner="server-2") as other:

@@ -77,7 +77,7 @@ class Runner:
         run, stopped = entry.run, False
         try:
             await self._begin(entry)
-            await post(True)
+            await self._announce(entry, post)
             if run.layer == pb.SYNC_LAYER_IDENTITY:
                 await perform(self._environment(lease, post), entry, OPERATIONS)
             else:
@@ -97,6 +97,14 @@ class Runner:
         head = await self.store.leases.head(run.school_id)
         run.seq_after = head.published
         conclude(run, self.clock(), stopped=stopped)
+
+    async def _announce(self, entry: RunEntry, post: Post) -> None:
+        """Store and show that the run is at work; half an operation helps nobody, so one begun is finished."""
+        try:
+            await post(True)
+        except RunCancelled:
+            if not (entry.run.layer == pb.SYNC_LAYER_IDENTITY and entry.run.resumptions):
+                raise
 
     async def _begin(self, entry: RunEntry) -> None:
         run = entry.run
@@ -122,6 +130,10 @@ class Runner:
     async def _sync(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
         run = entry.run
         school = await self.store.schools.get(run.school_id)
+        if run.connector != school.connector:
+            why = "the school has another connector than when this run was accepted; ask for a new run"
+            audience = failures.AUDIENCE_OPERATOR
+            raise RunFailed(failure(failures.FAILURE_TYPE_UNSUPPORTED, why, audience=audience))
         connector = self.connectors.get(school.connector)
         async with self._connected(run, school, connector) as (connection, session):
             context = RunContext(
