@@ -25,8 +25,11 @@ from schoolgate_server.store.store import Store
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.replay import retained_rows
 
-CHUNK_ROWS = 1_000
-"""Rows read twice between two looks at the event loop: about 15 ms, so that the server stays responsive."""
+CHUNK_ROWS = 100
+"""Rows read twice between two pauses: a few milliseconds, of which others' calls wait for several."""
+
+PAUSE = 0.001
+"""Seconds that others' calls get between two chunks: long enough for several of their steps."""
 
 ATTEMPTS = 3
 """A sync that ends meanwhile drops the rows under comparison; then the newer ones are compared."""
@@ -132,7 +135,7 @@ async def _run_over(
             for start in range(0, len(rows), CHUNK_ROWS):
                 for row in rows[start : start + CHUNK_ROWS]:
                     _take(row, before, after, comparison, answer)
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE)
             answer.rows += len(rows)
 
 
