@@ -238,3 +238,21 @@ async def test_g02_what_a_crash_left_is_not_applied_with_one_change_more(
         engine.mis.rows[STUDENTS].pop()
         part = outcome(await engine.sync(STUDENTS), STUDENTS)
         assert (part.state, part.tombstoned, part.held) == (pb.DATASET_STATE_HELD, 0, 51)
+
+
+async def test_g02_a_school_is_measured_by_its_own_thresholds(engine: Engine) -> None:
+    """Seen to fail, in each of its halves, where the server's thresholds are taken for every school."""
+    await first_run(engine)
+    school = await engine.store.schools.get(SCHOOL)
+    threshold = school.hold_thresholds.add(kind=kinds.KIND_STUDENT)
+    threshold.deletions_fraction = threshold.deletions_count = 0
+    threshold.updates_fraction = threshold.updates_count = 0
+    changed = ["hold_thresholds"]
+    await engine.store.schools.update(school, changed, "22222222-2222-4222-8222-222222222222", b"")
+    gone = engine.mis.rows[STUDENTS].pop()
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.tombstoned, part.held) == (pb.DATASET_STATE_HELD, 0, 1)
+    engine.mis.rows[STUDENTS].append(gone)
+    engine.mis.rows[STUDENTS][0]["surname"] = "Changed"
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.updated, part.held) == (pb.DATASET_STATE_HELD, 0, 1)
