@@ -44,10 +44,9 @@ _builder.add_replace = _without_sort(_builder.add_replace)
 _codec_options: Any = CodecOptions
 
 
-def ledger_of(client: Any) -> Ledger:
+def ledger_of(client: object) -> Ledger:
     """Return the transactions of ``client``, which every handle over it shares."""
-    attributes: dict[str, Any] = vars(client)
-    ledger: Ledger = attributes.setdefault("ledger", Ledger())
+    ledger: Ledger = vars(client).setdefault("ledger", Ledger())
     return ledger
 
 

@@ -3,7 +3,7 @@
 Steps, each of which a crash may follow: announce in ``heads`` what is coming; write it, chunk by chunk;
 publish in ``heads``. A chunk is one transaction through a fence (:mod:`schoolgate_server.store.fences`): it
 copies what it supersedes into ``history`` and writes ``records``. Readers keep to the published seq, so they
-see nothing of a commit before its last step and all of it afterwards. A seq is announced once and never again.
+see nothing of a commit before its last step and all of it afterwards. A seq is announced once, never again.
 """
 
 from __future__ import annotations
