@@ -25,7 +25,7 @@ School = Annotated[str, typer.Argument(help="Id of the school.", show_default=Fa
 DatasetName = Annotated[str, typer.Argument(help="Dataset whose parser it is.", show_default=False)]
 
 _TIMEOUT = 600.0
-"""Seconds. A year of a secondary's session marks takes about half a minute."""
+"""Seconds. A year of a secondary's session marks takes a minute or two."""
 
 _WIDTH_WITH_IDS = 100
 """Columns from which on there is room for ids of records; --json has them anyhow."""
