@@ -188,6 +188,7 @@ async def _store(settings: Settings, redactor: Redactor, stack: AsyncExitStack) 
     vault = CredentialVault(client, settings.mongo.database, store.schools, kms, system_clock)
     stack.push_async_callback(vault.close)
     store.credentials = _RememberingVault(vault, redactor.remember)
+    store.remember_secrets = redactor.remember
     store.row_seal = vault
     return store
 

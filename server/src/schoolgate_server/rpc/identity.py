@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import identity_service_pb2 as i
-from schoolgate.v1.identity_service_pb2_grpc import IdentityServiceServicer
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_MERGED, Record
 from schoolgate.v1.sync_service_pb2 import Run
 from schoolgate_server.model.audit import AuditEntry
@@ -17,7 +16,7 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
 from schoolgate_server.rpc.interceptors import Context
-from schoolgate_server.rpc.ports import Store, Supervisor
+from schoolgate_server.rpc.mis_change import MisChange
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
 _LONGEST_COMMENT = 2000
@@ -25,12 +24,8 @@ _LONGEST_COMMENT = 2000
 _ACCEPT = i.ResolveIdentityProposalRequest.RESOLUTION_ACCEPT
 
 
-class Identity(IdentityServiceServicer):
-    """Serves identities; methods not defined here are not served yet."""
-
-    def __init__(self, store: Store, supervisor: Supervisor) -> None:
-        self._store = store
-        self._supervisor = supervisor
+class Identity(MisChange):
+    """Serves identities; changes of MIS are served by its base."""
 
     async def MergeRecords(self, request: i.MergeRecordsRequest, context: Context) -> i.MergeRecordsResponse:
         violations = Violations()

@@ -23,6 +23,7 @@ from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School
 from schoolgate.v1.sync_service_pb2 import Hold, Run, SyncLayer
 from schoolgate_sdk import Connector, SourceKey
 from schoolgate_server.model.audit import AuditEntry
+from schoolgate_server.model.mis_changes import StoredPlan
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.runs import RunEntry
 
@@ -109,6 +110,18 @@ class Runs(Protocol):
     async def list(self, school_id: str, before: str | None, limit: int) -> Sequence[RunEntry]: ...
 
 
+class MisPlans(Protocol):
+    """Plans for a change of MIS."""
+
+    async def get(self, school_id: str) -> StoredPlan: ...
+
+
+class RowSeal(Protocol):
+    """What encrypts for one school."""
+
+    async def seal(self, school_id: str, plain: bytes) -> bytes: ...
+
+
 class Decisions(Protocol):
     """Decisions about source rows."""
 
@@ -147,6 +160,10 @@ class Store(Protocol):
     def redirects(self) -> Redirects: ...
     @property
     def proposals(self) -> Proposals: ...
+    @property
+    def mis_plans(self) -> MisPlans: ...
+    @property
+    def row_seal(self) -> RowSeal: ...
     @property
     def runs(self) -> Runs: ...
     @property

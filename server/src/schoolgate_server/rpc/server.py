@@ -194,7 +194,7 @@ def _servicers(
             query_service_pb2_grpc.add_QueryServiceServicer_to_server,
         ),
         "IdentityService": (
-            Identity(store, supervisor),
+            Identity(store, supervisor, remember_secrets),
             identity_service_pb2_grpc.IdentityServiceServicer,
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
         ),

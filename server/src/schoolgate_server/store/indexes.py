@@ -51,6 +51,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("body.schedules.layer", ASCENDING)], name="scheduled", sparse=True),
     ],
     "holds": [_index("newest", "school", "-created_at", "-_id")],
+    "mis_plans": [_index("pieces", "school", "plan", "kind", "n")],
     "proposals": [_index("open", "school", "state", "-created_at", "-_id")],
     "audit": [_index("newest", "school", "-at", "-_id")],
     "identities": [_index("records", "school", "record")],

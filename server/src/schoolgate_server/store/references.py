@@ -13,9 +13,10 @@ from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.store.handles import Collection, Document
 
-_FIELDS: dict[str, int] = dict.fromkeys(
+STORED_FIELDS: dict[str, int] = dict.fromkeys(
     ("kind", "dataset", "keys", "version", "wire", "hash", "tombstone"), 1
 )
+"""Projection for what :class:`Stored` is made of."""
 
 
 class Stored(NamedTuple):
@@ -48,8 +49,8 @@ class References:
 
     async def stored(self, school_id: str, record_id: str) -> Stored | None:
         """Return the latest state of a record, tombstoned or not."""
-        found = await self._records.find_one({"school": school_id, "_id": record_id}, _FIELDS)
-        return None if found is None else _stored(found)
+        found = await self._records.find_one({"school": school_id, "_id": record_id}, STORED_FIELDS)
+        return None if found is None else stored_of(found)
 
     async def referring(self, school_id: str, record_id: str) -> list[Stored]:
         """Return the live records that refer to ``record_id``, in order of their id.
@@ -71,8 +72,8 @@ class References:
             ],
         }
         found: list[Stored] = []
-        async for batch in self._records.batches(query, _FIELDS):
-            found += map(_stored, batch)
+        async for batch in self._records.batches(query, STORED_FIELDS):
+            found += map(stored_of, batch)
         return sorted(found, key=lambda stored: stored.record_id)
 
     async def any_gone(self, school_id: str, kind: Kind.ValueType) -> bool:
@@ -117,7 +118,8 @@ def referring_fields(kind: Kind.ValueType) -> dict[Kind.ValueType, tuple[str, ..
     return {other: names for other, names in fields.items() if names}
 
 
-def _stored(document: Document) -> Stored:
+def stored_of(document: Document) -> Stored:
+    """Return what a document of ``records`` with :data:`STORED_FIELDS` stores."""
     info = KINDS_BY_NAME[document["kind"]]
     tombstone: Document | None = document.get("tombstone")
     reason = None if tombstone is None else TombstoneReason.Value(f"TOMBSTONE_REASON_{tombstone['reason']}")

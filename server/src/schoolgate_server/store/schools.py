@@ -151,6 +151,41 @@ class Schools:
             f"was changed by others during each of {len(_PAUSES)} attempts; repeat the change",
         )
 
+    async def change_mis(
+        self, school_id: str, connector: str, settings: Mapping[str, str], request_id: str
+    ) -> None:
+        """Have another connector read the school from now on, once per ``request_id``.
+
+        The same write drops the credentials, so that no MIS ever gets those of the other, and the parser
+        versions, which are those of the old connector's datasets.
+
+        Raises:
+            ServiceError: SCHOOL_NOT_FOUND; ETAG_MISMATCH where others change the school again and again.
+        """
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            before = await self._document(school_id)
+            if any(earlier["id"] == request_id for earlier in before["requests"]):
+                return
+            school = School.FromString(before["wire"])
+            school.connector = connector
+            school.settings.clear()
+            school.settings.update(settings)
+            school.parser_versions.clear()
+            request = (request_id, b"")
+            after = _document(school, self._clock(), before["revision"] + 1, before["requests"], request)
+            fields = {name: value for name, value in after.items() if name != "_id"}
+            unchanged = {"_id": school_id, "revision": before["revision"]}
+            change: Document = {"$set": fields, "$unset": {"credentials": ""}}
+            if await self._schools.update_one(unchanged, change):
+                return
+        raise _etag_mismatch(school_id, "was changed by others again and again; apply the plan once more")
+
+    async def has_request(self, school_id: str, request_id: str) -> bool:
+        """Whether a change of the school under ``request_id`` is remembered."""
+        document = await self._document(school_id)
+        return any(earlier["id"] == request_id for earlier in document["requests"])
+
     async def credential_request(self, school_id: str, request_id: str) -> bytes | None:
         """Return the sealed digest of the credentials that an earlier request brought, if it is remembered.
 

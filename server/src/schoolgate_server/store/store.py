@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.audit import Audit
@@ -15,6 +16,8 @@ from schoolgate_server.store.holds import Holds
 from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.leases import Leases
+from schoolgate_server.store.mis_plans import MisPlans
+from schoolgate_server.store.moves import Moves
 from schoolgate_server.store.notices import Notices
 from schoolgate_server.store.proposals import Proposals
 from schoolgate_server.store.raw_pages import RawPages
@@ -31,7 +34,8 @@ class Store:
     """Everything that schoolgate keeps, in one MongoDB database.
 
     Every method of every part may raise :class:`~schoolgate_server.store.errors.StoreUnavailable`. Set
-    ``credentials`` and ``row_seal`` to a vault; until then there is none.
+    ``credentials`` and ``row_seal`` to a vault; until then there is none. ``remember_secrets`` is told
+    secrets that are unsealed, before anything could log them.
     """
 
     def __init__(self, database: Database, clock: Clock, sleep: Sleep) -> None:
@@ -53,9 +57,12 @@ class Store:
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.proposals = Proposals(database.collection("proposals"))
+        self.mis_plans = MisPlans(database.collection("mis_plans"))
+        self.moves = Moves(heads, records, database.collection("runs"), self.leases)
         self.audit = Audit(database.collection("audit"))
         self.credentials: Credentials = NoVault()
         self.row_seal: RowSeal = NoVault()
+        self.remember_secrets: Callable[[Iterable[str]], None] = _forget
 
     @classmethod
     def open(cls, handle: Handle, database_name: str, clock: Clock, *, sleep: Sleep = asyncio.sleep) -> Store:
@@ -79,3 +86,7 @@ class Store:
     async def close(self) -> None:
         """Close the handle."""
         await self.database.close()
+
+
+def _forget(secrets: Iterable[str]) -> None:
+    """Stand for whoever keeps secrets out of the log where there is none."""

@@ -74,6 +74,9 @@ class DatasetSync:
         context, state = self._context, self._state
         dataset = dataset_of(context.school, context.connector, self._name)
         self._mark_evidence(dataset, last)
+        if last is None and await self._store.moves.has_moved(context.ingest.school_id):
+            # What is stored of it may come from another MIS: its absence here proves nothing (G08).
+            state.evidence.scope_unchanged = False
         scope = scope_of(context.school, dataset, context.today, self._window())
         reprojection = await reproject(context, dataset, state, last)
         layer = context.entry.run.layer

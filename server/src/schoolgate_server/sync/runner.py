@@ -99,7 +99,7 @@ class Runner:
         conclude(run, self.clock(), stopped=stopped)
 
     async def _announce(self, entry: RunEntry, post: Post) -> None:
-        """Store and show that the run is at work; half an operation helps nobody, so one begun is finished."""
+        """Store and show that the run is at work. An operation once begun is finished: half helps nobody."""
         try:
             await post(True)
         except RunCancelled:
