@@ -95,8 +95,8 @@ def undisturbed(clock: SettableClock) -> Callable[[Store], Any]:
 async def test_g10_a_merge_that_dies_at_any_write_is_completed_by_doing_it_again(
     opened: OpenStore, clock: SettableClock, undisturbed: Callable[[Store], Any], moment: str
 ) -> None:
-    """Seen to fail with the merge refused because the loser is merged already, with referring records looked
-    for only while the loser is live, and with the aliases left out where the loser is merged.
+    """Seen to fail with the merge refused because the loser is merged already, and with referring records
+    looked for only while the loser is live.
     """
     store = opened()
     await store.prepare()

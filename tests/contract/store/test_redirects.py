@@ -89,8 +89,9 @@ async def test_g12_a_merge_that_is_written_over_is_still_known_as_of_its_seq(sto
     lease = await chain(store)
     # No operation does so today; an answer as of an older seq must not depend on that.
     await commit(store, lease, student(1, "Back again", 2))
-    ids = await store.redirects.same("oak", [student_id(3)], 4)
-    assert ids == {student_id(number) for number in (1, 2, 3)}
+    for number in (1, 3):
+        ids = await store.redirects.same("oak", [student_id(number)], 4)
+        assert ids == {student_id(number) for number in (1, 2, 3)}
     assert await store.redirects.same("oak", [student_id(1)], 5) == {student_id(1)}
 
 

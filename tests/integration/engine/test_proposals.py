@@ -105,3 +105,18 @@ async def test_kinds_without_evidence_are_never_asked_about(engine: Engine) -> N
     run = await engine.sync(GROUPS)
     assert run.state == pb.RUN_STATE_SUCCEEDED
     assert await asked(engine) == []
+
+
+async def test_a_merge_at_the_mis_answers_what_was_asked_about_the_record(loaded: Engine) -> None:
+    """Seen to fail with the proposal left open."""
+    loaded.mis.rows[STUDENTS][4] = {**known(105, "UPN5"), "person": 1105}
+    await loaded.sync(STUDENTS)
+    assert await pairs(loaded) == [(pupil(5), pupil(105))]
+    loaded.mis.rows[STUDENTS].pop(4)
+    loaded.mis.rows[STUDENTS][4]["person"] = 1105
+    part = outcome(await loaded.sync(STUDENTS), STUDENTS)
+    assert (part.merged, part.tombstoned) == (1, 0)
+    merged = await loaded.store.records.get(SCHOOL, pupil(105))
+    assert merged is not None
+    assert merged.tombstone.merged_into == pupil(6)
+    assert await asked(loaded) == []

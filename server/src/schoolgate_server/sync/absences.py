@@ -201,6 +201,7 @@ class Absences:
         keys = [alias.key for alias in merge.aliases]
         self._context.identities.link(loser.kind, keys, merge.survivor_id)
         await ingest.merge(merge.changes)
+        await self._store.proposals.close(loser.school_id, loser.id)
 
     def _tombstone(self, record: Record, *, in_scope: bool) -> Change:
         name = self._dataset.name
