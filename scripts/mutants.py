@@ -43,6 +43,8 @@ _ABSENCES = "server/src/schoolgate_server/sync/absences.py"
 _PIPELINE = "server/src/schoolgate_server/ingest/pipeline.py"
 _DATASET = "server/src/schoolgate_server/sync/dataset.py"
 _REPROJECTION = "server/src/schoolgate_server/sync/reprojection.py"
+_FENCES = "server/src/schoolgate_server/store/fences.py"
+_LATE = "tests/contract/store/test_fences.py"
 _PARTIAL = "server/src/schoolgate_server/sync/partial.py"
 _CHANGES = "server/src/schoolgate_server/sync/changes.py"
 _REREAD = "test_reprojection"
@@ -477,6 +479,51 @@ MUTANTS = (
         '{"_id": lease.school_id}',
         "tests/contract/store/test_notices.py",
         "test_g15",
+    ),
+    Mutant(
+        "g15",
+        "a chunk passes no fence",
+        _FENCES,
+        "await self._fences.within(session).update_one(open_fence, update, upsert=True)",
+        "pass",
+        _LATE,
+        "where_mongodb_ends_no_sessions",
+    ),
+    Mutant(
+        "g15",
+        "a fence that is shut lets through",
+        _FENCES,
+        '"_id": _fence_id(school_id, slot), "closed": {"$lt": seq}',
+        '"_id": _fence_id(school_id, slot)',
+        _LATE,
+        "touch or is_shut",
+    ),
+    Mutant(
+        "g15",
+        "nobody shuts the fences",
+        _FENCES,
+        '"$max": {"closed": seq}',
+        '"$max": {"closed": 0}',
+        _LATE,
+        "touch",
+    ),
+    Mutant(
+        "g15",
+        "the seq of an undone commit is used again",
+        "server/src/schoolgate_server/store/commits.py",
+        'attempt.seq = head["announced"] + 1',
+        'attempt.seq = head["published"] + 1',
+        _LATE,
+        "never_used_again",
+    ),
+    Mutant(
+        "g15",
+        "a save that comes late replaces a newer one",
+        "server/src/schoolgate_server/store/runs.py",
+        '"saved": {"$lt": number}',
+        '"saved": {"$lt": number + 2}',
+        "tests/contract/store/test_runs.py",
+        "g15",
     ),
 )
 

@@ -58,8 +58,10 @@ def make_client(request: pytest.FixtureRequest) -> Callable[[str], Any]:
     if request.param == "motor":
         from motor.motor_asyncio import AsyncIOMotorClient
 
-        return lambda uri: AsyncIOMotorClient(uri, serverMonitoringMode="poll")
-    return lambda uri: AsyncMongoClient[Any](uri, serverMonitoringMode="poll")
+        client: Any = AsyncIOMotorClient
+    else:
+        client = AsyncMongoClient
+    return lambda uri: client(uri, serverMonitoringMode="poll")
 
 
 class Stage:

@@ -15,7 +15,8 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry, Segment
 from schoolgate_server.store.errors import LeaseLost
 from schoolgate_server.store.store import Store
-from tests.contract.store.conftest import Driver
+from tests.contract.store.conftest import Driver, OpenStore
+from tests.support.faults import Step
 
 START = datetime(2026, 9, 7, 8, 0, tzinfo=UTC)
 
@@ -136,6 +137,29 @@ async def test_g15_an_owner_of_an_earlier_epoch_stores_nothing_of_a_run_any_more
     stale = entry(1, sync.RUN_STATE_FAILED)
     with pytest.raises(LeaseLost):
         await store.runs.save(stale, 1)
+    assert (await store.runs.get("oak", "run_0001")).run.state == sync.RUN_STATE_SUCCEEDED
+    assert await store.runs.unfinished() == []
+
+
+async def test_g15_a_save_of_a_run_that_comes_late_brings_nothing_back(opened: OpenStore) -> None:
+    """Seen to fail without a number per save: the run was at work again after it had ended."""
+    ended = asyncio.Event()
+
+    async def delay(step: Step) -> None:
+        if (step.number, step.moment) == (1, "before"):
+            await ended.wait()
+
+    store = opened()
+    await store.prepare()
+    kept = entry(1, sync.RUN_STATE_RUNNING)
+    await store.runs.insert(kept)
+    slow = opened(delay)
+    late = asyncio.create_task(slow.runs.save(kept, 1))
+    await asyncio.sleep(0)
+    kept.run.state = sync.RUN_STATE_SUCCEEDED
+    await slow.runs.save(kept, 1)
+    ended.set()
+    await late
     assert (await store.runs.get("oak", "run_0001")).run.state == sync.RUN_STATE_SUCCEEDED
     assert await store.runs.unfinished() == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -39,6 +40,7 @@ class Runs:
 
     def __init__(self, runs: Collection) -> None:
         self._runs = runs
+        self._saves = itertools.count(1)
 
     async def insert(self, entry: RunEntry) -> RunEntry:
         """Store a new run and return it; a repeated request gets the run that the first one began.
@@ -80,13 +82,24 @@ class Runs:
             LeaseLost: an owner of a later epoch has stored it since.
         """
         school_id, run_id = entry.run.school_id, entry.run.run_id
-        document = document_of(entry) | {"epoch": epoch}
+        number = next(self._saves)
+        document = document_of(entry) | {"epoch": epoch, "saved": number}
         update: Document = {"$set": document}
         if "unfinished" not in document:
             update["$unset"] = {"unfinished": ""}
-        not_later: Document = {"_id": run_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
+        # An epoch belongs to one process, so this one's numbers order its saves: one that the network delays
+        # until a newer one has been stored must not bring the older state back.
+        not_later: Document = {
+            "_id": run_id,
+            "school": school_id,
+            "$or": [{"epoch": {"$not": {"$gte": epoch}}}, {"epoch": epoch, "saved": {"$lt": number}}],
+        }
         if not await self._runs.update_one(not_later, update):
-            await self.get(school_id, run_id)
+            stored = await self._runs.find_one({"_id": run_id, "school": school_id}, {"epoch": 1})
+            if stored is None:
+                raise _not_found(school_id, run_id)
+            if stored["epoch"] == epoch:
+                return  # what was to be stored later has been stored already
             raise LeaseLost(f"run {run_id} has gone to another owner")
 
     async def begin(self, school_id: str, run_id: str) -> RunEntry:
