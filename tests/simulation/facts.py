@@ -6,9 +6,9 @@ import json
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
+from tests.simulation.base import DatasetFacts, RunFacts, require
 from tests.simulation.meaning import Reading
 from tests.simulation.mis import SimulatedMis
-from tests.simulation.model import DatasetFacts, RunFacts, require
 from tests.simulation.plans import Plan
 from tests.simulation.world import DATASETS, Row
 
@@ -18,7 +18,10 @@ _ENDS_THE_RUN = {
     failures.FAILURE_TYPE_RATE_LIMITED,
 }
 _WITHOUT_PROOF = {"unproven", "no_end", "count_disagrees", "contradiction"}
-_COUNTERS = ("created", "updated", "revived", "tombstoned", "rejected_rows", "rows_read")
+_COUNTERS = (
+    *("created", "updated", "revived", "tombstoned", "reprojected", "merged"),
+    *("rejected_rows", "rows_read"),
+)
 
 
 def facts_of(run: pb.Run, mis: SimulatedMis, plan: Plan, reading: Reading, segment_rows: int) -> RunFacts:

@@ -8,66 +8,36 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
+from tests.simulation.base import (
+    DatasetFacts,
+    Documents,
+    RunFacts,
+    Version,
+    chain_of,
+    encoded_key,
+    encoded_person,
+    require,
+)
+from tests.simulation.causes import REFERENCES, Causes
+from tests.simulation.decisions import Decisions
+from tests.simulation.judging import Judge, state_after
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of, meaning_of
+from tests.simulation.people import People, Settled, is_survivor, settle
 from tests.simulation.world import Row, key_parts
 
-Documents: TypeAlias = dict[str, dict[str, dict[str, Any]]]
-"""Every document of the store, by collection and id."""
-
-COUNT, FRACTION = 2, 0.4
-"""Thresholds of held absences; small ones, as the simulated schools are small."""
-
-
-class Version(NamedTuple):
-    """One version of a record."""
-
-    live: bool
-    body: dict[str, Any]
-    keys: list[str]
-    seq: int
-    run: str
-
 
 @dataclass
-class DatasetFacts:
-    """What one run did with one dataset.
+class Expected:
+    """What one run must come to in one dataset: its state, the records that came, and those that leave."""
 
-    ``exact``: every page was delivered and taken, so that the outcome is certain. Otherwise any part of
-    ``rows`` may have been taken.
-    """
-
-    dataset: str
-    rows: list[Row]
-    exact: bool
-    expected: set[str]
-    """States that it may end in, where they do not depend on what is absent."""
-    hidden: list[Row] = field(default_factory=list[Row])
-    """What the MIS answers when asked for single records."""
-    read_back_error: str = ""
-    state: str = ""
-    counters: dict[str, int] = field(default_factory=dict[str, int])
-
-
-@dataclass
-class RunFacts:
-    """What one run did."""
-
-    run_id: str
-    reading: Reading
-    datasets: list[DatasetFacts]
-
-
-class Broken(AssertionError):
-    """The store contradicts the model."""
-
-
-def require(condition: object, guarantee: str, text: str) -> None:
-    if not condition:
-        raise Broken(f"{guarantee}: {text}")
+    state: str
+    seen: set[Key] = field(default_factory=set[Key])
+    gone: set[Key] = field(default_factory=set[Key])
+    settled: Settled | None = None
 
 
 class Model:
@@ -76,52 +46,73 @@ class Model:
     def __init__(self) -> None:
         self.histories: dict[Key, list[Version]] = {}
         self.ids: dict[Key, str] = {}
-        self._keys: dict[str, Key] = {}
+        self.people = People()
+        self._records: dict[str, Key] = {}
         self._winners: dict[tuple[Key, frozenset[str]], str] = {}
-        self._sealed_under: dict[str, Reading] = {}
-        self._held: dict[str, dict[Key, int]] = {}
-        self._approved: dict[str, dict[Key, int]] = {}
-        self._persons: dict[str, str] = {}
-        self._claimed: defaultdict[str, set[str]] = defaultdict(set)
+        self._judge = Judge()
+        self._causes = Causes()
+        self._states: list[People] = [self.people]
+        self._merged: dict[Key, Key] = {}
+        self.postponed: set[Key] = set()
 
     def live(self, dataset: str) -> set[Key]:
         return {key for key, life in self.histories.items() if key[0] == dataset and life[-1].live}
 
     def approve(self, dataset: str) -> None:
         """Take note that an operator approved what is held: these deletions of these versions."""
-        self._approved[dataset] = self._held[dataset]
+        self._judge.approve(dataset)
 
     def identify(self, key: Key, record_id: str) -> None:
         """G05: one key, one id, for ever."""
         require(self.ids.setdefault(key, record_id) == record_id, "G05", f"{key} has two ids")
-        require(self._keys.setdefault(record_id, key) == key, "G05", f"{record_id} is {key} too")
+        require(self._records.setdefault(record_id, key) == key, "G05", f"{record_id} is {key} too")
 
     def verify(self, facts: RunFacts, after: Documents) -> None:
         """Check what a run left, and take it over."""
         [head] = after["heads"].values()
         require(head["pending"] is None, "G12", "a commit is still pending")
         now = self._read(after, head["published"])
-        readings = {
-            part.dataset: [(row, meaning_of(part.dataset, row, facts.reading)) for row in part.rows]
+        meanings = {
+            part.dataset: [meaning_of(part.dataset, row, facts.reading) for row in part.rows]
             for part in facts.datasets
         }
-        self._take_persons(readings, after)
-        read = {part.dataset: part for part in facts.datasets}
-        candidates = {name: self._candidates(found) for name, found in readings.items()}
+        self._states, self._merged, self.postponed = [self.people], {}, set()
+        expected = {
+            part.dataset: self._expect(part, meanings[part.dataset], now, facts.run_id)
+            for part in facts.datasets
+        }
+        self._take_people(after, {part.dataset: part for part in facts.datasets}.get("students"), meanings)
+        candidates = {name: self._candidates(found) for name, found in meanings.items()}
+        parts = {part.dataset: part for part in facts.datasets}
         for key in [*self.histories, *now]:
-            part = read.get(key[0])
-            allowed = candidates[key[0]].get(key, []) if part else []
-            self._verify_record(key, now.get(key, []), allowed, part, facts.run_id)
+            allowed = candidates.get(key[0], {}).get(key, [])
+            self._verify_record(key, now.get(key, []), allowed, parts.get(key[0]), facts)
         before, self.histories = self.histories, now
         for part in facts.datasets:
-            meanings = [meaning for _, meaning in readings[part.dataset]]
-            self._verify_dataset(part, meanings, before, facts)
+            found = expected[part.dataset]
+            self._verify_dataset(part, found, before, facts)
             if part.exact:
-                self._verify_decisions(part.dataset, meanings, after)
-            if part.state == "SUCCEEDED":
-                self._sealed_under[part.dataset] = facts.reading
-                self._held.pop(part.dataset, None)
-                self._approved.pop(part.dataset, None)
+                self._verify_decisions(part.dataset, meanings[part.dataset], found, after)
+            self._conclude(part, candidates[part.dataset], facts)
+
+    def _conclude(
+        self, part: DatasetFacts, candidates: Mapping[Key, Sequence[Meaning]], facts: RunFacts
+    ) -> None:
+        """Take note of what the next run goes on from."""
+        rows: defaultdict[Key, list[Row]] = defaultdict(list)
+        for row in part.rows:
+            meaning = meaning_of(part.dataset, row, facts.reading)
+            if meaning.is_record and meaning.key is not None:
+                record = self.people.record_of(meaning.key)
+                life = self.histories.get(record)
+                if life and self._matches(life[-1], meaning):
+                    rows[record].append(row)
+        for record, origins in rows.items():
+            if part.exact or self.histories[record][-1].run == facts.run_id:
+                self._causes.confirm(record, origins, facts.reading)
+        if part.state == "SUCCEEDED":
+            self._causes.seal(part.dataset, part.rows)
+            self._judge.seal(part.dataset)
 
     def _read(self, after: Documents, published: int) -> dict[Key, list[Version]]:
         """Return every record's versions; checks that they are without gap and follow each other (G04)."""
@@ -135,73 +126,128 @@ class Model:
             require(document["dataset"] == key[0] and document["kind"] == KIND_OF[key[0]], "G05", f"{key}")
             self.identify(key, record_id)
             require(document["seq"] <= published, "G12", f"{key} is written and not published")
-            version = document["version"]
             # A commit that was undone leaves a copy of the current version; only earlier ones are history.
-            chain = [past[record_id].get(number) for number in range(1, version)] + [document]
-            lives: list[Version] = []
-            for earlier, later in zip(chain, [*chain[1:], None], strict=True):
-                require(earlier is not None, "G04", f"{key} lacks versions before {version}")
-                assert earlier is not None
-                if later is not None:
-                    ends = earlier["until"] == later["seq"] and earlier["seq"] < later["seq"]
-                    require(
-                        ends, "G12", f"{key}: version {earlier['version']} does not end where the next begins"
-                    )
-                lives.append(
-                    Version(earlier["live"], earlier["body"], earlier["keys"], earlier["seq"], earlier["run"])
-                )
-                require(earlier["live"] == ("tombstone" not in earlier), "G04", f"{key} is live and is not")
-            found[key] = lives
+            earlier = [past[record_id].get(number) for number in range(1, document["version"])]
+            found[key] = chain_of(key, [*earlier, document])
         return found
 
-    def _take_persons(self, readings: dict[str, list[tuple[Row, Meaning]]], after: Documents) -> None:
-        """Further keys: each belongs to the first record that brought it, and stays there."""
-        for dataset, found in readings.items():
-            for _, meaning in found:
-                if dataset == "students" and meaning.key is not None and meaning.person is not None:
-                    self._claimed[json.dumps(meaning.person)].add(meaning.key[1])
-        persons: dict[str, str] = {}
-        for document in after["identities"].values():
-            namespace, person = json.loads(document["key"])
-            require(namespace == "scripted/person", "G05", f"{document['key']} is no further key")
-            persons[json.dumps(person)] = document["record"]
-        for person, record_id in persons.items():
-            require(self._persons.get(person, record_id) == record_id, "G05", f"person {person} moved")
-            owner = self._keys.get(record_id)
-            if owner is not None:
-                require(owner[1] in self._claimed[person], "G05", f"person {person} is {owner}")
-        require(set(self._persons) <= set(persons), "G05", "a further key was forgotten")
-        self._persons = persons
+    def _expect(
+        self,
+        part: DatasetFacts,
+        meanings: Sequence[Meaning],
+        now: dict[Key, list[Version]],
+        run_id: str,
+    ) -> Expected:
+        """Work out what one dataset comes to, and who is who afterwards."""
+        answered = {
+            self.people.record_of(key_of(part.dataset, key_parts(part.dataset, row))) for row in part.hidden
+        }
+        settled = None
+        if part.dataset == "students":
+            complete = part.exact and not part.expected and all(each.key is not None for each in meanings)
+            known = [key for key in self.histories if key[0] == part.dataset]
+            settled = settle(self.people, meanings, known, answered, complete=complete)
+            if complete and settled.asked and part.read_back_error:
+                # It fails before anything is decided, and what waits is not written.
+                part.exact = False
+                part.expected = {state_after(part.read_back_error)}
+        if not part.exact:
+            return Expected("", settled=settled)
+        if settled is not None:
+            self._states.append(settled.people)
+        seen = (
+            {self._states[-1].record_of(each.key) for each in meanings if each.is_record and each.key}
+            if settled is None
+            else settled.observed
+        )
+        were = _live(self.histories, part.dataset)
+        absent, total = were - seen - self._protected(meanings), len(were | seen)
+        state, gone, postponed = self._judge.judge(part, meanings, absent, total, answered, now, run_id)
+        self.postponed |= postponed
+        if settled is not None:
+            self._merge(settled, gone)
+        return Expected(state, seen, gone, settled)
 
-    def _candidates(self, found: Sequence[tuple[Row, Meaning]]) -> dict[Key, list[Meaning]]:
+    def _protected(self, meanings: Sequence[Meaning]) -> set[Key]:
+        """Return the records that a row which was not taken over may be about."""
+        people = self._states[-1]
+        return {
+            people.record_of(each.key) for each in meanings if each.reason == "VALUE_INVALID" and each.key
+        }
+
+    def _merge(self, settled: Settled, gone: set[Key]) -> None:
+        """Let those who left, and whose person number a known pupil brings, be that one."""
+        people = settled.people.copy()
+        for loser in sorted(gone, key=self.ids.__getitem__):
+            survivor = settled.merges.get(loser)
+            if survivor is not None and survivor in settled.observed:
+                people.merge(loser, survivor)
+                self._merged[loser] = survivor
+        self._states.append(people)
+
+    def _take_people(
+        self, after: Documents, part: DatasetFacts | None, meanings: Mapping[str, Sequence[Meaning]]
+    ) -> None:
+        """G05: check whose every further key is; a read that broke off may have brought some of them."""
+        found = {
+            document["key"]: self._records.get(document["record"])
+            for document in after["identities"].values()
+        }
+        people = self._states[-1]
+        if part is not None and not part.exact:
+            people = self.people.copy()
+            for meaning in meanings["students"]:
+                person = json.dumps(meaning.person)
+                if meaning.is_record and meaning.key is not None and meaning.person is not None:
+                    owner = found.get(encoded_person(person))
+                    if person not in people.persons and owner == people.record_of(meaning.key):
+                        people.persons[person] = owner
+            self._states.append(people)
+        expected = {encoded_person(person): record for person, record in people.persons.items()}
+        expected |= {encoded_key(key): record for key, record in people.ties.items()}
+        for key, record in expected.items():
+            require(key in found, "G05", f"the key {key} of {record} was forgotten")
+        for key, holder in found.items():
+            if holder is not None:
+                text = f"the key {key} is {holder}, not {expected.get(key)}"
+                own = key == encoded_key(holder)
+                require(expected.get(key) == holder or own, "G05", text)
+        self.people = people
+
+    def _candidates(self, meanings: Sequence[Meaning]) -> dict[Key, list[Meaning]]:
         candidates: defaultdict[Key, list[Meaning]] = defaultdict(list)
-        for _, meaning in found:
+        for meaning in meanings:
             if meaning.is_record and meaning.key is not None:
-                candidates[meaning.key].append(meaning)
+                candidates[self.people.record_of(meaning.key)].append(meaning)
         return candidates
 
-    def expected(self, meaning: Meaning) -> tuple[dict[str, Any], list[str]]:
+    def expected(self, meaning: Meaning, people: People | None = None) -> tuple[dict[str, Any], list[str]]:
         """Return the body and keys of the record that a row means. References take the ids seen so far."""
         assert meaning.key is not None
-        dataset, parts = meaning.key
+        people = people or self.people
         body = dict(meaning.body)
         for name, target in meaning.refs.items():
-            if target in self.ids:
-                body[name] = self.ids[target]
-        keys = [_encoded(f"scripted/{dataset}", json.loads(parts))]
-        if meaning.person is not None:
-            holder = self._persons.get(json.dumps(meaning.person))
-            if dataset == "students" and holder == self.ids.get(meaning.key):
-                keys.append(_encoded("scripted/person", [meaning.person]))
-            if dataset == "memberships" and holder is not None:
-                body["student_id"] = holder
-        return body, keys
+            if (record := people.record_of(target)) in self.ids:
+                body[name] = self.ids[record]
+        person = None if meaning.person is None else json.dumps(meaning.person)
+        if meaning.key[0] == "memberships" and person in people.persons:
+            body["student_id"] = self.ids[people.persons[person]]
+        own_person = person if meaning.key[0] == "students" else None
+        return body, people.keys_of(people.record_of(meaning.key), meaning.key, own_person)
 
-    def _matches(self, version: Version, meaning: Meaning) -> bool:
+    def _meant(self, meaning: Meaning) -> list[tuple[dict[str, Any], list[str]]]:
+        """Return what a row may have meant in the course of the run."""
+        return [self.expected(meaning, people) for people in self._states]
+
+    def _matches(self, version: Version, meaning: Meaning, *, finally_: bool = False) -> bool:
         for name, target in meaning.refs.items():
             require(name in version.body, "G09", f"{meaning.key} lost its {name}")
-            self.identify(target, version.body[name])
-        return (version.body, version.keys) == self.expected(meaning)
+            for people in self._states:
+                record = people.record_of(target)
+                if record not in self.ids and version.body[name] not in self._records:
+                    self.identify(record, version.body[name])
+        found = (version.body, version.keys)
+        return found == self.expected(meaning) if finally_ else found in self._meant(meaning)
 
     def _verify_record(
         self,
@@ -209,145 +255,145 @@ class Model:
         life: list[Version],
         allowed: Sequence[Meaning],
         part: DatasetFacts | None,
-        run_id: str,
+        facts: RunFacts,
     ) -> None:
         before = self.histories.get(key, [])
         require(life[: len(before)] == before, "G12", f"{key}: versions that were published changed")
         new = life[len(before) :]
-        require(part is not None or not new, "G03", f"{key} changed in a run that did not read it")
-        for version in new:
-            require(version.run == run_id, "G12", f"{key} was written by another run")
         living = [version for version in new if version.live]
         require(len(living) in {0, len(new)}, "G06", f"{key}: the run deleted what it wrote")
-        for version in living:
-            require(
-                any(self._matches(version, meaning) for meaning in allowed),
-                "G10" if allowed else "G08",
-                f"{key}: no row says {version}; expected {list(map(self.expected, allowed))}",
-            )
-        for earlier, later in itertools.pairwise(life):
-            same = (earlier.body, earlier.keys) == (later.body, later.keys)
-            if later.run == run_id:
-                require(later.live or same, "G04", f"{key}: the tombstone changed the last state")
-                require(not (later.live == earlier.live and same), "G03", f"{key}: a version changes nothing")
+        for earlier, version in itertools.pairwise([None, *life]):
+            if version is None or version not in new:
+                continue
+            require(version.run == facts.run_id, "G12", f"{key} was written by another run")
+            if version.cause == "IDENTITY":
+                self._verify_identity(key, earlier, version)
+                continue
+            require(part is not None, "G03", f"{key} changed in a run that did not read it")
+            if version.live:
+                self._verify_row(key, earlier, version, allowed, facts.reading)
+            if earlier is not None:
+                same = (earlier.body, earlier.keys) == (version.body, version.keys)
+                require(version.live or same, "G04", f"{key}: the tombstone changed the last state")
+                idle = version.live == earlier.live and same
+                require(not idle, "G03", f"{key}: a version changes nothing")
         if part is not None and part.exact and allowed:
             self._verify_choice(key, life, allowed)
+
+    def _verify_row(
+        self,
+        key: Key,
+        earlier: Version | None,
+        version: Version,
+        allowed: Sequence[Meaning],
+        reading: Reading,
+    ) -> None:
+        """Check that a row says what ``version`` is, and that its cause is told."""
+        if version.cause == "REPROJECTION":
+            sealed = self._candidates(self._causes.sealed(key[0], reading)).get(key, [])
+            allowed = [*sealed, *allowed]
+        require(
+            any(self._matches(version, meaning) for meaning in allowed),
+            "G10" if allowed else "G08",
+            f"{key}: no row says {version}; expected {list(map(self._meant, allowed))}",
+        )
+        self._causes.verify(key, earlier, version, reading, self._meant)
+
+    def _verify_identity(self, key: Key, earlier: Version | None, version: Version) -> None:
+        """Check a version that a merge made: of the loser, of the survivor, or of what refers to one."""
+        require(earlier is not None, "G05", f"{key} came into being by a merge")
+        assert earlier is not None
+        if not version.live:
+            survivor = self._merged.get(key)
+            into = None if survivor is None else self.ids[survivor]
+            require(
+                version.merged_into == into, "G05", f"{key} is merged into {version.merged_into}, not {into}"
+            )
+            same = (earlier.body, earlier.keys) == (version.body, version.keys)
+            require(same, "G04", f"{key}: the tombstone changed the last state")
+            return
+        moved = {self.ids[loser]: self.ids[survivor] for loser, survivor in self._merged.items()}
+        pointed = {
+            name: moved.get(value, value) if name in REFERENCES else value
+            for name, value in earlier.body.items()
+        }
+        refers = pointed != earlier.body and (version.body, version.keys) == (pointed, earlier.keys)
+        survives = key in self._merged.values() and is_survivor(version, earlier, self._states[-1], key)
+        require(refers or survives, "G05", f"{key}: no merge makes {earlier} {version}")
 
     def _verify_choice(self, key: Key, life: list[Version], allowed: Sequence[Meaning]) -> None:
         """A whole snapshot decides the record; among conflicting rows it is always the same one (G03)."""
         require(life and life[-1].live, "G10", f"{key} is in the MIS and not live")
-        require(any(self._matches(life[-1], each) for each in allowed), "G10", f"{key} is {life[-1].body}")
-        choices = frozenset(json.dumps(self.expected(each), sort_keys=True) for each in allowed)
+        own = [meaning for meaning in allowed if meaning.key == key] or list(allowed)
+        text = f"{key} is {life[-1]}, not {list(map(self.expected, own))}"
+        require(any(self._matches(life[-1], each, finally_=True) for each in own), "G10", text)
+        choices = frozenset(json.dumps(self.expected(each), sort_keys=True) for each in own)
         choice = json.dumps((life[-1].body, life[-1].keys), sort_keys=True)
         require(self._winners.setdefault((key, choices), choice) == choice, "G03", f"{key}: another row won")
 
     def _verify_dataset(
-        self,
-        part: DatasetFacts,
-        meanings: Sequence[Meaning],
-        before: dict[Key, list[Version]],
-        facts: RunFacts,
+        self, part: DatasetFacts, expected: Expected, before: dict[Key, list[Version]], facts: RunFacts
     ) -> None:
-        dataset, run_id = part.dataset, facts.run_id
-        was_live = {key for key, life in before.items() if key[0] == dataset and life[-1].live}
-        dead = was_live - self.live(dataset)
-        written = [
-            version
-            for key, life in self.histories.items()
-            if key[0] == dataset
-            for version in life
-            if version.run == run_id
-        ]
+        dataset, counters = part.dataset, part.counters
+        dead = _live(before, dataset) - self.live(dataset)
         if not part.exact:
             require(not dead, "G01", f"{dataset}: {sorted(dead)} tombstoned by a read that was not whole")
             require(part.state in part.expected, "G02", f"{dataset} ended {part.state}, not {part.expected}")
             return
-        seen = {meaning.key for meaning in meanings if meaning.is_record and meaning.key is not None}
-        state, gone = self._judge(part, meanings, seen, before, facts.reading)
-        require(part.state == state, "G02", f"{dataset} ended {part.state}, not {state}")
+        gone = expected.gone
+        require(part.state == expected.state, "G02", f"{dataset} ended {part.state}, not {expected.state}")
         require(dead <= gone, "G01", f"{dataset}: {sorted(dead - gone)} tombstoned without proof")
         require(dead == gone, "G01", f"{dataset}: {sorted(gone - dead)} left and was not tombstoned")
-        require(seen <= self.live(dataset), "G10", f"{dataset}: not all rows arrived")
-        rejected = len(meanings) - len(seen)
-        counters = part.counters
+        for loser in set(self._merged) & dead:
+            require(self.histories[loser][-1].merged_into, "G05", f"{loser} left, and was not merged")
+        require(expected.seen <= self.live(dataset), "G10", f"{dataset}: not all rows arrived")
+        rejected = len(part.rows) - len(expected.seen)
         require(
             counters["rejected_rows"] == rejected,
             "G09",
             f"{dataset}: {rejected} rows were not taken: {counters}",
         )
         require(
-            counters["rows_read"] == len(meanings), "G09", f"{dataset}: {len(meanings)} rows came: {counters}"
+            counters["rows_read"] == len(part.rows),
+            "G09",
+            f"{dataset}: {len(part.rows)} rows came: {counters}",
         )
-        made = sum(counters[name] for name in ("created", "updated", "revived", "tombstoned"))
-        require(
-            made == len(written), "G03", f"{dataset}: {len(written)} versions written, counted {counters}"
-        )
-        created = len({key for key in self.histories if key[0] == dataset} - set(before))
-        require(counters["created"] == created, "G10", f"{dataset}: {created} created, counted {counters}")
+        self._verify_counters(part, before, facts.run_id)
 
-    def _judge(
-        self,
-        part: DatasetFacts,
-        meanings: Sequence[Meaning],
-        seen: set[Key],
-        before: dict[Key, list[Version]],
-        reading: Reading,
-    ) -> tuple[str, set[Key]]:
-        """Return how the dataset must end, and which records must be tombstoned."""
-        if part.expected:
-            [state] = part.expected
-            return state, set()
-        was_live = {key for key, life in before.items() if key[0] == part.dataset and life[-1].live}
-        if any(meaning.key is None for meaning in meanings):
-            return "INCOMPLETE", set()
-        rejected = {each.key for each in meanings if each.reason == "VALUE_INVALID"}
-        absent = was_live - seen - rejected
-        total = len(was_live | seen)
-        doubtful = (
-            self._sealed_under.get(part.dataset, reading) != reading
-            or len(absent) == total
-            or (len(absent) > COUNT and len(absent) > FRACTION * total)
-        )
-        if absent and doubtful:
-            held = {key: len(before[key]) for key in absent}
-            if self._approved.get(part.dataset) != held:
-                self._held[part.dataset] = held
-                self._approved.pop(part.dataset, None)
-                return "HELD", set()
-        if absent and part.read_back_error:
-            return "INCOMPLETE" if part.read_back_error == "Incomplete" else "FAILED", set()
-        answered = {key_of(part.dataset, key_parts(part.dataset, row)) for row in part.hidden}
-        if absent & answered:
-            return "INCOMPLETE", set()
-        return "SUCCEEDED", absent
+    def _verify_counters(self, part: DatasetFacts, before: dict[Key, list[Version]], run_id: str) -> None:
+        counters = part.counters
+        lives = {key: life for key, life in self.histories.items() if key[0] == part.dataset}
+        written = [
+            version
+            for life in lives.values()
+            for version in life
+            if version.run == run_id and version.cause != "IDENTITY"
+        ]
+        names = ("created", "updated", "revived", "tombstoned", "reprojected")
+        made = sum(counters[name] for name in names)
+        require(made == len(written), "G03", f"{part.dataset}: {len(written)} versions written: {counters}")
+        reprojected = sum(version.cause == "REPROJECTION" for version in written)
+        text = f"{part.dataset}: {reprojected} reprojected, counted {counters}"
+        require(counters["reprojected"] == reprojected, "G08", text)
+        created = sum(key not in before and life[0].cause == "SOURCE" for key, life in lives.items())
+        text = f"{part.dataset}: {created} created, counted {counters}"
+        require(counters["created"] == created, "G10", text)
+        merged = len(self._merged) if part.dataset == "students" else 0
+        require(counters["merged"] == merged, "G10", f"{part.dataset}: {merged} merged, counted {counters}")
 
-    def _verify_decisions(self, dataset: str, meanings: Sequence[Meaning], after: Documents) -> None:
-        """G09: whatever was not taken over as it came has a decision."""
-        documents = [one for one in after["decisions"].values() if one["dataset"] == dataset]
-        decided = {(one["reason"].removeprefix("DECISION_REASON_"), one["field"]) for one in documents}
-        reasons = {reason for reason, _ in decided}
-        by_key = {
-            (one["reason"].removeprefix("DECISION_REASON_"), key_of(dataset, one["parts"]))
-            for one in documents
-            if one["parts"] is not None
-        }
-        for meaning in meanings:
-            if meaning.reason:
-                keyed = meaning.key is not None and (meaning.reason, meaning.key) in by_key
-                known = keyed or (meaning.key is None and meaning.reason in reasons)
-                require(known, "G09", f"no decision about {meaning}")
-        for key, several in self._candidates([({}, each) for each in meanings]).items():
-            expected = [self.expected(each)[0] for each in several]
-            texts = {json.dumps(self.expected(each), sort_keys=True) for each in several}
-            if len(several) > 1:
-                reason = "DUPLICATE_ROW" if len(texts) == 1 else "CONFLICTING_ROW"
-                require((reason, key) in by_key, "G09", f"no decision {reason} about {key}")
-            if dataset == "memberships" and any("student_id" not in body for body in expected):
-                require(("REFERENCE_UNRESOLVED", key) in by_key, "G09", f"no decision about {key}'s person")
-            if dataset == "marks" and any("meaning" not in body for body in expected):
-                known = ("CODE_UNMAPPED", "attendance_mark.code") in decided
-                require(known, "G09", f"no decision about the code of {key}")
+    def _verify_decisions(
+        self, dataset: str, meanings: Sequence[Meaning], expected: Expected, after: Documents
+    ) -> None:
+        decisions = Decisions(dataset, after)
+        settled = expected.settled
+        undecided = [] if settled is None else settled.undecided
+        for meaning in undecided:
+            decisions.expect("IDENTITY_UNDECIDED", meaning)
+        taken = [each for each in meanings if not any(each is other for other in undecided)]
+        candidates = self._candidates(taken)
+        states = {key: [self.expected(each) for each in several] for key, several in candidates.items()}
+        decisions.verify(meanings, candidates, states)
 
 
-def _encoded(namespace: str, parts: Sequence[Any]) -> str:
-    return json.dumps([namespace, *parts], ensure_ascii=False, separators=(",", ":"))
+def _live(histories: Mapping[Key, list[Version]], dataset: str) -> set[Key]:
+    return {key for key, life in histories.items() if key[0] == dataset and life[-1].live}

@@ -23,8 +23,8 @@ from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import is_final
 from schoolgate_server.sync.supervisor import Supervisor
+from tests.simulation.base import COUNT, FRACTION, Documents
 from tests.simulation.handle import Gate, GatedHandle, ServerDied
-from tests.simulation.model import COUNT, FRACTION, Documents
 from tests.simulation.virtual_time import VirtualClock
 
 SCHOOL = "oak"

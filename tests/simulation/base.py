@@ -1,0 +1,100 @@
+"""What the model's parts speak about: documents, versions, and what one run did."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from tests.simulation.meaning import Key, Reading
+from tests.simulation.world import Row
+
+Documents: TypeAlias = dict[str, dict[str, dict[str, Any]]]
+"""Every document of the store, by collection and id."""
+
+COUNT, FRACTION = 2, 0.4
+"""Thresholds of held absences; small ones, as the simulated schools are small."""
+
+
+class Version(NamedTuple):
+    """One version of a record."""
+
+    live: bool
+    body: dict[str, Any]
+    keys: list[str]
+    seq: int
+    run: str
+    cause: str
+    merged_into: str
+
+
+@dataclass
+class DatasetFacts:
+    """What one run did with one dataset.
+
+    ``exact``: every page was delivered and taken, so that the outcome is certain. Otherwise any part of
+    ``rows`` may have been taken.
+    """
+
+    dataset: str
+    rows: list[Row]
+    exact: bool
+    expected: set[str]
+    """States that it may end in, where they do not depend on what is absent."""
+    hidden: list[Row] = field(default_factory=list[Row])
+    """What the MIS answers when asked for single records."""
+    read_back_error: str = ""
+    state: str = ""
+    counters: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass
+class RunFacts:
+    """What one run did."""
+
+    run_id: str
+    reading: Reading
+    datasets: list[DatasetFacts]
+
+
+class Broken(AssertionError):
+    """The store contradicts the model."""
+
+
+def require(condition: object, guarantee: str, text: str) -> None:
+    if not condition:
+        raise Broken(f"{guarantee}: {text}")
+
+
+def encoded(namespace: str, parts: Sequence[Any]) -> str:
+    """Return a key as the store's documents have it."""
+    return json.dumps([namespace, *parts], ensure_ascii=False, separators=(",", ":"))
+
+
+def encoded_key(key: Key) -> str:
+    """Return the key of a row as the store's documents have it."""
+    return encoded(f"scripted/{key[0]}", json.loads(key[1]))
+
+
+def encoded_person(person: str) -> str:
+    """Return a further key; ``person`` is its part as JSON."""
+    return encoded("scripted/person", [json.loads(person)])
+
+
+def chain_of(key: Key, documents: Sequence[dict[str, Any] | None]) -> list[Version]:
+    """Return the versions of one record, each of which ends where the next one begins."""
+    lives: list[Version] = []
+    for earlier, later in itertools.pairwise([*documents, {}]):
+        require(earlier is not None, "G04", f"{key} lacks versions before {len(documents)}")
+        assert earlier is not None
+        if later:
+            ends = earlier["until"] == later["seq"] and earlier["seq"] < later["seq"]
+            text = f"{key}: version {earlier['version']} does not end where the next begins"
+            require(ends, "G12", text)
+        tombstone = earlier.get("tombstone", {})
+        require(earlier["live"] == (not tombstone), "G04", f"{key} is live and is not")
+        named = {name: earlier[name] for name in ("live", "body", "keys", "seq", "run", "cause")}
+        lives.append(Version(**named, merged_into=tombstone.get("merged_into", "")))
+    return lives

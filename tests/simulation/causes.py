@@ -1,0 +1,80 @@
+"""G08: what another reading of the same rows changed is never told as the school's edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from tests.simulation.base import Version, require
+from tests.simulation.meaning import Key, Meaning, Reading, meaning_of
+from tests.simulation.world import Row
+
+Fingerprint: TypeAlias = tuple[int, str]
+"""What decides how the rows of a dataset are read."""
+
+REFERENCES = ("group_id", "student_id")
+"""What may change in a record although neither its row nor its reading did."""
+
+
+def fingerprint(dataset: str, reading: Reading) -> Fingerprint:
+    """Return what of ``reading`` concerns ``dataset``: the profile says nothing of other kinds' fields."""
+    return reading.parser_version, reading.profile if dataset == "students" else ""
+
+
+class Causes:
+    """Under which reading each record's state came to be, and from which rows."""
+
+    def __init__(self) -> None:
+        self._read_under: dict[Key, Fingerprint] = {}
+        self._origins: dict[Key, list[Row]] = {}
+        self._sealed: dict[str, list[Row]] = {}
+
+    def sealed(self, dataset: str, reading: Reading) -> list[Meaning]:
+        """Return what the rows of the last sealed snapshot mean under ``reading``."""
+        return [meaning_of(dataset, row, reading) for row in self._sealed.get(dataset, [])]
+
+    def seal(self, dataset: str, rows: Sequence[Row]) -> None:
+        """Take note of the rows of a sealed snapshot."""
+        self._sealed[dataset] = list(rows)
+
+    def confirm(self, key: Key, rows: Iterable[Row], reading: Reading) -> None:
+        """Take note that a record is, under ``reading``, what ``rows`` say."""
+        self._read_under[key] = fingerprint(key[0], reading)
+        self._origins[key] = list(rows)
+
+    def verify(
+        self,
+        key: Key,
+        earlier: Version | None,
+        version: Version,
+        reading: Reading,
+        expected: Callable[[Meaning], Iterable[tuple[dict[str, Any], list[str]]]],
+    ) -> None:
+        """Check the cause of a live ``version`` that a row made.
+
+        ``expected`` returns the bodies and keys that a meaning may come to.
+        """
+        anew = self._read_under.get(key, fingerprint(key[0], reading)) != fingerprint(key[0], reading)
+        if version.cause == "REPROJECTION":
+            why = "as reprojection, and is read as before"
+            require(anew, "G08", f"{key} was written {why}: {earlier} -> {version}")
+            return
+        require(version.cause == "SOURCE", "G08", f"{key} has the cause {version.cause}")
+        if not anew or earlier is None or not earlier.live or len(self._origins[key]) != 1:
+            return
+        [row] = self._origins[key]
+        again = list(expected(meaning_of(key[0], row, reading)))
+        same = any(
+            _without_references(body) == _without_references(version.body) and keys == version.keys
+            for body, keys in again
+        )
+        moved = (_references(earlier.body), earlier.keys) != (_references(version.body), version.keys)
+        require(moved or not same, "G08", f"another reading of {row} was told as an edit: {version}")
+
+
+def _without_references(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in REFERENCES}
+
+
+def _references(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in REFERENCES}

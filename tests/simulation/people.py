@@ -1,0 +1,152 @@
+"""Who is who: the model's own account of re-keyed and merged pupils.
+
+A pupil has the number of a row and a further key, the person number, which belongs to the first pupil that
+brought it. What it means that a pupil's row brings another one's person number is known once a read was
+complete: a new number beside a pupil whose row is gone is that pupil; a known pupil beside one whose row is
+gone is the pupil that both were merged into.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.simulation.base import Version, encoded_key, encoded_person
+from tests.simulation.meaning import Key, Meaning
+
+
+@dataclass
+class People:
+    """Whose the keys are.
+
+    A record is named by the key that its id was made from. ``ties`` maps the other keys that stand for it,
+    ``persons`` further keys (as JSON); ``tied`` names the records that keep every key they ever had.
+    """
+
+    ties: dict[Key, Key] = field(default_factory=dict[Key, Key])
+    persons: dict[str, Key] = field(default_factory=dict[str, Key])
+    tied: set[Key] = field(default_factory=set[Key])
+
+    def copy(self) -> People:
+        return copy.deepcopy(self)
+
+    def record_of(self, key: Key) -> Key:
+        return self.ties.get(key, key)
+
+    def keys_of(self, record: Key, row_key: Key, person: str | None) -> list[str]:
+        """Return the keys of a record whose row has ``row_key`` and brings ``person``."""
+        keys = [encoded_key(row_key)]
+        if person is not None and self.persons.get(person) == record:
+            keys.append(encoded_person(person))
+        if record not in self.tied:
+            return keys
+        return self.joined(record, keys)
+
+    def joined(self, record: Key, keys: Iterable[str]) -> list[str]:
+        """Return ``keys`` and all that stand for the record: its first one, then by their text."""
+        every = {encoded_key(record), *keys, *self._aliases(record)}
+        return sorted(every, key=lambda one: (one != encoded_key(record), one))
+
+    def _aliases(self, record: Key) -> set[str]:
+        numbers = {encoded_key(key) for key, target in self.ties.items() if target == record}
+        return numbers | {encoded_person(one) for one, owner in self.persons.items() if owner == record}
+
+    def rekey(self, record: Key, new: Key) -> None:
+        """Let ``new`` be another number of ``record``."""
+        self.ties[new] = record
+        self.tied.add(record)
+
+    def merge(self, loser: Key, survivor: Key) -> None:
+        """Let every key of ``loser`` stand for ``survivor``."""
+        for key in [loser, *(key for key, record in self.ties.items() if record == loser)]:
+            self.ties[key] = survivor
+        for person in [one for one, record in self.persons.items() if record == loser]:
+            self.persons[person] = survivor
+        self.tied.discard(loser)
+        self.tied.add(survivor)
+
+
+@dataclass
+class Settled:
+    """What one read said about who is who.
+
+    ``merges`` maps pupils whose person number a known pupil brings to that one; to ``None`` where several do.
+    ``undecided`` are the rows that are left out until a complete read; ``holders`` those that others claim.
+    """
+
+    people: People
+    observed: set[Key] = field(default_factory=set[Key])
+    merges: dict[Key, Key | None] = field(default_factory=dict[Key, Key | None])
+    undecided: list[Meaning] = field(default_factory=list[Meaning])
+    relinked: list[Meaning] = field(default_factory=list[Meaning])
+    asked: set[Key] = field(default_factory=set[Key])
+
+
+def settle(
+    before: People,
+    meanings: Sequence[Meaning],
+    known: Collection[Key],
+    answered: Collection[Key],
+    *,
+    complete: bool,
+) -> Settled:
+    """Return what the rows of one read of pupils, in their order, make of ``before``.
+
+    ``known`` are the stored records, ``answered`` those that the MIS has when asked for each.
+    """
+    people = before.copy()
+    found = Settled(people)
+    waiting: list[tuple[Meaning, str]] = []
+    for meaning in meanings:
+        if not meaning.is_record or meaning.key is None:
+            continue
+        record = people.record_of(meaning.key)
+        if meaning.person is not None:
+            person = json.dumps(meaning.person)
+            holder = people.persons.setdefault(person, record)
+            if holder != record and (record in known or record in found.observed):
+                if found.merges.setdefault(holder, record) != record:
+                    found.merges[holder] = None
+            elif holder != record and holder in known:
+                waiting.append((meaning, person))
+                continue
+        found.observed.add(record)
+    claimants: defaultdict[Key, set[Key]] = defaultdict(set)
+    for meaning, person in waiting:
+        assert meaning.key is not None
+        claimants[people.persons[person]].add(people.record_of(meaning.key))
+    found.asked = set(claimants) - found.observed
+    for meaning, person in waiting:
+        _decide(found, meaning, person, claimants, answered, complete=complete)
+    return found
+
+
+def _decide(
+    found: Settled,
+    meaning: Meaning,
+    person: str,
+    claimants: Mapping[Key, Collection[Key]],
+    answered: Collection[Key],
+    *,
+    complete: bool,
+) -> None:
+    assert meaning.key is not None
+    people = found.people
+    record, holder = people.record_of(meaning.key), people.persons[person]
+    alone = len(claimants[holder]) == 1 and holder not in answered and holder not in found.observed
+    if record != holder and alone and complete:
+        people.rekey(holder, meaning.key)
+        found.observed.add(holder)
+        found.relinked.append(meaning)
+    elif record != holder and not complete:
+        found.undecided.append(meaning)
+    else:
+        found.observed.add(record)
+
+
+def is_survivor(version: Version, earlier: Version, people: People, record: Key) -> bool:
+    """Whether ``version`` only gives the survivor of a merge its keys."""
+    return version.body == earlier.body and version.keys == people.joined(record, earlier.keys)
