@@ -76,4 +76,6 @@ def test_a_merge_as_the_operations_page_tells_it(grpcurl: Grpcurl, open_service:
     assert (quiet["state"], quiet["seq_after"]) == ("RUN_STATE_SUCCEEDED", run["seq_after"])
     told = schoolgate(open_service, "get", SCHOOL, gone)
     assert f"{gone} was merged into this record" in told
-    assert "merged" in schoolgate(open_service, "get", SCHOOL, gone, "--merged")
+    itself = schoolgate(open_service, "get", SCHOOL, gone, "--merged")
+    assert itself.split()[:2] == ["id", gone]
+    assert kept in itself
