@@ -40,7 +40,7 @@ from tests.support.engine import SCHOOL, Engine, MirrorSeal, TickingClock
 from tests.support.scripted import ScriptedMis, scripted_connector
 
 PEOPLE, CLASSES, SEATS, REGISTER = "people", "classes", "seats", "register"
-SECRET = "correct horse battery staple"  # noqa: S105 - a test looks for it everywhere
+SECRET = "correct horse battery staple"
 
 
 @dataclass
@@ -140,15 +140,15 @@ class MemoryVault:
     """Keeps credentials as the vault does, in memory, once per request."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._kept: dict[str, dict[str, str]] = {}
 
     async def set(self, school_id: str, credentials: Mapping[str, str], request_id: str) -> Any:
         self._kept[school_id] = dict(credentials)
-        return await self._store.schools.put_credentials(school_id, b"sealed", TickingClock()(), request_id)
+        return await self.store.schools.put_credentials(school_id, b"sealed", TickingClock()(), request_id)
 
     async def get(self, school_id: str) -> dict[str, str] | None:
-        if await self._store.schools.credentials(school_id) is None:
+        if await self.store.schools.credentials(school_id) is None:
             return None
         return self._kept.get(school_id)
 

@@ -1,4 +1,4 @@
-"""A change of MIS: ids survive, relationships follow, nobody is lost, and a crash anywhere comes to the same end.
+"""A change of MIS: ids survive, relationships follow, nobody is lost, and a crash ends the same way.
 
 Mutations tried, each of which some test here was seen to fail for, are named in the tests.
 """
@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from schoolgate.v1.record_pb2 import CHANGE_CAUSE_IDENTITY, CHANGE_CAUSE_REPROJE
 from schoolgate_sdk import EndOfSnapshot, Transient
 from schoolgate_server.store.store import Store
 from tests.support.engine import SCHOOL, Engine, TickingClock, outcome, record_id
-from tests.support.faults import WatchedHandle, dies_at, lives
+from tests.support.faults import Hook, ProcessDied, Step, WatchedHandle, dies_at, lives
 from tests.support.mongomock_handle import MockHandle
 from tests.support.scripted import (
     GROUPS,
@@ -53,10 +54,10 @@ COUNT = 25
 DAYS = [f"2026-10-{day:02d}" for day in range(5, 8)]
 
 
-def first_mis() -> ScriptedMis:
+def first_mis(count: int = COUNT) -> ScriptedMis:
     """Pupils 1 to 25 with a name each, in one of two groups, with three marks each."""
     mis = ScriptedMis()
-    numbers = range(1, COUNT + 1)
+    numbers = range(1, count + 1)
     mis.rows[STUDENTS] = [
         student(n, f"Surname {n}", forename="Alex", person=100 + n, date_of_birth=f"2014-01-{n:02d}")
         for n in numbers
@@ -67,10 +68,10 @@ def first_mis() -> ScriptedMis:
     return mis
 
 
-def second_mis() -> SecondMis:
-    """The same school, without pupil 25 and with two newcomers; pupil 3's name is typed otherwise."""
+def second_mis(count: int = COUNT) -> SecondMis:
+    """The same school, without the last pupil and with two newcomers; pupil 3's name is typed otherwise."""
     mis = SecondMis()
-    numbers = [*range(1, COUNT), 30, 31]
+    numbers = [*range(1, count), 30, 31]
     mis.rows[PEOPLE] = [
         {
             "uuid": f"p-{n}",
@@ -162,7 +163,7 @@ async def test_ids_survive_relationships_follow_and_history_goes_on(moving: Engi
     changed = {record.id for record in tied.values() if record.cause == CHANGE_CAUSE_IDENTITY}
     assert len(changed) == 24 + 2 + 24 + 72
     for record in tied.values():
-        assert [key.namespace for key in record.source_keys][0].startswith("scripted/")
+        assert record.source_keys[0].namespace.startswith("scripted/")
     first = await moving.sync()
     people = outcome(first, PEOPLE)
     assert (people.state, people.held) == (pb.DATASET_STATE_HELD, 1)
@@ -280,12 +281,23 @@ async def _undisturbed() -> tuple[dict[str, Record], int]:
     handle = WatchedHandle(MockHandle(), lives)
     store = Store.open(handle, "schoolgate", TickingClock())
     await store.prepare()
-    async with moving_engine(store, first_mis(), second_mis()) as engine:
+    async with moving_engine(store, first_mis(4), second_mis(4)) as engine:
         await engine.sync()
         made = await planned(engine)
         handle.writes = 0
         assert (await apply(engine, made.digest)).state == pb.RUN_STATE_SUCCEEDED
         return await everything(engine), handle.writes
+
+
+def _told(hook: Hook, died: asyncio.Event) -> Hook:
+    async def told(step: Step) -> None:
+        try:
+            await hook(step)
+        except ProcessDied:
+            died.set()
+            raise
+
+    return told
 
 
 def _shape(records: dict[str, Record]) -> dict[str, Any]:
@@ -300,29 +312,27 @@ def _shape(records: dict[str, Record]) -> dict[str, Any]:
 async def test_g10_a_crash_at_any_write_of_the_change_comes_to_the_same_end(moment: str) -> None:
     """Seen to fail with the school's document written first, and without `begun`."""
     expected, writes = await _undisturbed()
-    assert writes > 40
+    assert writes > 20
     for number in range(1, writes + 1):
         inner = MockHandle()
         handle = WatchedHandle(inner, lives)
         store = Store.open(handle, "schoolgate", TickingClock())
         await store.prepare()
-        mis, second = first_mis(), second_mis()
+        mis, second = first_mis(4), second_mis(4)
         async with moving_engine(store, mis, second) as engine:
             await engine.sync()
             made = await planned(engine)
-            handle.writes, handle.hook = 0, dies_at(number, moment)
-            try:
-                run = await start_apply(engine, made.digest)
-                async with asyncio.timeout(0.3):
-                    await engine.finish(run.run_id)
-            except Exception:  # noqa: BLE001, S110 - the process is dead
-                pass
+            died = asyncio.Event()
+            handle.writes, handle.hook = 0, _told(dies_at(number, moment), died)
+            with suppress(ProcessDied):
+                await start_apply(engine, made.digest)
+            await died.wait()
             vault = engine.store.credentials
         fresh = Store.open(inner, "schoolgate", TickingClock())
         assert isinstance(vault, MemoryVault)
-        vault._store = fresh
+        vault.store = fresh
         fresh.credentials = vault
-        await inner.get_database("schoolgate")["heads"].update_one({"_id": SCHOOL}, {"$set": {"lease": None}})
+        await fresh.database.collection("heads").update_one({"_id": SCHOOL}, {"$set": {"lease": None}})
         async with moving_engine(fresh, mis, second, "server-2") as engine:
             for entry in await fresh.runs.unfinished(SCHOOL):
                 await engine.finish(entry.run.run_id)
@@ -342,7 +352,7 @@ async def test_the_way_back_finds_every_record_by_its_old_key(moving: Engine) ->
     await apply(moving, made.digest)
     await moving.sync()
     before = await everything(moving)
-    given = {"settings": {}, "credentials": {}}
+    given: dict[str, dict[str, str]] = {"settings": {}, "credentials": {}}
     sealed = await moving.store.row_seal.seal(SCHOOL, orjson.dumps(given))
     data = {"type": "plan_mis_change", "connector": "scripted", "sealed": b64encode(sealed).decode()}
     accepted = await moving.supervisor.start_operation(SCHOOL, orjson.dumps(data), str(uuid.uuid4()), "tests")

@@ -15,6 +15,7 @@ from schoolgate_server.cli import (
     failures,
     holds,
     identities,
+    mis_change,
     operate,
     parsers,
     query,
@@ -31,7 +32,19 @@ app = typer.Typer(
     "serve, demo, simulate and token work here; everything else asks a server.",
 )
 
-for _module in (operate, demo, schools, runs, holds, identities, query, diagnostics, parsers, tokens):
+for _module in (
+    operate,
+    demo,
+    schools,
+    runs,
+    holds,
+    identities,
+    mis_change,
+    query,
+    diagnostics,
+    parsers,
+    tokens,
+):
     _module.register(app)
 
 

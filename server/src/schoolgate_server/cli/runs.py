@@ -76,7 +76,8 @@ def _report(run: Run) -> None:
         raise typer.Exit(1)
 
 
-def _follow(client: Client, school: str, run_id: str) -> None:
+def follow(client: Client, school: str, run_id: str) -> None:
+    """Show a run to its end, and raise ``typer.Exit`` unless it succeeded."""
     try:
         last = progress.follow(console.out(), states(client, school, run_id))
     except KeyboardInterrupt:
@@ -132,7 +133,7 @@ def _see(client: Client, run: Run, *, detach: bool) -> None:
     if detach:
         console.out().print(run.run_id)
         return
-    _follow(client, run.school_id, run.run_id)
+    follow(client, run.school_id, run.run_id)
 
 
 def run(
@@ -149,7 +150,7 @@ def run(
         request = CancelRunRequest(school_id=school, run_id=run_id, request_id=str(uuid.uuid4()))
         client.call(client.sync.CancelRun, request)
     if watch:
-        _follow(client, school, run_id)
+        follow(client, school, run_id)
         return
     found = client.call(client.sync.GetRun, GetRunRequest(school_id=school, run_id=run_id)).run
     printer = console.out()

@@ -33,13 +33,19 @@ _CHECK_TIMEOUT = 180.0
 """Seconds for CheckConnection, which asks the MIS about every entity."""
 
 
-def _connector(client: Client, name: str) -> ConnectorInfo:
+def connector_info(client: Client, name: str) -> ConnectorInfo:
+    """Return what the server says of a connector; a bare name where it knows none."""
     listed = client.call(client.diagnostics.ListConnectors, ListConnectorsRequest()).connectors
     # An unknown name is the server's to refuse; it has the reason and the wording.
     return next((info for info in listed if info.name == name), ConnectorInfo(name=name))
 
 
-def _settings(texts: Sequence[str] | None) -> dict[str, str]:
+def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """Return the settings written as NAME=VALUE in ``texts``.
+
+    Raises:
+        BadParameter: one is not.
+    """
     settings: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
@@ -83,13 +89,13 @@ def add(
     credentials_file: CredentialsFile = None,
 ) -> None:
     """Register a school. Its credentials may follow later with set-credentials."""
-    wanted = _connector(client, connector).credentials
+    wanted = connector_info(client, connector).credentials
     request = CreateSchoolRequest(
         school=School(
             school_id=school,
             display_name=name or school,
             connector=connector,
-            settings=_settings(setting),
+            settings=settings_of(setting),
             data_profile=keep or (),
             academic_year=_year(academic_year),
         ),
@@ -187,7 +193,7 @@ def check(client: Client, school: SchoolId) -> None:
 def set_credentials(client: Client, school: SchoolId, credentials_file: CredentialsFile = None) -> None:
     """Replace a school's credentials, from a file, SCHOOLGATE_CREDENTIAL_<NAME> variables or a prompt."""
     registered = client.call(client.schools.GetSchool, GetSchoolRequest(school_id=school)).school
-    connector = _connector(client, registered.connector)
+    connector = connector_info(client, registered.connector)
     for field in connector.settings:
         if field.endpoint:
             # Said before anything is asked for: the address may not be the one that it was.

@@ -46,7 +46,8 @@ RULES: Mapping[k.Kind.ValueType, tuple[Rule, ...]] = MappingProxyType(
         k.KIND_ACADEMIC_YEAR: (Rule(("valid_from", "valid_to")), Rule(("name",))),
         k.KIND_STUDENT: (Rule(("upn",)), Rule(("surname", "forename", "date_of_birth"))),
         k.KIND_STAFF: (
-            Rule(("email",)),
+            # Offices share mailboxes, and people marry: the forename is what stays.
+            Rule(("email", "forename")),
             Rule(("staff_code", "surname")),
             Rule(("surname", "forename")),
         ),
