@@ -40,9 +40,9 @@ CHANGES: tuple[Change, ...] = (
     student(5, "Eve"),
     student(6, "Fay"),
 )
-# Announce; touch the fence, insert, copy to history, replace, commit; publish. One change per chunk makes
-# four transactions, two of which insert, and two copy and replace.
-WRITES = {5_000: 7, 1: 16}
+# Announce; touch the fence, copy to history, delete, insert, commit; publish. One change per chunk makes four
+# transactions, two of which only insert.
+WRITES = {5_000: 7, 1: 18}
 
 
 async def loaded(opened: OpenStore) -> Store:

@@ -48,7 +48,7 @@ MESSAGES = {
     "touch of the fence": _the(b"update\0", b"fences\0", b"startTransaction\0"),
     "insert": _the(b"insert\0", b"records\0", b"txnNumber\0"),
     "copy to the history": _the(b"insert\0", b"history\0", b"txnNumber\0"),
-    "replacement": _the(b"update\0", b"records\0", b"txnNumber\0"),
+    "deletion of what is replaced": _the(b"delete\0", b"records\0", b"txnNumber\0"),
     "commit": _the(b"commitTransaction\0"),
 }
 

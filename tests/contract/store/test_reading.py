@@ -184,7 +184,7 @@ async def test_many_returns_latest_states_in_order(store: Store) -> None:
     assert [(record.id, record.version) for record in records] == [(student_id(1), 1), (student_id(2), 2)]
 
 
-async def test_a_key_finds_its_record_the_live_one_first(store: Store) -> None:
+async def test_a_key_finds_the_record_that_it_made_though_that_be_merged(store: Store) -> None:
     lease = await leased(store)
     key = encode_key(source_key("mis/student", 1))
     await commit(store, lease, student(1, "Ash"))
@@ -200,7 +200,7 @@ async def test_a_key_finds_its_record_the_live_one_first(store: Store) -> None:
     then = await store.records.find_by_key("oak", kinds.KIND_STUDENT, key, 1)
     assert now is not None
     assert then is not None
-    assert (now.id, then.id) == (student_id(2), student_id(1))
+    assert (now.id, then.id) == (student_id(1), student_id(1))
     merged = await store.records.get("oak", student_id(1))
     assert merged is not None
     assert merged.tombstone.merged_into == student_id(2)

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
-from pymongo.operations import ReplaceOne
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from schoolgate_server.model.changes import Change, Commit
@@ -28,7 +27,6 @@ from schoolgate_server.store.handles import (
     Collection,
     Document,
     Session,
-    Write,
     chunks,
     storable,
 )
@@ -39,6 +37,10 @@ _T = TypeVar("_T")
 
 Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 """Waits for some seconds."""
+
+TRANSACTION = 1_250
+"""Changes in one transaction, halved at every further try: MongoDB keeps an open transaction in its cache,
+and one that does not fit would fail for ever."""
 
 ATTEMPTS = 4
 """How often a commit is tried while MongoDB is unavailable (a failover, for instance) and the lease lasts."""
@@ -153,7 +155,9 @@ class Commits:
 
     async def _write(self, attempt: _Attempt, pending: Document, sessions: Sequence[Session]) -> None:
         """Write all changes; return or raise only when no transaction is on its way any more."""
-        waiting = chunks(attempt.commit.changes, _size)
+        most = max(1, TRANSACTION >> attempt.tries)
+        attempt.tries += 1
+        waiting = chunks(attempt.commit.changes, _size, most)
         outcomes = await asyncio.gather(
             *(
                 self._write_through(attempt, pending, slot, session, waiting)
@@ -184,41 +188,35 @@ class Commits:
     async def _write_chunk(
         self, attempt: _Attempt, pending: Document, slot: int, session: Session, chunk: Sequence[Change]
     ) -> None:
-        """Insert what is new, replace what is not, each only at its expected version: all or nothing."""
+        """Write what the chunk makes of its records, each only at its expected version: all of it or nothing.
+
+        What is replaced is deleted and inserted, six times faster than replaced where it is, since MongoDB
+        plans every single replacement anew. Nobody sees the gap.
+        """
         school_id = attempt.lease.school_id
-        created: list[Document] = []
-        replaced: list[Write] = []
-        expected: dict[str, int] = {}
-        for change in chunk:
-            document = document_of(
+        expected = {change.record_id: change.expected_version for change in chunk if change.expected_version}
+        documents = [
+            document_of(
                 change,
                 school_id=school_id,
                 seq=pending["seq"],
                 at=pending["at"],
                 run_id=attempt.commit.run_id,
             )
-            if change.expected_version:
-                expected[change.record_id] = change.expected_version
-                query = {"_id": change.record_id, "school": school_id, "version": change.expected_version}
-                replaced.append(ReplaceOne(query, document))
-            else:
-                created.append(document)
+            for change in chunk
+        ]
         async with session.transaction():
             with self._leases.holding(attempt.lease):
                 await self._fences.touch(session, school_id, slot, pending["seq"])
-                if created:
-                    await self._insert(session, school_id, created)
-                if replaced:
+                if expected:
                     await self._supersede(session, attempt, pending, expected)
-                    matched = await self._records.within(session).bulk(replaced)
-                    if matched != len(replaced):
-                        raise _conflict(school_id, len(replaced) - matched)
+                await self._insert(session, school_id, documents)
                 await session.commit()
 
     async def _supersede(
         self, session: Session, attempt: _Attempt, pending: Document, expected: Mapping[str, int]
     ) -> None:
-        """Copy the versions that will be replaced into ``history``."""
+        """Move the versions that will be replaced into ``history``."""
         school_id = attempt.lease.school_id
         query: Document = {"school": school_id, "_id": {"$in": list(expected)}}
         current = await self._records.within(session).find(query)
@@ -230,10 +228,11 @@ class Commits:
         if attempt.rolled_back:  # some may be there from a commit that was undone
             await history.delete_many({"school": school_id, "_id": {"$in": [copy["_id"] for copy in copies]}})
         await history.insert_many(copies)
+        await self._records.within(session).delete_many(query)
 
-    async def _insert(self, session: Session, school_id: str, created: list[Document]) -> None:
+    async def _insert(self, session: Session, school_id: str, documents: list[Document]) -> None:
         try:
-            await self._records.within(session).insert_many(created)
+            await self._records.within(session).insert_many(documents)
         except BulkFailed as failed:
             if failed.others:
                 raise StoreError(f"MongoDB refused {failed.others} records of school {school_id}") from None
@@ -244,16 +243,17 @@ class _Attempt:
     """A commit on its way.
 
     ``seq`` is the last one that was announced for it, 0 before; ``rolled_back`` is how many commits of the
-    school had been undone by then.
+    school had been undone by then. ``tries`` counts how often it was begun to be written.
     """
 
-    __slots__ = ("commit", "lease", "rolled_back", "seq")
+    __slots__ = ("commit", "lease", "rolled_back", "seq", "tries")
 
     def __init__(self, lease: Lease, commit: Commit) -> None:
         self.lease = lease
         self.commit = commit
         self.seq = 0
         self.rolled_back = 0
+        self.tries = 0
 
 
 async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:

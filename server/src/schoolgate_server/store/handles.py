@@ -8,6 +8,7 @@ is a coroutine in one of them), so nothing above needs to know which one it got.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -325,12 +326,15 @@ class Database:
         await _settled(self.handle.close())
 
 
-def chunks(items: Sequence[_T], size: Callable[[_T], int] | None = None) -> Generator[Sequence[_T]]:
-    """Yield ``items`` in pieces for one operation each; ``size`` is how many bytes one has."""
+def chunks(
+    items: Sequence[_T], size: Callable[[_T], int] | None = None, most: int = sys.maxsize
+) -> Generator[Sequence[_T]]:
+    """Yield ``items`` in pieces for one operation each, of ``most`` at most; ``size`` is the bytes of one."""
+    most = min(most, CHUNK)
     start = weight = 0
     for end, item in enumerate(items):
         weight += 0 if size is None else size(item)
-        if end - start == CHUNK or (weight > CHUNK_BYTES and end > start):
+        if end - start == most or (weight > CHUNK_BYTES and end > start):
             yield items[start:end]
             start, weight = end, 0 if size is None else size(item)
     if start < len(items):
