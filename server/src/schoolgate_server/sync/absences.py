@@ -138,8 +138,12 @@ class Absences:
         return [
             record
             for record in await self._store.records.many(ingest.school_id, absent)
-            if record.run_id != ingest.run_id and not self._refers_to_protected(record)
+            if not self._is_of_this_run(record) and not self._refers_to_protected(record)
         ]
+
+    def _is_of_this_run(self, record: Record) -> bool:
+        """Whether this run wrote the record from a row; reprojections and merges look at no row of its own."""
+        return record.run_id == self._context.ingest.run_id and record.cause == CHANGE_CAUSE_SOURCE
 
     def _refers_to_protected(self, record: Record) -> bool:
         body = body_of(record)
