@@ -525,6 +525,24 @@ MUTANTS = (
         "tests/contract/store/test_runs.py",
         "g15",
     ),
+    Mutant(
+        "g14",
+        "a write need not reach a majority",
+        "server/src/schoolgate_server/store/handles.py",
+        'MAJORITY = WriteConcern(w="majority")',
+        "MAJORITY = WriteConcern(w=1)",
+        "tests/replicaset",
+        "killed",
+    ),
+    Mutant(
+        "g15",
+        "rows are pruned by whoever believes to own the school",
+        "server/src/schoolgate_server/sync/dataset.py",
+        "        if state.state != pb.DATASET_STATE_SKIPPED:\n            await self._context.save()\n",
+        "        await self._prune(last)\n        await self._context.save()\n",
+        "tests/integration/processes",
+        "g15",
+    ),
 )
 
 

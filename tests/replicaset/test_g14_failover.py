@@ -4,7 +4,8 @@ The real engine over a real replica set of three. At each chosen moment the prim
 woken as one that does not know yet that another has been elected: what was on its way to it then may have
 taken effect or not, and a stale primary takes writes that no majority will ever confirm.
 
-SEEN"""
+Seen to fail with writes at ``w: 1`` (runs that had been begun were gone after the first failover).
+"""
 
 from __future__ import annotations
 
