@@ -66,9 +66,10 @@ class DatasetSync:
         except Exception as error:  # noqa: BLE001 - the other datasets go on; the state and the log say why
             logger.error("dataset {} failed: {}", self._name, place_of(error))
             self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, from_defect(error, None)))
-        await self._prune(last)
         if state.state != pb.DATASET_STATE_SKIPPED:
             await self._context.save()
+        # After that, for an owner that has lost the school does not come here: the rows are its successor's.
+        await self._prune(last)
 
     async def _sync(self, last: SealedSnapshot | None) -> DatasetOutcome:
         context, state = self._context, self._state
