@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +13,17 @@ from typing import Any
 import pymongo.errors
 from pymongo import _csot
 
-from tests.support.mongomock_handle import MockCollection, MockCursor, MockDatabase, MockHandle
+from tests.support.mongomock_handle import MockCollection, MockCursor, MockDatabase, MockHandle, ledger_of
 from tests.support.mongomock_transactions import MockSession
 
 CRASHES = ("crash_before", "crash_after", "crash_half")
-TROUBLES = (*CRASHES, "unavailable", "answer_lost", "half_done", "slow", "partition")
+TROUBLES = (
+    *(*CRASHES, "unavailable", "answer_lost", "half_done", "slow", "partition"),
+    *("late", "late", "step_down"),
+)
+GIVES_UP_SECONDS = 4.0
+"""After which the caller of a late operation hears that nobody knows what became of it."""
+ELECTION_SECONDS = 3.0
 
 
 class ServerDied(Exception):
@@ -24,7 +32,13 @@ class ServerDied(Exception):
 
 @dataclass
 class Trouble:
-    """What befalls a server's ``at``-th store operation; ``seconds`` for ``slow`` and ``partition``."""
+    """What befalls a server's ``at``-th store operation; ``seconds`` says how long it is slow, or late.
+
+    ``late``: the network keeps the operation, and delivers it after the caller has given up, be it dead or
+    no longer the school's owner by then. ``step_down``: the operation meets a primary that steps down,
+    before it took effect or (``seconds`` set) afterwards; open transactions are undone, and for a while there
+    is no primary.
+    """
 
     mode: str
     at: int
@@ -44,7 +58,9 @@ class Gate:
         self.fired: list[str] = []
         self.look: Callable[[], Awaitable[None]] | None = None
         self.look_at = 0
+        self.step_down: Callable[[], None] = _nothing
         self._cut_off_until = 0.0
+        self._on_their_way: set[asyncio.Task[None]] = set()
 
     def arm(self, trouble: Trouble | None) -> None:
         """Count from 1 again, with another trouble to come."""
@@ -74,13 +90,8 @@ class Gate:
 
     async def _befall(self, trouble: Trouble, execute: Callable[[], Any], half: Callable[[], Any]) -> Any:
         match trouble.mode:
-            case "crash_before":
-                raise self.die()
-            case "crash_after":
-                await _done(execute)
-                raise self.die()
-            case "crash_half":
-                await _done(half)
+            case "crash_before" | "crash_after" | "crash_half":
+                await _done({"crash_after": execute, "crash_half": half}.get(trouble.mode, _nothing))
                 raise self.die()
             case "unavailable":
                 raise pymongo.errors.AutoReconnect("not sent")
@@ -93,8 +104,28 @@ class Gate:
             case "partition":
                 self._cut_off_until = asyncio.get_running_loop().time() + trouble.seconds
                 raise pymongo.errors.AutoReconnect("cut off")
+            case "late":
+                self._send_late(trouble.seconds, execute)
+                await asyncio.sleep(min(GIVES_UP_SECONDS, _remaining()))
+                raise pymongo.errors.NetworkTimeout("no answer")
+            case "step_down":
+                if trouble.seconds:
+                    await _done(execute)
+                self.step_down()
+                self._cut_off_until = asyncio.get_running_loop().time() + ELECTION_SECONDS
+                raise pymongo.errors.NotPrimaryError("stepped down", {"code": 189})
             case _:
                 return await self._slowly(trouble.seconds, execute)
+
+    def _send_late(self, seconds: float, execute: Callable[[], Any]) -> None:
+        """Let the operation arrive after so many seconds, whoever still waits for it."""
+        operation = execute()
+        if not inspect.iscoroutine(operation):
+            return  # a read, which changes nothing whenever it arrives
+        operation.send(None)  # as far as it is known what transaction it belongs to
+        task = asyncio.create_task(_arrive(seconds, operation))
+        self._on_their_way.add(task)
+        task.add_done_callback(self._on_their_way.discard)
 
     async def _slowly(self, seconds: float, execute: Callable[[], Any]) -> Any:
         """MongoDB keeps to the limit of the operation: it takes effect within it or not at all."""
@@ -106,6 +137,32 @@ class Gate:
             return await _done(execute)
         await asyncio.sleep(max(0.0, left))
         raise pymongo.errors.NetworkTimeout("too slow")
+
+
+def _nothing() -> None:
+    """Have no effect."""
+
+
+def _remaining() -> float:
+    left = _csot.remaining()
+    return GIVES_UP_SECONDS if left is None else max(0.0, left)
+
+
+async def _arrive(seconds: float, operation: Any) -> None:
+    await asyncio.sleep(seconds)
+    with contextlib.suppress(pymongo.errors.PyMongoError):  # nobody hears of it
+        await _rest(operation)
+
+
+@types.coroutine
+def _rest(operation: Any) -> Any:
+    """Perform what is left of an operation that has begun, which cannot be awaited any more."""
+    while True:
+        try:
+            waits_for = operation.send(None)
+        except StopIteration:
+            return
+        yield waits_for
 
 
 async def _done(act: Callable[[], Any]) -> Any:
@@ -133,8 +190,10 @@ class _Session:
 
     async def commit_transaction(self) -> None:
         """Commit; as a driver does, say where it may or may not have happened."""
+        transaction = self.inner.transaction
+        assert transaction is not None
         try:
-            await self._gate.perform(self.inner.commit_transaction, lambda: None)
+            await self._gate.perform(lambda: _ended(transaction.commit), lambda: None)
         except pymongo.errors.ConnectionFailure as error:
             getattr(error, "_add_error_label")("UnknownTransactionCommitResult")  # noqa: B009 - as drivers do
             raise
@@ -143,12 +202,20 @@ class _Session:
 
     async def abort_transaction(self) -> None:
         """Abort; as a driver does, leave it to MongoDB where it does not answer."""
+        transaction = self.inner.transaction
+        assert transaction is not None
         try:
-            await self._gate.perform(self.inner.abort_transaction, lambda: None)
+            await self._gate.perform(lambda: _ended(transaction.undo), lambda: None)
         except pymongo.errors.ConnectionFailure:
             pass
         finally:
             self.inner.in_transaction = False
+
+
+async def _ended(end: Callable[[], None]) -> None:
+    """End a transaction, whichever its session has begun by the time that this arrives."""
+    await asyncio.sleep(0)
+    end()
 
 
 class _Cursor:
@@ -218,6 +285,7 @@ class GatedHandle(MockHandle):
     def __init__(self, client: Any, gate: Gate) -> None:
         super().__init__(client)
         self._gate = gate
+        gate.step_down = ledger_of(client).step_down
 
     def get_database(self, name: str, **concerns: Any) -> Any:
         return _Database(super().get_database(name, **concerns), self._gate)

@@ -93,7 +93,9 @@ def _disturb(rng: Random, plan: Plan, operations: int) -> None:
         return
     for _ in range(rng.choice((1, 1, 2))):
         trouble = Trouble(rng.choice(TROUBLES), rng.randint(1, operations))
-        if trouble.mode in {"slow", "partition"}:
+        if trouble.mode in {"slow", "partition", "late"}:
             trouble.seconds = rng.choice((5.0, 25.0, 60.0, 100.0))
+        if trouble.mode == "step_down":
+            trouble.seconds = rng.choice((0.0, 1.0))
         plan.troubles.append(trouble)
     plan.rival = rng.random() < 0.4

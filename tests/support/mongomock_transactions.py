@@ -75,6 +75,11 @@ class Ledger:
         for transaction in [one for one in self._open if one.session in sessions]:
             transaction.undo()
 
+    def step_down(self) -> None:
+        """Undo whatever is open, as a primary that steps down does."""
+        for transaction in list(self._open):
+            transaction.undo()
+
     def writer_of(self, key: Key) -> Transaction | None:
         return next((one for one in self._open if key in one.written), None)
 
