@@ -9,6 +9,7 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
 from schoolgate.v1.record_pb2 import (
+    CHANGE_CAUSE_SOURCE,
     CHANGE_CAUSE_REPROJECTION,
     TOMBSTONE_REASON_OUT_OF_SCOPE,
     Record,
@@ -142,7 +143,7 @@ class Absences:
         ]
 
     def _is_of_this_run(self, record: Record) -> bool:
-        """Whether this run wrote the record from a row; reprojections and merges look at no row of its own."""
+        """Whether this run wrote the record from a row that it read; reprojections and merges do not."""
         return record.run_id == self._context.ingest.run_id and record.cause == CHANGE_CAUSE_SOURCE
 
     def _refers_to_protected(self, record: Record) -> bool:
