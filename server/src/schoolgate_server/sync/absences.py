@@ -9,8 +9,8 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
 from schoolgate.v1.record_pb2 import (
-    CHANGE_CAUSE_SOURCE,
     CHANGE_CAUSE_REPROJECTION,
+    CHANGE_CAUSE_SOURCE,
     TOMBSTONE_REASON_OUT_OF_SCOPE,
     Record,
     TombstoneReason,
