@@ -1,6 +1,7 @@
 """A change of MIS: ids survive, relationships follow, nobody is lost, and a crash ends the same way.
 
-Mutations tried, each of which some test here was seen to fail for, are named in the tests.
+Mutations tried, each of which some test here was seen to fail for, are named in the tests; without the note
+that datasets are under another reading, `test_ids_survive…` was seen to fail.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ async def test_g01_left_over_records_wait_for_an_operator_and_go_only_then(movin
 
 
 async def test_ambiguity_is_resolved_by_nobody(store: Store) -> None:
-    """Seen to fail with the first of several taken."""
+    """Neither the two entities nor what refers to them get the record."""
     second = second_mis()
     twin = {**second.rows[PEOPLE][4], "uuid": "p-55"}
     second.rows[PEOPLE].append(twin)
@@ -249,7 +250,7 @@ async def test_g02_there_is_no_plan_from_half_a_mis(store: Store, ending: EndOfS
 async def test_g16_the_other_miss_password_is_nowhere_but_in_its_session(
     store: Store,
 ) -> None:
-    """Seen to fail with the plan's secrets stored as they are."""
+    """In no collection, log line or failure."""
     second = second_mis()
     heard: list[str] = []
     sink = logger.add(heard.append, level=0)
@@ -310,7 +311,7 @@ def _shape(records: dict[str, Record]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_g10_a_crash_at_any_write_of_the_change_comes_to_the_same_end(moment: str) -> None:
-    """Seen to fail with the school's document written first, and without `begun`."""
+    """Every write of the change, by enumeration."""
     expected, writes = await _undisturbed()
     assert writes > 20
     for number in range(1, writes + 1):

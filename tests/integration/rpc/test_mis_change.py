@@ -57,7 +57,7 @@ async def to_the_end(client: Client, run: pb.Run) -> pb.Run:
 async def test_g16_a_school_moves_as_planned_and_nobody_sees_the_password(
     synced: Client, running: Served, store: Store
 ) -> None:
-    """Seen to fail with the operation's settings and credentials not sealed."""
+    """Neither in the run, nor in the plan, and the log knows it from the first moment."""
     request = wanted()
     planning = (await synced.identity.PlanMisChange(request)).run
     done = await to_the_end(synced, planning)
