@@ -46,11 +46,9 @@ class Identities:
         self._own = {(spec.kind, spec.namespace) for dataset in datasets for spec in dataset.kinds}
         self._resolved: dict[tuple[Kind.ValueType, SourceKey], str] = {}
         self._new: list[Alias] = []
-        known = list(aliases)
-        linked = {alias.record_id for alias in known if alias.link}
-        for kind, key, record_id, _ in known:
+        for kind, key, record_id, link in aliases:
             self._aliases[kind, key] = record_id
-            if record_id in linked:
+            if link:
                 self._linked.setdefault(record_id, set()).add(key)
 
     def own(self, kind: Kind.ValueType, encoded_key: str) -> str:

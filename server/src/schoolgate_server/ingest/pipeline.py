@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE, ChangeCause
-from schoolgate_sdk import Row
+from schoolgate_sdk import Row, decode_key
 from schoolgate_server.ingest.decisions import DecisionLog, Finding
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
@@ -361,8 +361,9 @@ def _duplicate(projected: Projected, *, same: bool) -> Finding:
     if same:
         detail = "the row came more than once"
         return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", detail, projected.key)
-    detail = "rows with this key differ; the one with the least digest was taken"
-    return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, projected.key)
+    detail = "rows of this record differ; the one with the least digest was taken"
+    # Not the row's own key: which of several rows under several keys comes first must make no difference.
+    return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, decode_key(projected.keys[0]))
 
 
 def _older(projected: Projected) -> Finding:

@@ -20,7 +20,7 @@ from schoolgate_server.ingest.merging import merge_changes
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
-from schoolgate_server.model.wire_keys import from_wire
+from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.evidence import fields_of
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
@@ -197,8 +197,14 @@ class Absences:
         return {
             record.id: survivor
             for record in records
-            if (survivor := merges.get(record.id)) and self._diff.is_observed(survivor)
+            if (survivor := merges.get(record.id) or self._tied_to(record))
+            and self._diff.is_observed(survivor)
         }
+
+    def _tied_to(self, record: Record) -> str:
+        """Return the record that a merge cut short by a crash tied the own key to; "" where there is none."""
+        holder = self._context.identities.own(record.kind, encode_wire_key(record.source_keys[0]))
+        return "" if holder == record.id else holder
 
     async def _merge(self, loser: Record, survivor_id: str) -> None:
         ingest = self._parts.ingest
