@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -47,14 +47,16 @@ class DatasetFacts:
     """What the MIS answers when asked for single records."""
     read_back_error: str = ""
     state: str = ""
+    targeted: bool = False
+    """Only ``rows`` were asked for, by their keys."""
     counters: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass
 class RunFacts:
-    """What one run did."""
+    """What one run did, or several between which nothing changed in the MIS."""
 
-    run_id: str
+    runs: frozenset[str]
     reading: Reading
     datasets: list[DatasetFacts]
 
@@ -98,3 +100,8 @@ def chain_of(key: Key, documents: Sequence[dict[str, Any] | None]) -> list[Versi
         named = {name: earlier[name] for name in ("live", "body", "keys", "seq", "run", "cause")}
         lives.append(Version(**named, merged_into=tombstone.get("merged_into", "")))
     return lives
+
+
+def live_of(histories: Mapping[Key, Sequence[Version]], dataset: str) -> set[Key]:
+    """Return the records of ``dataset`` that are live."""
+    return {key for key, life in histories.items() if key[0] == dataset and life[-1].live}

@@ -35,7 +35,7 @@ def facts_of(run: pb.Run, mis: SimulatedMis, plan: Plan, reading: Reading, segme
         facts.append(found)
         may_skip = may_skip or part.failure.type in _ENDS_THE_RUN
     _check_state(run, plan)
-    return RunFacts(run.run_id, reading, facts)
+    return RunFacts(frozenset({run.run_id}), reading, facts)
 
 
 def _dataset_facts(
@@ -60,7 +60,7 @@ def _dataset_facts(
         facts.exact = True
         if claim in _WITHOUT_PROOF or (not facts.rows and claim not in {"counted", "empty_counted"}):
             facts.expected = {"INCOMPLETE"}
-        facts.hidden = mis.world.rows[dataset] if weather.reads_back else []
+        facts.hidden = mis.shown.get(dataset, []) if weather.reads_back else []
         facts.read_back_error = weather.read_back_error
     return facts
 
@@ -90,3 +90,16 @@ def _check_state(run: pb.Run, plan: Plan) -> None:
     if plan.cancelled and states != {pb.DATASET_STATE_SUCCEEDED}:
         expected = {pb.RUN_STATE_CANCELLED}
     require(run.state in expected, "run", f"it ended {pb.RunState.Name(run.state)}: {run.failure}")
+
+
+def joined(runs: list[RunFacts]) -> RunFacts:
+    """Return what several runs did that read the same; each of their datasets must have ended well."""
+    parts: dict[str, DatasetFacts] = {}
+    for run in runs:
+        for part in run.datasets:
+            require(part.state == "SUCCEEDED", "G02", f"{part.dataset} ended {part.state}")
+            known = parts.setdefault(part.dataset, part)
+            if known is not part:
+                known.counters = {name: known.counters[name] + part.counters[name] for name in _COUNTERS}
+    ordered = [parts[name] for name in DATASETS if name in parts]
+    return RunFacts(frozenset().union(*(run.runs for run in runs)), runs[0].reading, ordered)

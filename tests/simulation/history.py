@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -20,16 +21,17 @@ from schoolgate_sdk.kinds import KINDS_BY_NAME
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
 from tests.simulation.base import Broken, Documents, RunFacts, require
-from tests.simulation.facts import facts_of
+from tests.simulation.facts import facts_of, joined
 from tests.simulation.handle import ServerDied, Trouble
 from tests.simulation.meaning import KIND_OF, Reading
-from tests.simulation.mis import SimulatedMis
+from tests.simulation.mis import SimulatedMis, Weather
 from tests.simulation.model import Model
-from tests.simulation.plans import Plan, draw_plan
+from tests.simulation.plans import Plan, draw_plan, draw_trouble
 from tests.simulation.server import (
     DATABASE,
     PROFILES,
     SCHOOL,
+    Notice,
     Server,
     digest_text,
     documents_of,
@@ -38,7 +40,7 @@ from tests.simulation.server import (
 )
 from tests.simulation.speed import hasten
 from tests.simulation.virtual_time import VirtualClock, run_virtually
-from tests.simulation.world import World
+from tests.simulation.world import DATASETS, World, key_parts
 from tests.support.mongomock_handle import MockHandle
 
 SETTLED_SECONDS = 200.0
@@ -93,6 +95,8 @@ class History:
             await self._change_reading()
         if self._rng.random() < 0.4:
             await self._approve()
+        if self._rng.random() < 0.25:
+            await self._notify()
         plan = draw_plan(self._rng, self._operations)
         self.steps.append(f"sync {plan}")
         twin = _copied(self._client) if plan.is_disturbed and self._rng.random() < 0.5 else None
@@ -127,6 +131,29 @@ class History:
             self.counts["profile changed"] += 1
         self.steps.append(f"{self._reading}")
 
+    async def _notify(self) -> None:
+        """Tell of some rows that they changed, twice and in any order; one run reads them all again."""
+        named = self._mis.world.some_rows(self._rng)
+        if not named:
+            return
+        plan = Plan(tuple(name for name in DATASETS if name in named), Weather())
+        if self._rng.random() < 0.4:
+            plan.troubles = [draw_trouble(self._rng, 40)]
+        told = [(name, key) for name, keys in named.items() for key in keys]
+        notices = [(*each, str(new_uuid(self._rng))) for each in told]
+        notices += self._rng.sample(notices, self._rng.randint(0, len(notices)))
+        self._rng.shuffle(notices)
+        self.steps.append(f"notify of {told}; {plan}")
+        _, facts = await self._sync(plan, notices)
+        for part in facts.datasets:
+            part.targeted = part.exact = True
+            keys = [tuple(map(repr, parts)) for parts in named[part.dataset]]
+            rows = self._mis.world.rows[part.dataset]
+            part.rows = [row for row in rows if tuple(map(repr, key_parts(part.dataset, row))) in keys]
+        self._model.verify(facts, documents_of(self._client))
+        self.counts["notified"] += len(notices)
+        await self._ask((await self._reader.leases.head(SCHOOL)).published)
+
     async def _approve(self) -> None:
         """Approve what is held for some dataset, as an operator who looked at it may."""
         holds = await self._reader.holds.list(SCHOOL)
@@ -137,19 +164,21 @@ class History:
             self.steps.append(f"approve what is held of {hold.dataset}")
             self.counts["hold approved"] += 1
 
-    async def _sync(self, plan: Plan) -> tuple[pb.Run, RunFacts]:
+    async def _sync(self, plan: Plan, notices: Sequence[Notice] = ()) -> tuple[pb.Run, RunFacts]:
         """Sync through everything that the plan has in store, and let whoever is still at work end."""
         self._mis.begin(plan.weather)
         request = str(new_uuid(self._rng))
         rival = await self._start() if plan.rival else None
         troubles: list[Trouble | None] = list(plan.troubles)
-        run = None
+        run, told = None, list[pb.Run]()
         while run is None:
             server = await self._up()
             server.gate.arm(troubles.pop(0) if troubles else None)
             server.gate.look, server.gate.look_at = self._look, plan.look_at
             stopping = self._plan_pages(plan, server)
-            run = await self._follow(server, plan.datasets, request, stopping)
+            asking = server.notify(notices) if notices else server.sync(plan.datasets, request)
+            run = await self._follow(server, asking, stopping)
+            told = server.told
             self._operations = max(20, server.gate.operations)
             self.counts.update(f"fault: {fault}" for fault in server.gate.fired)
             server.gate.fired.clear()
@@ -165,12 +194,17 @@ class History:
         self.counts["runs"] += 1
         stored = (await self._reader.runs.get(SCHOOL, run.run_id)).run
         require(stored.state == run.state, "G15", f"{run.state} is stored as {stored.state}")
-        return run, facts_of(run, self._mis, plan, self._reading, self._options.segment_rows)
+        if notices:
+            return run, joined([self._facts(each, replace(plan, datasets=_names(each))) for each in told])
+        return run, self._facts(run, plan)
+
+    def _facts(self, run: pb.Run, plan: Plan) -> RunFacts:
+        return facts_of(run, self._mis, plan, self._reading, self._options.segment_rows)
 
     async def _follow(
-        self, server: Server, datasets: tuple[str, ...], request: str, stopping: asyncio.Event
+        self, server: Server, asking: Coroutine[Any, Any, pb.Run | None], stopping: asyncio.Event
     ) -> pb.Run | None:
-        syncing = asyncio.create_task(server.sync(datasets, request))
+        syncing = asyncio.create_task(asking)
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({syncing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
@@ -224,7 +258,7 @@ class History:
                 for name in ("lease", "epoch", "rolled_back"):
                     head.pop(name, None)
             if shuffled:
-                _forget_duplicates(documents)
+                _forget_order(documents)
         for name, documents in after.items():
             require(documents == before.get(name, {}), "G03", f"a repetition changed {name}")
         self._model.verify(facts, documents_of(self._client))
@@ -323,6 +357,10 @@ def _only_of_the_living(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
         loop.default_exception_handler(context)
 
 
+def _names(run: pb.Run) -> tuple[str, ...]:
+    return tuple(part.dataset for part in run.datasets)
+
+
 def _client() -> Any:
     hasten()
     make: Any = mongomock.MongoClient
@@ -342,7 +380,7 @@ def _copied(client: Any) -> Any:
     return copy
 
 
-def _forget_duplicates(documents: Documents) -> None:
+def _forget_order(documents: Documents) -> None:
     """Whether one of several differing rows also counts as a duplicate depends on their order."""
     decisions = documents["decisions"]
     for decision_id in [key for key, one in decisions.items() if one["reason"].endswith("DUPLICATE_ROW")]:

@@ -32,7 +32,7 @@ class Judge:
         total: int,
         answered: set[Key],
         lives: Mapping[Key, Sequence[Version]],
-        run_id: str,
+        runs: frozenset[str],
     ) -> tuple[str, set[Key], set[Key]]:
         """Return how the dataset must end, which records leave, and which are left to the next run.
 
@@ -46,13 +46,13 @@ class Judge:
             return "INCOMPLETE", set(), set()
         doubtful = len(absent) == total or (len(absent) > COUNT and len(absent) > FRACTION * total)
         if absent and doubtful:
-            held = {key: sum(each.live or each.run != run_id for each in lives[key]) for key in absent}
+            held = {key: sum(each.live or each.run not in runs for each in lives[key]) for key in absent}
             if self._approved.get(part.dataset) != held:
                 self._held[part.dataset] = held
                 self._approved.pop(part.dataset, None)
                 return "HELD", set(), set()
         # What the run itself wrote, anew from its rows or because of a merge, is left to the next one (G06).
-        leaving = {key for key in absent if not any(each.run == run_id and each.live for each in lives[key])}
+        leaving = {key for key in absent if not any(each.run in runs and each.live for each in lives[key])}
         if leaving and part.read_back_error:
             return state_after(part.read_back_error), set(), absent - leaving
         if leaving & answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -81,20 +82,21 @@ class Weather:
 
 
 class SimulatedMis:
-    """One school's MIS. ``pages`` keeps what was delivered last, by dataset and page."""
+    """One school's MIS. ``pages`` keeps what was delivered last by dataset and page, ``shown`` all there was."""
 
     def __init__(self, world: World, page_size: int) -> None:
         self.world = world
         self.page_size = page_size
         self.weather = Weather()
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
+        self.shown: dict[str, list[dict[str, Any]]] = {}
         self.on_page: Callable[[str, int], Awaitable[None]] = _nothing
         self.fired: list[str] = []
 
     def begin(self, weather: Weather) -> None:
         """Forget the sync before."""
         self.weather = weather
-        self.pages = {}
+        self.pages, self.shown = {}, {}
         self.fired = []
 
     def content(self, dataset: str) -> list[list[dict[str, Any]]]:
@@ -164,6 +166,7 @@ class _Session:
                     await asyncio.sleep(86_400)
                 raise error_of(error)
             page = pages[index] if index < len(pages) else []
+            mis.shown[dataset] = copy.deepcopy(mis.world.rows[dataset])
             mis.pages.setdefault(dataset, {})[index] = page
             index += 1
             if index >= len(pages):

@@ -20,6 +20,7 @@ from tests.simulation.base import (
     chain_of,
     encoded_key,
     encoded_person,
+    live_of,
     require,
 )
 from tests.simulation.causes import REFERENCES, Causes
@@ -55,9 +56,6 @@ class Model:
         self._merged: dict[Key, Key] = {}
         self.postponed: set[Key] = set()
 
-    def live(self, dataset: str) -> set[Key]:
-        return {key for key, life in self.histories.items() if key[0] == dataset and life[-1].live}
-
     def approve(self, dataset: str) -> None:
         """Take note that an operator approved what is held: these deletions of these versions."""
         self._judge.approve(dataset)
@@ -78,7 +76,7 @@ class Model:
         }
         self._states, self._merged, self.postponed = [self.people], {}, set()
         expected = {
-            part.dataset: self._expect(part, meanings[part.dataset], now, facts.run_id)
+            part.dataset: self._expect(part, meanings[part.dataset], now, facts.runs)
             for part in facts.datasets
         }
         self._take_people(after, {part.dataset: part for part in facts.datasets}.get("students"), meanings)
@@ -108,9 +106,9 @@ class Model:
                 if life and self._matches(life[-1], meaning):
                     rows[record].append(row)
         for record, origins in rows.items():
-            if part.exact or self.histories[record][-1].run == facts.run_id:
+            if part.exact or self.histories[record][-1].run in facts.runs:
                 self._causes.confirm(record, origins, facts.reading)
-        if part.state == "SUCCEEDED":
+        if part.state == "SUCCEEDED" and not part.targeted:
             self._causes.seal(part.dataset, part.rows)
             self._judge.seal(part.dataset)
 
@@ -136,7 +134,7 @@ class Model:
         part: DatasetFacts,
         meanings: Sequence[Meaning],
         now: dict[Key, list[Version]],
-        run_id: str,
+        runs: frozenset[str],
     ) -> Expected:
         """Work out what one dataset comes to, and who is who afterwards."""
         answered = {
@@ -144,7 +142,8 @@ class Model:
         }
         settled = None
         if part.dataset == "students":
-            complete = part.exact and not part.expected and all(each.key is not None for each in meanings)
+            whole = part.exact and not part.targeted and not part.expected
+            complete = whole and all(each.key is not None for each in meanings)
             known = [key for key in self.histories if key[0] == part.dataset]
             settled = settle(self.people, meanings, known, answered, complete=complete)
             if complete and settled.asked and part.read_back_error:
@@ -160,9 +159,11 @@ class Model:
             if settled is None
             else settled.observed
         )
-        were = _live(self.histories, part.dataset)
+        if part.targeted:
+            return Expected("SUCCEEDED", seen, settled=settled)
+        were = live_of(self.histories, part.dataset)
         absent, total = were - seen - self._protected(meanings), len(were | seen)
-        state, gone, postponed = self._judge.judge(part, meanings, absent, total, answered, now, run_id)
+        state, gone, postponed = self._judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed
         if settled is not None:
             self._merge(settled, gone)
@@ -265,7 +266,7 @@ class Model:
         for earlier, version in itertools.pairwise([None, *life]):
             if version is None or version not in new:
                 continue
-            require(version.run == facts.run_id, "G12", f"{key} was written by another run")
+            require(version.run in facts.runs, "G12", f"{key} was written by another run")
             if version.cause == "IDENTITY":
                 self._verify_identity(key, earlier, version)
                 continue
@@ -334,8 +335,8 @@ class Model:
     def _verify_dataset(
         self, part: DatasetFacts, expected: Expected, before: dict[Key, list[Version]], facts: RunFacts
     ) -> None:
-        dataset, counters = part.dataset, part.counters
-        dead = _live(before, dataset) - self.live(dataset)
+        dataset = part.dataset
+        dead = live_of(before, dataset) - live_of(self.histories, dataset)
         if not part.exact:
             require(not dead, "G01", f"{dataset}: {sorted(dead)} tombstoned by a read that was not whole")
             require(part.state in part.expected, "G02", f"{dataset} ended {part.state}, not {part.expected}")
@@ -346,28 +347,30 @@ class Model:
         require(dead == gone, "G01", f"{dataset}: {sorted(gone - dead)} left and was not tombstoned")
         for loser in set(self._merged) & dead:
             require(self.histories[loser][-1].merged_into, "G05", f"{loser} left, and was not merged")
-        require(expected.seen <= self.live(dataset), "G10", f"{dataset}: not all rows arrived")
-        rejected = len(part.rows) - len(expected.seen)
-        require(
-            counters["rejected_rows"] == rejected,
-            "G09",
-            f"{dataset}: {rejected} rows were not taken: {counters}",
-        )
-        require(
-            counters["rows_read"] == len(part.rows),
-            "G09",
-            f"{dataset}: {len(part.rows)} rows came: {counters}",
-        )
-        self._verify_counters(part, before, facts.run_id)
+        require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: not all rows arrived")
+        if not part.targeted:
+            self._verify_rows(part, expected)
+        self._verify_counters(part, before, facts.runs)
 
-    def _verify_counters(self, part: DatasetFacts, before: dict[Key, list[Version]], run_id: str) -> None:
+    def _verify_rows(self, part: DatasetFacts, expected: Expected) -> None:
+        """G09: check that every row is counted, and every one that was not taken over."""
+        dataset, counters = part.dataset, part.counters
+        rejected = len(part.rows) - len(expected.seen)
+        text = f"{dataset}: {rejected} rows were not taken: {counters}"
+        require(counters["rejected_rows"] == rejected, "G09", text)
+        text = f"{dataset}: {len(part.rows)} rows came: {counters}"
+        require(counters["rows_read"] == len(part.rows), "G09", text)
+
+    def _verify_counters(
+        self, part: DatasetFacts, before: dict[Key, list[Version]], runs: frozenset[str]
+    ) -> None:
         counters = part.counters
         lives = {key: life for key, life in self.histories.items() if key[0] == part.dataset}
         written = [
             version
             for life in lives.values()
             for version in life
-            if version.run == run_id and version.cause != "IDENTITY"
+            if version.run in runs and version.cause != "IDENTITY"
         ]
         names = ("created", "updated", "revived", "tombstoned", "reprojected")
         made = sum(counters[name] for name in names)
@@ -393,7 +396,3 @@ class Model:
         candidates = self._candidates(taken)
         states = {key: [self.expected(each) for each in several] for key, several in candidates.items()}
         decisions.verify(meanings, candidates, states)
-
-
-def _live(histories: Mapping[Key, list[Version]], dataset: str) -> set[Key]:
-    return {key for key, life in histories.items() if key[0] == dataset and life[-1].live}

@@ -92,10 +92,15 @@ def _disturb(rng: Random, plan: Plan, operations: int) -> None:
         plan.stop_at = [_place(rng) for _ in range(rng.randint(1, 2))]
         return
     for _ in range(rng.choice((1, 1, 2))):
-        trouble = Trouble(rng.choice(TROUBLES), rng.randint(1, operations))
-        if trouble.mode in {"slow", "partition", "late"}:
-            trouble.seconds = rng.choice((5.0, 25.0, 60.0, 100.0))
-        if trouble.mode == "step_down":
-            trouble.seconds = rng.choice((0.0, 1.0))
-        plan.troubles.append(trouble)
+        plan.troubles.append(draw_trouble(rng, operations))
     plan.rival = rng.random() < 0.4
+
+
+def draw_trouble(rng: Random, operations: int) -> Trouble:
+    """Return what befalls one of the next ``operations`` store operations."""
+    trouble = Trouble(rng.choice(TROUBLES), rng.randint(1, operations))
+    if trouble.mode in {"slow", "partition", "late"}:
+        trouble.seconds = rng.choice((5.0, 25.0, 60.0, 100.0))
+    if trouble.mode == "step_down":
+        trouble.seconds = rng.choice((0.0, 1.0))
+    return trouble

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.diagnostics_service_pb2 import Decision
 from schoolgate.v1.school_service_pb2 import School
-from schoolgate_sdk import Connector
+from schoolgate_sdk import Connector, SourceKey, source_key
+from schoolgate_sdk.kinds import KINDS_BY_NAME
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.store.errors import StoreUnavailable
@@ -25,7 +27,11 @@ from schoolgate_server.sync.progress import is_final
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.simulation.base import COUNT, FRACTION, Documents
 from tests.simulation.handle import Gate, GatedHandle, ServerDied
+from tests.simulation.meaning import KIND_OF
 from tests.simulation.virtual_time import VirtualClock
+
+Notice: TypeAlias = tuple[str, tuple[Any, ...], str]
+"""A dataset, the parts of a key, and a request id."""
 
 SCHOOL = "oak"
 DATABASE = "simulation"
@@ -72,6 +78,7 @@ class Server:
         rng: Random,
     ) -> None:
         self.gate = Gate()
+        self.told: list[pb.Run] = []
         self.name = name
         self.store = Store.open(GatedHandle(client, self.gate), DATABASE, clock, sleep=asyncio.sleep)
         self.store.credentials = self.store.row_seal = OpenVault()
@@ -89,7 +96,38 @@ class Server:
 
     async def sync(self, datasets: tuple[str, ...], request_id: str) -> pb.Run | None:
         """Ask for a run and follow it to its end; ``None`` where the server dies meanwhile."""
-        ending = asyncio.create_task(self._sync(datasets, request_id))
+        return await self._end(lambda: self.supervisor.start_sync(SCHOOL, datasets, request_id, "simulation"))
+
+    async def notify(self, notices: Sequence[Notice]) -> pb.Run | None:
+        """Tell of changes, and follow the runs that read them; ``None`` where the server dies meanwhile.
+
+        The last run is returned; ``told`` has all of them, as they ended.
+        """
+        self.told = []
+        for dataset, parts, request_id in notices:
+            kind, key = KINDS_BY_NAME[KIND_OF[dataset]].kind, source_key(f"scripted/{dataset}", *parts)
+            told = await self._answer(partial(self._tell, kind, key, request_id))
+            if told is None:
+                return None
+            self.told.append(told)
+        runs = {run.run_id: run for run in self.told}
+        self.told = []
+        for run in runs.values():
+            ended = await self._end(partial(_same, run))
+            if ended is None:
+                return None
+            self.told.append(ended)
+        return self.told[-1]
+
+    async def _tell(self, kind: Any, key: SourceKey, request_id: str) -> pb.Run:
+        return await self.supervisor.notify(SCHOOL, kind, [key], request_id, "simulation")
+
+    async def _end(self, ask: Callable[[], Awaitable[pb.Run]]) -> pb.Run | None:
+        return await self._answer(partial(self._follow, ask))
+
+    async def _answer(self, ask: Callable[[], Coroutine[Any, Any, pb.Run]]) -> pb.Run | None:
+        """Return what ``ask`` does, asked again while the store does not answer, as a patient client does."""
+        ending = asyncio.create_task(_patiently(ask))
         dying = asyncio.create_task(self.gate.died.wait())
         try:
             await asyncio.wait({ending, dying}, timeout=LONGEST, return_when=asyncio.FIRST_COMPLETED)
@@ -102,24 +140,30 @@ class Server:
                 task.cancel()
             await asyncio.gather(ending, dying, return_exceptions=True)
 
-    async def _sync(self, datasets: tuple[str, ...], request_id: str) -> pb.Run:
-        """As a patient client does: the same request again while the store does not answer."""
-        while True:
-            try:
-                run = await self.supervisor.start_sync(SCHOOL, datasets, request_id, "simulation")
-                async for latest in self.supervisor.watch(SCHOOL, run.run_id):
-                    run = latest
-            except StoreUnavailable:
-                await asyncio.sleep(1)
-                continue
-            except ServerDied:
-                await asyncio.Event().wait()  # nobody answers; the caller has noticed
-                raise
-            assert is_final(run)
-            return run
+    async def _follow(self, ask: Callable[[], Awaitable[pb.Run]]) -> pb.Run:
+        run = await ask()
+        async for latest in self.supervisor.watch(SCHOOL, run.run_id):
+            run = latest
+        assert is_final(run)
+        return run
 
     async def stop(self) -> None:
         await self.supervisor.stop()
+
+
+async def _patiently(ask: Callable[[], Awaitable[pb.Run]]) -> pb.Run:
+    while True:
+        try:
+            return await ask()
+        except StoreUnavailable:
+            await asyncio.sleep(1)
+        except ServerDied:
+            await asyncio.Event().wait()  # nobody answers; the caller has noticed
+            raise
+
+
+async def _same(run: pb.Run) -> pb.Run:
+    return run
 
 
 def new_uuid(rng: Random) -> uuid.UUID:

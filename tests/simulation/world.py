@@ -42,9 +42,9 @@ class World:
             self.vanish: 3,
             self.rename: 4,
             self.correct_mark: 3,
-            self.merge: 1,
+            self.merge: 3,
             self.recreate: 8,
-            self.rekey: 1,
+            self.rekey: 3,
             self.move_membership: 2,
             self.duplicate: 2,
             self.conflict: 2,
@@ -63,6 +63,16 @@ class World:
         """Make one edit; return what it was."""
         [edit] = self._rng.choices(list(self._edits), list(self._edits.values()))
         return edit()
+
+    def some_rows(self, rng: random.Random) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the keys of some rows by dataset, as a notification may name them; of gone ones too."""
+        there = [(dataset, row) for dataset, rows in self.rows.items() for row in rows]
+        named: dict[str, list[tuple[Any, ...]]] = {}
+        for dataset, row in rng.sample([*there, *self._gone], min(rng.randint(1, 4), len(there))):
+            parts = key_parts(dataset, row)
+            if all(type(part) in {int, str} and part != "" for part in parts):
+                named.setdefault(dataset, []).append(parts)
+        return named
 
     def join(self) -> str:
         number: int | str = self._next
@@ -115,6 +125,9 @@ class World:
         if loser is None or survivor is None or loser is survivor:
             return "nobody to merge"
         self._remove(STUDENTS, lambda other: other is loser)
+        if "person" in loser and self._rng.random() < 0.7:
+            survivor["person"] = loser["person"]  # the memberships stay as they are
+            return f"merge {loser['id']!r} into {survivor['id']!r}, whose person number goes"
         for row in self.rows[MEMBERSHIPS]:
             if row["person"] == loser.get("person", 0):
                 row["person"] = survivor.get("person", 1)
