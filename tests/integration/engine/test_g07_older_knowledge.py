@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 
 import pytest
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
@@ -48,6 +50,16 @@ async def stand_aside(store: Store, run_id: str) -> None:
     await runs.update_one({"_id": run_id}, {"$set": {"unfinished": f"{SCHOOL}:aside"}})
 
 
+def launching_all_but(run_id: str) -> Callable[[Supervisor, RunEntry], None]:
+    launch: Callable[[Supervisor, RunEntry], None] = vars(Supervisor)["_launch"]
+
+    def launch_others(self: Supervisor, entry: RunEntry) -> None:
+        if entry.run.run_id != run_id:
+            launch(self, entry)
+
+    return launch_others
+
+
 async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,11 +72,8 @@ async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
     await stand_aside(store, run_id)
     rows[0], rows[1] = student(1, "Second"), student(2, "Second")  # ... and what the other one reads later
     rows.append(student(99, "Joiner"))
-    launch = Supervisor._launch
     with monkeypatch.context() as patched:
-        patched.setattr(
-            Supervisor, "_launch", lambda self, entry: entry.run.run_id == run_id or launch(self, entry)
-        )
+        patched.setattr(Supervisor, "_launch", launching_all_but(run_id))
         async with engine_over(store, mis, owner="server-2") as engine:
             assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
             between = await surnames(engine)

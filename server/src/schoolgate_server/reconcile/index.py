@@ -1,7 +1,6 @@
 """What a snapshot is compared with, in about 70 bytes a record: two million records take 140 MB.
 
-A dictionary of named tuples takes five times as much. The columns are flat arrays; a record's place in them
-is found by open addressing over the random part of its id.
+A dictionary of named tuples takes five times as much. The columns are flat arrays.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from array import array
 from collections.abc import Iterator
 
 from schoolgate_server.model.hashing import DIGEST_BYTES
-from schoolgate_server.model.ids import ID_BYTES, pack_id, unpack_id
+from schoolgate_server.model.ids import pack_id, unpack_id
+from schoolgate_server.reconcile.places import Places
 
-_FIRST_SLOTS = 1 << 10
 _EMPTY = bytes(DIGEST_BYTES)
 
 LIVE = 1
@@ -25,7 +24,6 @@ PROTECTED = 8
 """A row that was not taken may be the record, or something newer than the snapshot is known of it."""
 WAITING = 16
 """What the snapshot has of the record differs from what is stored, and is not written yet."""
-
 NEW = 32
 """This run stored the record for the first time."""
 
@@ -42,18 +40,21 @@ class Index:
     def __init__(self) -> None:
         self.flags = bytearray()
         self.versions = array("I")
+        self._places = Places()
         self._kinds = bytearray()
-        self._ids = bytearray()
         self._stored = bytearray()
         self._observed = bytearray()
-        self._slots = array("I", bytes(4 * _FIRST_SLOTS))
 
     def __len__(self) -> int:
         return len(self.flags)
 
     def find(self, record_id: str) -> int:
-        """Return the record's place, or -1 where it has none."""
-        return self._slots[self._slot(pack_id(record_id)[1])] - 1
+        """Return the record's place, or -1 where it has none.
+
+        Raises:
+            ValueError: ``record_id`` is none.
+        """
+        return self._places.find(pack_id(record_id)[1])
 
     def place(self, record_id: str) -> int:
         """Return the record's place; it gets one where it has none.
@@ -62,24 +63,18 @@ class Index:
             ValueError: ``record_id`` is none.
         """
         kind, packed = pack_id(record_id)
-        slot = self._slot(packed)
-        found = self._slots[slot]
-        if found:
-            return found - 1
-        self._kinds.append(kind)
-        self._ids += packed
-        self._stored += _EMPTY
-        self._observed += _EMPTY
-        self.versions.append(0)
-        self.flags.append(0)
-        self._slots[slot] = len(self.flags)
-        if 2 * len(self.flags) > len(self._slots):
-            self._grow()
-        return len(self.flags) - 1
+        place, is_new = self._places.place(packed)
+        if is_new:
+            self._kinds.append(kind)
+            self._stored += _EMPTY
+            self._observed += _EMPTY
+            self.versions.append(0)
+            self.flags.append(0)
+        return place
 
     def record_id(self, place: int) -> str:
         """Return the id of the record at ``place``."""
-        return unpack_id(self._kinds[place], bytes(self._ids[place * ID_BYTES : (place + 1) * ID_BYTES]))
+        return unpack_id(self._kinds[place], self._places.key(place))
 
     def kind(self, place: int) -> int:
         """Return the kind of the record at ``place``."""
@@ -105,24 +100,3 @@ class Index:
     def set_observed(self, place: int, digest: bytes) -> None:
         """Take note of the digest of what the snapshot has."""
         self._observed[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest
-
-    def _slot(self, packed: bytes) -> int:
-        """Return the slot that holds ``packed``, or the empty one where it would go."""
-        slots, ids, mask = self._slots, self._ids, len(self._slots) - 1
-        slot = int.from_bytes(packed[:6], "little") & mask  # before the version digit every bit is random
-        while entry := slots[slot]:
-            if ids[(entry - 1) * ID_BYTES : entry * ID_BYTES] == packed:
-                break
-            slot = (slot + 1) & mask
-        return slot
-
-    def _grow(self) -> None:
-        slots = array("I", bytes(8 * len(self._slots)))
-        ids, mask = self._ids, len(slots) - 1
-        for entry in range(1, len(self.flags) + 1):
-            start = (entry - 1) * ID_BYTES
-            slot = int.from_bytes(ids[start : start + 6], "little") & mask
-            while slots[slot]:
-                slot = (slot + 1) & mask
-            slots[slot] = entry
-        self._slots = slots

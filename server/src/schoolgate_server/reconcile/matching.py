@@ -23,9 +23,8 @@ from google.protobuf.message import Message
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate_server.model.ids import ID_BYTES, pack_id, unpack_id
+from schoolgate_server.reconcile.places import KEY_BYTES, Places
 
-_DIGEST = 16
-_FIRST_SLOTS = 1 << 10
 _OPEN, _MATCHED, _AMBIGUOUS = range(3)
 _MANY = 2
 
@@ -121,7 +120,7 @@ def _digest(rule: Rule, message: Message, same: Mapping[str, str]) -> bytes | No
     values = [_value(message, field, same) for field in (*rule.required, *rule.optional)]
     if None in values[: len(rule.required)]:
         return None
-    return hashlib.blake2b(orjson.dumps(values), digest_size=_DIGEST).digest()
+    return hashlib.blake2b(orjson.dumps(values), digest_size=KEY_BYTES).digest()
 
 
 def _value(message: Message, field: str, same: Mapping[str, str]) -> str | int | None:
@@ -157,7 +156,7 @@ class Matching:
         self._kind = kind
         self.rules = tuple(rules)
         self._tables = [_Table() for _ in rules]
-        self._entities = _Places()
+        self._entities = Places()
         self._entity_values = [array("I") for _ in rules]
         self._entity_states = bytearray()
         self._partners = array("I")
@@ -274,61 +273,11 @@ class Matching:
         return unpack_id(self._kind, bytes(packed))
 
 
-class _Places:
-    """Keys of 16 random bytes, numbered from 0 in the order in which they came, found by open addressing."""
-
-    def __init__(self) -> None:
-        self._keys = bytearray()
-        self._slots = array("I", bytes(4 * _FIRST_SLOTS))
-
-    def __len__(self) -> int:
-        return len(self._keys) // _DIGEST
-
-    def key(self, place: int) -> bytes:
-        return bytes(self._keys[place * _DIGEST : (place + 1) * _DIGEST])
-
-    def find(self, key: bytes) -> int:
-        """Return the key's place, -1 where it has none."""
-        return self._slots[self._slot(key)] - 1
-
-    def place(self, key: bytes) -> tuple[int, bool]:
-        """Return the key's place, and whether it is new there."""
-        slot = self._slot(key)
-        if found := self._slots[slot]:
-            return found - 1, False
-        self._keys += key
-        count = len(self)
-        self._slots[slot] = count
-        if 2 * count > len(self._slots):
-            self._grow()
-        return count - 1, True
-
-    def _slot(self, key: bytes) -> int:
-        slots, keys, mask = self._slots, self._keys, len(self._slots) - 1
-        slot = int.from_bytes(key[:6], "little") & mask
-        while entry := slots[slot]:
-            if keys[(entry - 1) * _DIGEST : entry * _DIGEST] == key:
-                break
-            slot = (slot + 1) & mask
-        return slot
-
-    def _grow(self) -> None:
-        slots = array("I", bytes(8 * len(self._slots)))
-        mask = len(slots) - 1
-        for entry in range(1, len(self) + 1):
-            start = (entry - 1) * _DIGEST
-            slot = int.from_bytes(self._keys[start : start + 6], "little") & mask
-            while slots[slot]:
-                slot = (slot + 1) & mask
-            slots[slot] = entry
-        self._slots = slots
-
-
 class _Table:
     """The values of one rule, numbered from 1; how many entities and records have each, two meaning many."""
 
     def __init__(self) -> None:
-        self._places = _Places()
+        self._places = Places()
         self.entities = bytearray(1)
         self.records = bytearray(1)
         self.record = array("I", [0])
