@@ -160,7 +160,7 @@ class History:
         if holds:
             hold = self._rng.choice(holds)
             await self._reader.holds.approve(SCHOOL, hold.hold_id, hold.digest, "operator", self._clock())
-            self._model.approve(hold.dataset)
+            self._model.judge.approve(hold.dataset)
             self.steps.append(f"approve what is held of {hold.dataset}")
             self.counts["hold approved"] += 1
 

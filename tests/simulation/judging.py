@@ -39,6 +39,10 @@ class Judge:
         ``absent`` are the live records that a read does not have, and that no row may be about; ``total``
         counts all, with those that came.
         """
+
+        def by_row(version: Version) -> bool:
+            return version.run in runs and version.live and version.cause == "SOURCE"
+
         if part.expected:
             [state] = part.expected
             return state, set(), set()
@@ -51,8 +55,8 @@ class Judge:
                 self._held[part.dataset] = held
                 self._approved.pop(part.dataset, None)
                 return "HELD", set(), set()
-        # What the run itself wrote, anew from its rows or because of a merge, is left to the next one (G06).
-        leaving = {key for key in absent if not any(each.run in runs and each.live for each in lives[key])}
+        # What the run itself wrote from a row is left to the next one (G06).
+        leaving = {key for key in absent if not any(map(by_row, lives[key]))}
         if leaving and part.read_back_error:
             return state_after(part.read_back_error), set(), absent - leaving
         if leaving & answered:

@@ -82,7 +82,7 @@ class Weather:
 
 
 class SimulatedMis:
-    """One school's MIS. ``pages`` keeps what was delivered last by dataset and page, ``shown`` all there was."""
+    """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then."""
 
     def __init__(self, world: World, page_size: int) -> None:
         self.world = world

@@ -50,15 +50,11 @@ class Model:
         self.people = People()
         self._records: dict[str, Key] = {}
         self._winners: dict[tuple[Key, frozenset[str]], str] = {}
-        self._judge = Judge()
+        self.judge = Judge()
         self._causes = Causes()
         self._states: list[People] = [self.people]
         self._merged: dict[Key, Key] = {}
         self.postponed: set[Key] = set()
-
-    def approve(self, dataset: str) -> None:
-        """Take note that an operator approved what is held: these deletions of these versions."""
-        self._judge.approve(dataset)
 
     def identify(self, key: Key, record_id: str) -> None:
         """G05: one key, one id, for ever."""
@@ -110,7 +106,7 @@ class Model:
                 self._causes.confirm(record, origins, facts.reading)
         if part.state == "SUCCEEDED" and not part.targeted:
             self._causes.seal(part.dataset, part.rows)
-            self._judge.seal(part.dataset)
+            self.judge.seal(part.dataset)
 
     def _read(self, after: Documents, published: int) -> dict[Key, list[Version]]:
         """Return every record's versions; checks that they are without gap and follow each other (G04)."""
@@ -144,7 +140,7 @@ class Model:
         if part.dataset == "students":
             whole = part.exact and not part.targeted and not part.expected
             complete = whole and all(each.key is not None for each in meanings)
-            known = [key for key in self.histories if key[0] == part.dataset]
+            known = {key: life[-1].keys for key, life in self.histories.items() if key[0] == part.dataset}
             settled = settle(self.people, meanings, known, answered, complete=complete)
             if complete and settled.asked and part.read_back_error:
                 # It fails before anything is decided, and what waits is not written.
@@ -163,7 +159,7 @@ class Model:
             return Expected("SUCCEEDED", seen, settled=settled)
         were = live_of(self.histories, part.dataset)
         absent, total = were - seen - self._protected(meanings), len(were | seen)
-        state, gone, postponed = self._judge.judge(part, meanings, absent, total, answered, now, runs)
+        state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed
         if settled is not None:
             self._merge(settled, gone)
@@ -215,6 +211,11 @@ class Model:
                 require(expected.get(key) == holder or own, "G05", text)
         self.people = people
 
+    def _may_be(self, meaning: Meaning, record: Key) -> bool:
+        """Whether a row was about ``record`` at some moment of the run."""
+        key = meaning.key
+        return key is not None and meaning.is_record and any(p.record_of(key) == record for p in self._states)
+
     def _candidates(self, meanings: Sequence[Meaning]) -> dict[Key, list[Meaning]]:
         candidates: defaultdict[Key, list[Meaning]] = defaultdict(list)
         for meaning in meanings:
@@ -261,8 +262,8 @@ class Model:
         before = self.histories.get(key, [])
         require(life[: len(before)] == before, "G12", f"{key}: versions that were published changed")
         new = life[len(before) :]
-        living = [version for version in new if version.live]
-        require(len(living) in {0, len(new)}, "G06", f"{key}: the run deleted what it wrote")
+        of_rows = any(version.live and version.cause == "SOURCE" for version in new)
+        require(not (of_rows and not new[-1].live), "G06", f"{key}: the run deleted what it wrote")
         for earlier, version in itertools.pairwise([None, *life]):
             if version is None or version not in new:
                 continue
@@ -291,8 +292,8 @@ class Model:
     ) -> None:
         """Check that a row says what ``version`` is, and that its cause is told."""
         if version.cause == "REPROJECTION":
-            sealed = self._candidates(self._causes.sealed(key[0], reading)).get(key, [])
-            allowed = [*sealed, *allowed]
+            sealed = self._causes.sealed(key[0], reading)
+            allowed = [*allowed, *(each for each in sealed if self._may_be(each, key))]
         require(
             any(self._matches(version, meaning) for meaning in allowed),
             "G10" if allowed else "G08",

@@ -23,12 +23,12 @@ class People:
     """Whose the keys are.
 
     A record is named by the key that its id was made from. ``ties`` maps the other keys that stand for it,
-    ``persons`` further keys (as JSON); ``tied`` names the records that keep every key they ever had.
+    ``persons`` further keys (as JSON); ``kept`` has the keys that records keep whatever their rows say.
     """
 
     ties: dict[Key, Key] = field(default_factory=dict[Key, Key])
     persons: dict[str, Key] = field(default_factory=dict[str, Key])
-    tied: set[Key] = field(default_factory=set[Key])
+    kept: dict[Key, set[str]] = field(default_factory=dict[Key, set[str]])
 
     def copy(self) -> People:
         return copy.deepcopy(self)
@@ -41,32 +41,32 @@ class People:
         keys = [encoded_key(row_key)]
         if person is not None and self.persons.get(person) == record:
             keys.append(encoded_person(person))
-        if record not in self.tied:
-            return keys
-        return self.joined(record, keys)
+        return self.joined(record, keys) if record in self.kept else keys
 
     def joined(self, record: Key, keys: Iterable[str]) -> list[str]:
-        """Return ``keys`` and all that stand for the record: its first one, then by their text."""
-        every = {encoded_key(record), *keys, *self._aliases(record)}
+        """Return ``keys`` and those that the record keeps: its first one, then by their text."""
+        every = {*keys, *self.kept[record]}
         return sorted(every, key=lambda one: (one != encoded_key(record), one))
 
     def _aliases(self, record: Key) -> set[str]:
         numbers = {encoded_key(key) for key, target in self.ties.items() if target == record}
+        numbers.add(encoded_key(record))
         return numbers | {encoded_person(one) for one, owner in self.persons.items() if owner == record}
 
-    def rekey(self, record: Key, new: Key) -> None:
-        """Let ``new`` be another number of ``record``."""
+    def rekey(self, record: Key, new: Key, keys: Iterable[str]) -> None:
+        """Let ``new`` be another number of ``record``, which has ``keys`` so far."""
         self.ties[new] = record
-        self.tied.add(record)
+        self.kept.setdefault(record, set()).update(keys, [encoded_key(new)])
 
     def merge(self, loser: Key, survivor: Key) -> None:
         """Let every key of ``loser`` stand for ``survivor``."""
+        keys = self._aliases(loser) | self._aliases(survivor)
         for key in [loser, *(key for key, record in self.ties.items() if record == loser)]:
             self.ties[key] = survivor
         for person in [one for one, record in self.persons.items() if record == loser]:
             self.persons[person] = survivor
-        self.tied.discard(loser)
-        self.tied.add(survivor)
+        self.kept.pop(loser, None)
+        self.kept.setdefault(survivor, set()).update(keys)
 
 
 @dataclass
@@ -88,14 +88,15 @@ class Settled:
 def settle(
     before: People,
     meanings: Sequence[Meaning],
-    known: Collection[Key],
+    known: Mapping[Key, Sequence[str]],
     answered: Collection[Key],
     *,
     complete: bool,
 ) -> Settled:
     """Return what the rows of one read of pupils, in their order, make of ``before``.
 
-    ``known`` are the stored records, ``answered`` those that the MIS has when asked for each.
+    ``known`` maps the stored records to their keys, ``answered`` are those that the MIS has
+    when asked for each.
     """
     people = before.copy()
     found = Settled(people)
@@ -120,7 +121,7 @@ def settle(
         claimants[people.persons[person]].add(people.record_of(meaning.key))
     found.asked = set(claimants) - found.observed
     for meaning, person in waiting:
-        _decide(found, meaning, person, claimants, answered, complete=complete)
+        _decide(found, meaning, person, claimants, answered, known, complete=complete)
     return found
 
 
@@ -130,6 +131,7 @@ def _decide(
     person: str,
     claimants: Mapping[Key, Collection[Key]],
     answered: Collection[Key],
+    known: Mapping[Key, Sequence[str]],
     *,
     complete: bool,
 ) -> None:
@@ -138,7 +140,7 @@ def _decide(
     record, holder = people.record_of(meaning.key), people.persons[person]
     alone = len(claimants[holder]) == 1 and holder not in answered and holder not in found.observed
     if record != holder and alone and complete:
-        people.rekey(holder, meaning.key)
+        people.rekey(holder, meaning.key, [*known[holder], encoded_person(person)])
         found.observed.add(holder)
         found.relinked.append(meaning)
     elif record != holder and not complete:
