@@ -1,6 +1,6 @@
 """The model: plain dictionaries of what each record was, version after version, and what a run may do.
 
-It looks at the store's documents only, and works out from the rows that the MIS delivered what they must be.
+It looks at the store's documents only, and works out what they must be from the rows that the MIS delivered.
 """
 
 from __future__ import annotations
@@ -336,13 +336,12 @@ class Model:
     def _verify_dataset(
         self, part: DatasetFacts, expected: Expected, before: dict[Key, list[Version]], facts: RunFacts
     ) -> None:
-        dataset = part.dataset
+        dataset, gone = part.dataset, expected.gone
         dead = live_of(before, dataset) - live_of(self.histories, dataset)
         if not part.exact:
             require(not dead, "G01", f"{dataset}: {sorted(dead)} tombstoned by a read that was not whole")
             require(part.state in part.expected, "G02", f"{dataset} ended {part.state}, not {part.expected}")
             return
-        gone = expected.gone
         require(part.state == expected.state, "G02", f"{dataset} ended {part.state}, not {expected.state}")
         require(dead <= gone, "G01", f"{dataset}: {sorted(dead - gone)} tombstoned without proof")
         require(dead == gone, "G01", f"{dataset}: {sorted(gone - dead)} left and was not tombstoned")
@@ -395,5 +394,7 @@ class Model:
             decisions.expect("IDENTITY_UNDECIDED", meaning)
         taken = [each for each in meanings if not any(each is other for other in undecided)]
         candidates = self._candidates(taken)
-        states = {key: [self.expected(each) for each in several] for key, several in candidates.items()}
+        # Rows are compared before a merge gives the survivor all keys.
+        people = self.people if settled is None else settled.people
+        states = {key: [self.expected(each, people) for each in rows] for key, rows in candidates.items()}
         decisions.verify(meanings, candidates, states)
