@@ -57,7 +57,10 @@ class Causes:
         anew = self._read_under.get(key, fingerprint(key[0], reading)) != fingerprint(key[0], reading)
         if version.cause == "REPROJECTION":
             why = "as reprojection, and is read as before"
-            require(anew, "G08", f"{key} was written {why}: {earlier} -> {version}")
+            # Before a snapshot is sealed, nobody can tell the two apart.
+            require(
+                anew or key[0] not in self._sealed, "G08", f"{key} was written {why}: {earlier} -> {version}"
+            )
             return
         require(version.cause == "SOURCE", "G08", f"{key} has the cause {version.cause}")
         if not anew or earlier is None or not earlier.live or len(self._origins[key]) != 1:

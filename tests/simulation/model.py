@@ -87,11 +87,9 @@ class Model:
             self._verify_dataset(part, found, before, facts)
             if part.exact:
                 self._verify_decisions(part.dataset, meanings[part.dataset], found, after)
-            self._conclude(part, candidates[part.dataset], facts)
+            self._conclude(part, facts)
 
-    def _conclude(
-        self, part: DatasetFacts, candidates: Mapping[Key, Sequence[Meaning]], facts: RunFacts
-    ) -> None:
+    def _conclude(self, part: DatasetFacts, facts: RunFacts) -> None:
         """Take note of what the next run goes on from."""
         rows: defaultdict[Key, list[Row]] = defaultdict(list)
         for row in part.rows:
@@ -147,7 +145,8 @@ class Model:
                 part.exact = False
                 part.expected = {state_after(part.read_back_error)}
         if not part.exact:
-            return Expected("", settled=settled)
+            named = self._candidates(meanings) if part.targeted and settled is None else ()
+            return Expected("", set(named), settled=settled)
         if settled is not None:
             self._states.append(settled.people)
         seen = (
@@ -341,6 +340,7 @@ class Model:
         if not part.exact:
             require(not dead, "G01", f"{dataset}: {sorted(dead)} tombstoned by a read that was not whole")
             require(part.state in part.expected, "G02", f"{dataset} ended {part.state}, not {part.expected}")
+            require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: rows are missing")
             return
         require(part.state == expected.state, "G02", f"{dataset} ended {part.state}, not {expected.state}")
         require(dead <= gone, "G01", f"{dataset}: {sorted(dead - gone)} tombstoned without proof")

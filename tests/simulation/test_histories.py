@@ -1,8 +1,8 @@
 """Whole histories from seeds: see the module ``history``.
 
-Seen to fail, by the first seed of 0-99 that shows it: where pupils merged at the MIS only leave (4); where the
-rows are not read anew before the MIS is asked (3), or what that changes is told as the school's edit (3); where
-a notification takes the place of those that wait (26). ``scripts/mutants.py`` tries these again.
+Seen to fail, by the first seed that shows it: where pupils that were merged at the MIS only leave (4); where
+rows are not read anew before the MIS is asked (3); where what that changes is told as the school's edit (3).
+``scripts/mutants.py`` tries most of these again.
 """
 
 from __future__ import annotations
