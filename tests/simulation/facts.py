@@ -102,4 +102,4 @@ def joined(runs: list[RunFacts]) -> RunFacts:
             if known is not part:
                 known.counters = {name: known.counters[name] + part.counters[name] for name in _COUNTERS}
     ordered = [parts[name] for name in DATASETS if name in parts]
-    return RunFacts(frozenset().union(*(run.runs for run in runs)), runs[0].reading, ordered)
+    return RunFacts(frozenset(run_id for run in runs for run_id in run.runs), runs[0].reading, ordered)

@@ -196,7 +196,7 @@ class Model:
                 person = json.dumps(meaning.person)
                 if meaning.is_record and meaning.key is not None and meaning.person is not None:
                     owner = found.get(encoded_person(person))
-                    if person not in people.persons and owner == people.record_of(meaning.key):
+                    if owner and person not in people.persons and owner == people.record_of(meaning.key):
                         people.persons[person] = owner
             self._states.append(people)
         expected = {encoded_person(person): record for person, record in people.persons.items()}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import mongomock.collection
 import mongomock.filtering
@@ -25,15 +25,17 @@ _LISTS = (list, tuple)
 
 _collection: Any = mongomock.collection
 _helpers: Any = mongomock.helpers
-_applies: Callable[[Any, Any], bool] = mongomock.filtering.filter_applies
+_filtering: Any = mongomock.filtering
+_applies: Callable[[Any, Any], bool] = _filtering.filter_applies
 
 
 def copied(value: Any, container: type[dict[Any, Any]] = dict) -> Any:
     """Return a copy of what BSON can hold; its leaves cannot change and are shared."""
     if isinstance(value, dict):
-        return container([(key, copied(each, container)) for key, each in value.items()])
+        document = cast("dict[str, Any]", value)
+        return container([(key, copied(each, container)) for key, each in document.items()])
     if isinstance(value, _LISTS):
-        return [copied(each, container) for each in value]
+        return [copied(each, container) for each in cast("list[Any]", value)]
     return value
 
 
@@ -42,9 +44,10 @@ def _stored(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, dict):
-        return type(value)([(key, _stored(each)) for key, each in value.items()])
+        document = cast("dict[str, Any]", value)
+        return type(document)([(key, _stored(each)) for key, each in document.items()])
     if isinstance(value, _LISTS):
-        return [_stored(each) for each in value]
+        return [_stored(each) for each in cast("list[Any]", value)]
     if isinstance(value, datetime):
         return _patch_moment(value)
     return value
@@ -54,9 +57,9 @@ def _aware(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, dict):
-        return {key: _aware(each) for key, each in value.items()}
+        return {key: _aware(each) for key, each in cast("dict[str, Any]", value).items()}
     if isinstance(value, _LISTS):
-        return [_aware(each) for each in value]
+        return [_aware(each) for each in cast("list[Any]", value)]
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
@@ -82,7 +85,7 @@ def _select(self: Any, search: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _unlocked(self: Any) -> Iterator[None]:
+def _unlocked(self: Any) -> Generator[None]:
     """One thread takes no turns."""
     yield
 
