@@ -21,9 +21,9 @@ from schoolgate_server.sync.options import SyncOptions
 from tests.integration.engine.conftest import NoCredentials
 from tests.support.engine import SCHOOL, Engine, TickingClock
 from tests.support.faults import Step, WatchedHandle
-from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, mark, student
+from tests.support.scripted import STUDENTS, ScriptedMis, student
 
-DATASETS = (STUDENTS, MARKS)
+DATASETS = (STUDENTS,)
 OPTIONS = SyncOptions(commit_batch=4, segment_rows=5)
 MORNING, NOON, EVENING = (datetime(2026, 11, 2, hour, tzinfo=UTC) for hour in (6, 12, 18))
 """When the first run is made, when the second one, and when another server takes over, all leases over."""
@@ -39,18 +39,15 @@ Look = Callable[[str], None]
 def a_small_school() -> ScriptedMis:
     mis = ScriptedMis(page_size=5)
     mis.rows[STUDENTS] = [student(n, f"Surname {n}", person=1000 + n) for n in range(1, 8)]
-    mis.rows[MARKS] = [mark(n, "2026-10-01") for n in range(1, 5)]
     return mis
 
 
 def edit(mis: ScriptedMis) -> None:
-    """Of students and marks, some change and one leaves; one student is new, and one row is in conflict."""
+    """One student changes, one leaves, one is new, and one row is in conflict with another."""
     rows = mis.rows
     rows[STUDENTS][2]["surname"] = "Changed 3"
     del rows[STUDENTS][6]
     rows[STUDENTS] += [student(11, "Joiner", person=1011), student(1, "Conflict", person=1001)]
-    rows[MARKS][0]["code"] = "L"
-    del rows[MARKS][3]
 
 
 class _WatchedRows(dict[str, list[dict[str, Any]]]):

@@ -92,19 +92,19 @@ async def end_state(store: Store) -> dict[str, tuple[list[str], str, bool]]:
 
 
 class Death:
-    """A hook that lets the process die before or after the ``number``-th write from :attr:`armed` on."""
+    """A hook that lets the process die before the ``number``-th write from :attr:`armed` on."""
 
-    def __init__(self, number: int = 0, moment: str = "") -> None:
+    def __init__(self, number: int = 0) -> None:
         self.armed = False
         self.writes = 0
         self.died = asyncio.Event()
-        self._at = (number, moment)
+        self._at = number
 
     async def __call__(self, step: Step) -> None:
         if self.armed and step.is_write and step.moment == "before":
             self.writes += 1
-        if self.armed and step.is_write and (self.writes, step.moment) == self._at:
-            self.died.set()
+            if self.writes == self._at:
+                self.died.set()
         if self.died.is_set():
             raise ProcessDied(f"write {self._at}")
 
@@ -147,10 +147,10 @@ async def test_g10_a_reprojection_ends_the_same_wherever_it_was_interrupted(disk
     assert expected["102"] == (["REPROJECTION"], "Surname 2", True)
     assert expected["5"] == (["SOURCE", "REPROJECTION", "SOURCE"], "Okafor", True)
     assert death.writes > 10
-    for number in range(1, death.writes + 1):
-        for moment in ("before", "after"):
-            dying = Death(number, moment)
-            mis = await prepared(disk)
-            await first_life(disk.open(dying, TickingClock()), mis, dying)
-            await second_life(disk.open(lives, TickingClock(LATER)), mis)
-            assert await end_state(disk.open(lives, TickingClock())) == expected, (number, moment)
+    # Before a write is after the one that came before. On a real mongod, which takes its time, every other.
+    for number in range(1, death.writes + 1, 1 if isinstance(disk.handle, MockHandle) else 2):
+        dying = Death(number)
+        mis = await prepared(disk)
+        await first_life(disk.open(dying, TickingClock()), mis, dying)
+        await second_life(disk.open(lives, TickingClock(LATER)), mis)
+        assert await end_state(disk.open(lives, TickingClock())) == expected, number

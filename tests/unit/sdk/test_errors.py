@@ -9,7 +9,9 @@ import pytest
 from schoolgate.v1 import failure_pb2
 from schoolgate_sdk import errors
 
-TYPES: list[type[errors.ConnectorError]] = errors.ConnectorError.__subclasses__()
+TYPES: list[type[errors.ConnectorError]] = [
+    error for error in errors.ConnectorError.__subclasses__() if error.__module__ == errors.__name__
+]
 ENGINES_OWN = {
     failure_pb2.FAILURE_TYPE_UNSPECIFIED,
     failure_pb2.FAILURE_TYPE_HELD,  # the engine's judgement of a change, not a connector's
