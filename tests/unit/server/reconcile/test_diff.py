@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import random
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -128,8 +129,8 @@ def test_two_million_records_take_less_than_200_mib() -> None:
     index = Index()
     for number in range(20_000):
         index.place(f"mrk_{hashlib.sha256(str(number).encode()).hexdigest()[:32]}")
-    held = vars(index)
-    columns = [*held.values(), *vars(held["_places"]).values()]
+    held: dict[str, Any] = vars(index)
+    columns: list[Any] = [*held.values(), *vars(held["_places"]).values()]
     assert 1_000_000 < sum(map(sys.getsizeof, columns)) < 200 * 2**20 / 100
 
 
