@@ -140,11 +140,10 @@ class History:
         plan = Plan(tuple(name for name in DATASETS if name in named), Weather())
         if self._rng.random() < 0.4:
             plan.troubles = [draw_trouble(self._rng, 40)]
-        told = [(name, key) for name, keys in named.items() for key in keys]
-        notices = [(*each, str(new_uuid(self._rng))) for each in told]
+        notices = [(name, key, str(new_uuid(self._rng))) for name, keys in named.items() for key in keys]
         notices += self._rng.sample(notices, self._rng.randint(0, len(notices)))
         self._rng.shuffle(notices)
-        self.steps.append(f"notify of {told}; {plan}")
+        self.steps.append(f"notify of {named}; {plan}")
         _, facts = await self._sync(plan, notices)
         for part in facts.datasets:
             # Of several runs, each saw the pupils that were known when it began.
@@ -152,7 +151,7 @@ class History:
             part.exact = len(facts.runs) == 1 or part.dataset in {GROUPS, MARKS}
             keys = [tuple(map(repr, parts)) for parts in named[part.dataset]]
             rows = self._mis.world.rows[part.dataset]
-            part.rows = [row for row in rows if tuple(map(repr, key_parts(part.dataset, row))) in keys]
+            part.rows = [dict(row) for row in rows if tuple(map(repr, key_parts(part.dataset, row))) in keys]
         self._model.verify(facts, documents_of(self._client))
         self.counts["notified"] += len(notices)
         await self._ask((await self._reader.leases.head(SCHOOL)).published)
@@ -173,7 +172,7 @@ class History:
         request = str(new_uuid(self._rng))
         rival = await self._start() if plan.rival else None
         troubles: list[Trouble | None] = list(plan.troubles)
-        run, told = None, list[pb.Run]()
+        run, before = None, set(documents_of(self._client).get("runs", {}))
         while run is None:
             server = await self._up()
             server.gate.arm(troubles.pop(0) if troubles else None)
@@ -181,7 +180,6 @@ class History:
             stopping = self._plan_pages(plan, server)
             asking = server.notify(notices) if notices else server.sync(plan.datasets, request)
             run = await self._follow(server, asking, stopping)
-            told = server.told
             self._operations = max(20, server.gate.operations)
             self.counts.update(f"fault: {fault}" for fault in server.gate.fired)
             server.gate.fired.clear()
@@ -198,7 +196,10 @@ class History:
         stored = (await self._reader.runs.get(SCHOOL, run.run_id)).run
         require(stored.state == run.state, "G15", f"{run.state} is stored as {stored.state}")
         if notices:
-            return run, joined([self._facts(each, replace(plan, datasets=_names(each))) for each in told])
+            # One may have taken a notification in whose answer was lost.
+            made = set(documents_of(self._client)["runs"]) - before
+            runs = [(await self._reader.runs.get(SCHOOL, run_id)).run for run_id in sorted(made)]
+            return run, joined([self._facts(each, replace(plan, datasets=_names(each))) for each in runs])
         return run, self._facts(run, plan)
 
     def _facts(self, run: pb.Run, plan: Plan) -> RunFacts:

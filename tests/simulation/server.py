@@ -78,7 +78,6 @@ class Server:
         rng: Random,
     ) -> None:
         self.gate = Gate()
-        self.told: list[pb.Run] = []
         self.name = name
         self.store = Store.open(GatedHandle(client, self.gate), DATABASE, clock, sleep=asyncio.sleep)
         self.store.credentials = self.store.row_seal = OpenVault()
@@ -101,23 +100,21 @@ class Server:
     async def notify(self, notices: Sequence[Notice]) -> pb.Run | None:
         """Tell of changes, and follow the runs that read them; ``None`` where the server dies meanwhile.
 
-        The last run is returned; ``told`` has all of them, as they ended.
+        The last of them is returned.
         """
-        self.told = []
+        runs: dict[str, pb.Run] = {}
         for dataset, parts, request_id in notices:
             kind, key = KINDS_BY_NAME[KIND_OF[dataset]].kind, source_key(f"scripted/{dataset}", *parts)
             told = await self._answer(partial(self._tell, kind, key, request_id))
             if told is None:
                 return None
-            self.told.append(told)
-        runs = {run.run_id: run for run in self.told}
-        self.told = []
+            runs[told.run_id] = told
+        ended: pb.Run | None = None
         for run in runs.values():
             ended = await self._end(partial(_same, run))
             if ended is None:
                 return None
-            self.told.append(ended)
-        return self.told[-1]
+        return ended
 
     async def _tell(self, kind: Any, key: SourceKey, request_id: str) -> pb.Run:
         return await self.supervisor.notify(SCHOOL, kind, [key], request_id, "simulation")
