@@ -17,7 +17,7 @@ from schoolgate_sdk import Transient
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
 from tests.support.engine import SCHOOL, Engine, engine_over, move_site, outcome
-from tests.support.scripted import STUDENTS, student
+from tests.support.scripted import MARKS, STUDENTS, mark, student
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 
@@ -256,3 +256,25 @@ async def test_g02_a_school_is_measured_by_its_own_thresholds(engine: Engine) ->
     engine.mis.rows[STUDENTS][0]["surname"] = "Changed"
     part = outcome(await engine.sync(STUDENTS), STUDENTS)
     assert (part.state, part.updated, part.held) == (pb.DATASET_STATE_HELD, 0, 1)
+
+
+async def test_g02_a_window_leaves_alone_what_a_whole_snapshot_had_held(engine: Engine) -> None:
+    """Seen to fail where every sealed snapshot closes the dataset's hold: no approval ever came to effect."""
+    days = [f"2026-10-{day:02d}" for day in range(1, 29)]
+    engine.mis.rows[MARKS] = [mark(n, day) for n in range(1, 6) for day in days]
+    assert (await engine.sync(MARKS)).state == pb.RUN_STATE_SUCCEEDED
+    engine.mis.rows[MARKS] = [row for row in engine.mis.rows[MARKS] if row["date"] > "2026-10-15"]
+    assert outcome(await engine.sync(MARKS), MARKS).state == pb.DATASET_STATE_HELD
+    await approve(engine)
+    window = await engine.supervisor.start_sync(
+        SCHOOL,
+        [MARKS],
+        str(uuid.uuid4()),
+        "tests",
+        layer=pb.SYNC_LAYER_WINDOW,
+        date_from="2026-10-20",
+        date_to="2026-10-25",
+    )
+    assert (await engine.finish(window.run_id)).state == pb.RUN_STATE_SUCCEEDED
+    part = outcome(await engine.sync(MARKS), MARKS)
+    assert (part.state, part.tombstoned) == (pb.DATASET_STATE_SUCCEEDED, 75)

@@ -74,14 +74,28 @@ class Absences:
         await self._let_go(leaving, in_scope=evidence.scope_unchanged)
         await propose(self._context, name, created, leaving)
         if is_held:
-            live = self._diff.live().total()
-            await hold(self._context, name, doubtful, live)
+            if not self._is_window or not await self._is_another_open(doubtful):
+                await hold(self._context, name, doubtful, self._diff.live().total())
             connector = self._context.connector.name
             why = failure(failures.FAILURE_TYPE_HELD, doubtful.explanation, connector=connector)
             return DatasetOutcome(pb.DATASET_STATE_HELD, why, len(doubtful))
         await self._parts.ingest.finish()
-        await close(self._context, name)
+        if not self._is_window or len(doubtful) > 0:
+            await close(self._context, name)
         return DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
+
+    @property
+    def _is_window(self) -> bool:
+        """Whether the snapshot is of some days only, and says nothing of what a whole one found doubtful."""
+        return self._context.entry.run.layer == pb.SYNC_LAYER_WINDOW
+
+    async def _is_another_open(self, doubtful: DoubtfulChanges) -> bool:
+        """Whether another change set of the dataset waits for an operator already, or was approved."""
+        digest = doubtful.digest
+        return any(
+            each.dataset == self._dataset.name and each.digest != digest
+            for each in await self._store.holds.list(self._context.ingest.school_id)
+        )
 
     def _doubtful(self, absent: Sequence[str], evidence: pb.Evidence, doubts: Doubts) -> DoubtfulChanges:
         """Return the changes that must be held, and why."""

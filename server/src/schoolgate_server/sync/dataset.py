@@ -24,6 +24,10 @@ from schoolgate_server.sync.snapshot import SnapshotSync
 
 _WHOLE_SNAPSHOTS = frozenset({pb.SYNC_LAYER_UNSPECIFIED, pb.SYNC_LAYER_FULL})
 
+RUNS_PER_LOOK = 20
+MOST_LOOKS = 10
+"""Runs that are looked through for those since the last sealed snapshot: 200, a day's worth of small ones."""
+
 
 class DatasetSync:
     """One dataset within one run. ``state`` is the part of the run document that it keeps true."""
@@ -74,7 +78,7 @@ class DatasetSync:
     async def _sync(self, last: SealedSnapshot | None) -> DatasetOutcome:
         context, state = self._context, self._state
         dataset = dataset_of(context.school, context.connector, self._name)
-        self._mark_evidence(dataset, last)
+        await self._mark_evidence(dataset, last)
         if last is None and await self._store.moves.has_moved(context.ingest.school_id):
             # What is stored of it may come from another MIS: its absence here proves nothing (G08).
             state.evidence.scope_unchanged = False
@@ -104,7 +108,7 @@ class DatasetSync:
             await store_checkpoint(context, self._name, snapshot.changes_cursor)
         return outcome
 
-    def _mark_evidence(self, dataset: Dataset, last: SealedSnapshot | None) -> None:
+    async def _mark_evidence(self, dataset: Dataset, last: SealedSnapshot | None) -> None:
         """Note under which scope and projection rows are read; another scope begins the snapshot anew."""
         context, evidence = self._context, self._state.evidence
         asked = scope_fingerprint(context.school, context.connector, dataset, context.today)
@@ -114,7 +118,32 @@ class DatasetSync:
         projected = projection_fingerprint(context.school, context.connector, dataset, meanings)
         self._was_begun_differently = evidence.projection_fingerprint not in {"", projected}
         evidence.scope_fingerprint, evidence.projection_fingerprint = asked, projected
-        evidence.scope_unchanged = last is None or last.state.evidence.scope_fingerprint == asked
+        evidence.scope_unchanged = await self._scopes_since(last) <= {asked}
+
+    async def _scopes_since(self, last: SealedSnapshot | None) -> set[str]:
+        """Return the scopes under which stored records were read: the sealed one, and those of later reads.
+
+        A read that could not be sealed stores what it read all the same; from a snapshot under another scope
+        that is missing without having left.
+        """
+        school_id, own = self._context.ingest.school_id, self._context.ingest.run_id
+        scopes = set() if last is None else {last.state.evidence.scope_fingerprint}
+        before: str | None = None
+        for _ in range(MOST_LOOKS):
+            entries = await self._store.runs.list(school_id, before, RUNS_PER_LOOK)
+            for entry in entries:
+                if last is not None and entry.run.run_id == last.run_id:
+                    return scopes
+                if entry.run.run_id != own:
+                    scopes.update(
+                        part.evidence.scope_fingerprint
+                        for part in entry.run.datasets
+                        if part.dataset == self._name and part.created + part.updated + part.revived
+                    )
+            if len(entries) < RUNS_PER_LOOK:
+                break
+            before = entries[-1].run.run_id
+        return scopes
 
     def _window(self) -> tuple[date, date] | None:
         run = self._context.entry.run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from schoolgate_sdk import Row
+from schoolgate_sdk import Incomplete, Row
 from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.store.errors import RawPageMissing
@@ -31,14 +31,22 @@ class RetainedRows:
             await self._store.raw_pages.put(self._school_id, self._dataset, digest, sealed)
         return digest
 
-    def took(self, segment: SegmentRows, digest: bytes, seq: int) -> bool:
-        """Note that the run has come this far; return whether the same rows came before in this snapshot.
+    def took(self, segment: SegmentRows, digest: bytes, seq: int) -> None:
+        """Note that the run has come this far.
 
         ``seq`` is the school's published seq before the rows were asked for.
         """
-        repeated = bool(segment.rows) and any(earlier.digest == digest for earlier in self.manifest)
         self.manifest.append(Segment(digest, segment.cursor, len(segment.rows), seq))
-        return repeated
+
+    def check(self) -> None:
+        """Return if no rows came twice as different segments of the snapshot, before interruptions or after.
+
+        Raises:
+            Incomplete: some did, and others may be missing in their place.
+        """
+        digests = [segment.digest for segment in self.manifest if segment.rows]
+        if len(set(digests)) < len(digests):
+            raise Incomplete("the MIS sent the same rows twice as different pages")
 
     def forget(self) -> None:
         """Begin the snapshot anew."""
