@@ -33,6 +33,17 @@ async def test_what_is_not_there_is_left_out(mis: Mis) -> None:
     assert await session.read_back(Scope("students", "2026/27"), []) == []
 
 
+@pytest.mark.parametrize("parts", [("x",), ("2026-13-01",), ("'; DROP TABLE Students--",), ("\0",)])
+async def test_nothing_is_found_under_a_key_that_cannot_be_one_and_the_others_are(
+    mis: Mis, parts: tuple[str, ...]
+) -> None:
+    session = await mis.session()
+    pupil = next(iter(mis.world.pupils))
+    keys = [SourceKey("bromcom/student", parts), SourceKey("bromcom/student", (pupil,))]
+    found = await session.read_back(Scope("students", "2026/27"), keys)
+    assert {row["studentId"] for row in found} == {pupil}
+
+
 async def test_a_period_is_told_from_the_others_of_its_day(mis: Mis) -> None:
     session = await mis.session()
     mark = next(mis.world.marks())

@@ -278,3 +278,20 @@ async def test_g02_a_window_leaves_alone_what_a_whole_snapshot_had_held(engine: 
     assert (await engine.finish(window.run_id)).state == pb.RUN_STATE_SUCCEEDED
     part = outcome(await engine.sync(MARKS), MARKS)
     assert (part.state, part.tombstoned) == (pb.DATASET_STATE_SUCCEEDED, 75)
+
+
+async def test_g08_another_school_under_the_same_numbers_changes_nobody(engine: Engine) -> None:
+    """A mistyped school number. Seen to fail where a changed scope lets updates in mass through."""
+    await first_run(engine)
+    ours = [dict(row) for row in engine.mis.rows[STUDENTS]]
+    before = {r.id: r.student.surname for r in await engine.records(kinds.KIND_STUDENT)}
+    await move_site(engine.store)
+    for row in engine.mis.rows[STUDENTS]:
+        row["surname"] = "Stranger"
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.updated) == (pb.DATASET_STATE_HELD, 0)
+    await move_site(engine.store, "main")
+    engine.mis.rows[STUDENTS] = ours
+    again = await engine.sync(STUDENTS)
+    assert (again.state, again.seq_after) == (pb.RUN_STATE_SUCCEEDED, again.seq_before)
+    assert {r.id: r.student.surname for r in await engine.records(kinds.KIND_STUDENT)} == before

@@ -68,6 +68,17 @@ class BromcomDataset:
             for column, found in zip(self.found_by, columns, strict=True)
         )
 
+    def could_have(self, key: SourceKey) -> bool:
+        """Whether ``key`` has the form of this dataset's keys; nothing is found under one that has not."""
+        if len(key.parts) < len(self.found_by):
+            return False
+        try:
+            for part in key.parts[: len(self.found_by)]:
+                self._typed(part)
+        except Unsupported:
+            return False
+        return True
+
     def _typed(self, part: int | str) -> Value:
         """Return a part of a key as a filter may hold it: an integer, or a date."""
         if isinstance(part, int):

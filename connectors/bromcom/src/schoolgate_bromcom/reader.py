@@ -147,9 +147,10 @@ class BromcomSession:
         """
         dataset = _dataset(scope.dataset)
         wanted = frozenset(keys)
+        asked = [key for key in keys if dataset.could_have(key)]
         found: list[Row] = []
-        for start in range(0, len(keys), _KEYS_PER_REQUEST):
-            predicate = dataset.predicate_for(keys[start : start + _KEYS_PER_REQUEST])
+        for start in range(0, len(asked), _KEYS_PER_REQUEST):
+            predicate = dataset.predicate_for(asked[start : start + _KEYS_PER_REQUEST])
             async for row in self._rows(dataset, predicate):
                 if wanted & self._keys_of(dataset, row):
                     found.append(row)  # noqa: PERF401 - an asynchronous comprehension reads worse

@@ -129,10 +129,10 @@ class SnapshotSync:
     def _withheld(self, parts: DatasetParts) -> Doubts:
         """Return what looks wrong among the changes that wait, and why.
 
-        Where rows are read differently, or others are read, everything may change at once, and rightly so.
+        Where rows are read differently, everything may change at once, and rightly so. Where others are read,
+        as under a mistyped school number, it must not.
         """
         diff = parts.diff
-        evidence = self._state.evidence
         strange = (
             None
             if self._last is None
@@ -140,7 +140,7 @@ class SnapshotSync:
         )
         if strange is not None:
             return Doubts(Withheld(everything=True), (strange.explanation,))
-        changed = diff.waiting_updates() if evidence.scope_unchanged else None
+        changed = diff.waiting_updates()
         if not changed or self._mode.update_cause == CHANGE_CAUSE_REPROJECTION:
             return Doubts(NOTHING, ())
         policy = policy_of(self._context.school, self._context.options.thresholds)
