@@ -134,7 +134,11 @@ def test_g15_a_stalled_owner_that_wakes_up_changes_nothing(two: Two) -> None:
     owner.send_signal(signal.SIGCONT)
     wait_until(lambda: "lost" in two.processes[0].log.read_text(), "the owner has noticed")
     assert ended(two.owner, run) == done
-    assert two.rival.documents() == before
+    after = two.rival.documents()
+    # Rows that it was about to retain may come; no run names them, and the next one drops them.
+    pages, kept = after.pop("raw_pages"), before.pop("raw_pages")
+    assert kept.items() <= pages.items()
+    assert after == before
     two.assert_all_is_as_in_the_world(two.owner)
     assert two.owner.everything(SCHOOL, seq=first) == known
 

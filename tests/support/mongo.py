@@ -43,6 +43,8 @@ def mongo_database(mongo_uri: str) -> Generator[str]:
     yield name
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo_uri, serverMonitoringMode="poll")
     with client:
+        # A transaction that a test left open would keep the database, and whoever waits for it, for a minute.
+        client.admin.command({"killAllSessions": []})
         client.drop_database(name)
 
 
