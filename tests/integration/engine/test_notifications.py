@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import orjson
 import pytest
 
 from schoolgate.v1 import error_reason_pb2 as reasons
@@ -21,7 +22,7 @@ from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import notifications
 from tests.support.changing import BlindSession, ChangingMis, changing_connector
-from tests.support.engine import SCHOOL, Engine, engine_over, outcome
+from tests.support.engine import SCHOOL, Engine, engine_over, move_site, outcome, record_id
 from tests.support.scripted import GROUPS, MARKS, STUDENTS, ScriptedSession, group, mark, student
 
 PUPILS = 30
@@ -302,3 +303,34 @@ async def test_g15_a_notification_reaches_another_servers_run(engine: Engine, st
         for run_id in ids:
             assert (await other.finish(run_id)).state == pb.RUN_STATE_SUCCEEDED
     assert (await surnames(engine))[2] == "Elsewhere"
+
+
+async def test_g07_a_notification_about_a_merged_row_leaves_the_survivor(
+    engine: Engine,
+) -> None:
+    """The MIS has both rows still. Seen to fail where a row under a tied key is taken when it comes alone."""
+    data = {"type": "merge", "merged_id": str_id(5), "survivor_id": str_id(4)}
+    merging = await engine.supervisor.start_operation(SCHOOL, orjson.dumps(data), str(uuid.uuid4()), "tests")
+    assert (await engine.finish(merging.run_id)).state == pb.RUN_STATE_SUCCEEDED
+    before = await surnames(engine)
+    run = await engine.finish((await notify(engine, pupil(5))).run_id)
+    part = outcome(run, STUDENTS)
+    assert (part.state, part.updated, part.layer) == (pb.DATASET_STATE_SUCCEEDED, 0, pb.SYNC_LAYER_FULL)
+    assert await surnames(engine) == before
+    assert before[4] == "Surname4"
+
+
+async def test_g08_under_another_scope_a_notification_reads_a_whole_snapshot(engine: Engine) -> None:
+    """A mistyped school number. Seen to fail without comparing scopes: a stranger took the pupil's place."""
+    await move_site(engine.store)
+    before = await surnames(engine)
+    for row in engine.mis.rows[STUDENTS]:
+        row["surname"] = "Stranger"
+    run = await engine.finish((await notify(engine, pupil(5))).run_id)
+    part = outcome(run, STUDENTS)
+    assert (part.state, part.updated, part.layer) == (pb.DATASET_STATE_HELD, 0, pb.SYNC_LAYER_FULL)
+    assert await surnames(engine) == before
+
+
+def str_id(number: int) -> str:
+    return record_id(kinds.KIND_STUDENT, STUDENTS, number)

@@ -45,8 +45,8 @@ _CLOSE_SECONDS = 10
 """Longest wait for a read to let go of what it holds."""
 
 
-class _TooMany(Exception):
-    """More changed than is worth reading one by one."""
+class _NotThisWay(Exception):
+    """The dataset must be read in full instead; the text says why."""
 
 
 class _Changes(NamedTuple):
@@ -68,6 +68,10 @@ async def sync_targets(
     """
     keys = context.entry.targets.get(dataset.name, [])
     session = context.session
+    if state.layer == pb.SYNC_LAYER_FULL:
+        return None  # decided before an interruption
+    if (why := await _needs_a_snapshot(context, dataset, state)) is not None:
+        return _fallen_back(state, why)
     if not keys:
         return _fallen_back(state, "a notification named the kind as a whole, or too many entities of it")
     if not isinstance(session, ReadBack):
@@ -84,9 +88,25 @@ async def sync_targets(
         await reading.abandon()
         raise
     except (ConnectorError, ConnectorDefect, RunCancelled):
-        await reading.finish()  # what was read is true, whether or not the rest comes
+        if reading.doubt is None:
+            await reading.finish()  # what was read is true, whether or not the rest comes
+        else:
+            await reading.abandon()
         raise
+    if reading.doubt is not None:
+        await reading.abandon()
+        return _fallen_back(state, reading.doubt)
     return await reading.finish()
+
+
+async def _needs_a_snapshot(context: RunContext, dataset: Dataset, state: pb.DatasetRun) -> str | None:
+    """Return why less than a whole snapshot may not be read at present; ``None`` where it may."""
+    if not state.evidence.scope_unchanged:
+        return "rows are read under another scope than those of the last sealed snapshot"
+    for open_hold in await context.ingest.store.holds.list(context.ingest.school_id):
+        if open_hold.dataset == dataset.name:
+            return "changes that only a whole snapshot can find again wait for an operator"
+    return None
 
 
 async def sync_changes(
@@ -99,26 +119,21 @@ async def sync_changes(
     """
     if state.layer == pb.SYNC_LAYER_FULL:
         return None  # decided before an interruption
-    session, name = context.session, context.connector.name
-    if not isinstance(session, ReadChanges):
-        return _fallen_back(state, f"connector {name!r} cannot be asked for changes")
-    school_id = context.ingest.school_id
-    checkpoint = await context.ingest.store.checkpoints.get(school_id, dataset.name)
-    if checkpoint is None:
-        return _fallen_back(state, "no position is known from which changes could be read")
-    if checkpoint.fingerprint != state.evidence.scope_fingerprint:
-        return _fallen_back(
-            state, "what is read from the MIS is not what was read when the position was given"
-        )
+    try:
+        session, begin_at = await _begin(context, dataset, state)
+    except _NotThisWay as why:
+        return _fallen_back(state, str(why))
     reading = await PartialRead.of(context, dataset, scope, state)
     try:
-        changes = await _read(reading, context, dataset, session, scope, checkpoint.cursor)
+        changes = await _read(reading, context, dataset, session, scope, begin_at)
+        if reading.doubt is not None:
+            raise _NotThisWay(reading.doubt)
     except CursorExpired:
         await reading.abandon()
         return _fallen_back(state, "the MIS no longer knows the position from which changes were to be read")
-    except _TooMany:
+    except _NotThisWay as why:
         await reading.abandon()
-        return _fallen_back(state, f"more than {MOST_CHANGES:,} entities changed")
+        return _fallen_back(state, str(why))
     except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
         await reading.abandon()
         raise
@@ -128,6 +143,25 @@ async def sync_changes(
     if changes.error is not None:
         raise changes.error
     return outcome
+
+
+async def _begin(context: RunContext, dataset: Dataset, state: pb.DatasetRun) -> tuple[ReadChanges, str]:
+    """Return the session, which can be asked for changes, and the position to begin at.
+
+    Raises:
+        _NotThisWay: a whole snapshot is needed.
+    """
+    session = context.session
+    if not isinstance(session, ReadChanges):
+        raise _NotThisWay(f"connector {context.connector.name!r} cannot be asked for changes")
+    if (why := await _needs_a_snapshot(context, dataset, state)) is not None:
+        raise _NotThisWay(why)
+    checkpoint = await context.ingest.store.checkpoints.get(context.ingest.school_id, dataset.name)
+    if checkpoint is None:
+        raise _NotThisWay("no position is known from which changes could be read")
+    if checkpoint.fingerprint != state.evidence.scope_fingerprint:
+        raise _NotThisWay("what is read from the MIS is not what was read when the position was given")
+    return session, checkpoint.cursor
 
 
 async def store_checkpoint(context: RunContext, dataset: str, cursor: str) -> None:
@@ -159,7 +193,7 @@ async def _read(
 
     Raises:
         CursorExpired: the MIS does not know ``cursor``.
-        _TooMany: there are too many to be read this way.
+        _NotThisWay: there are too many to be read this way.
     """
     with connector_at_work():
         pages = session.changes(scope, cursor, context.options.changes_overlap)
@@ -174,7 +208,7 @@ async def _read(
                 deleted |= _deleted_of(context, dataset, page.deleted)
                 deleted -= reading.about(page.rows)
                 if len(rows) + len(deleted) > MOST_CHANGES:
-                    raise _TooMany
+                    raise _NotThisWay(f"more than {MOST_CHANGES:,} entities changed")
                 await reading.show(len(rows))
                 cursor = page.cursor or cursor
                 if page.end:

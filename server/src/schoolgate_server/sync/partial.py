@@ -57,6 +57,7 @@ class PartialRead:
         self._parts = parts
         self._as_of = as_of
         self._store = context.ingest.store
+        self._is_tied = self._is_mixed = False
         self._policy = policy_of(context.school, context.options.thresholds)
 
     @classmethod
@@ -81,10 +82,24 @@ class PartialRead:
         self._state.pages_read += 1
         await self._context.show()
 
+    @property
+    def doubt(self) -> str | None:
+        """Why only a whole snapshot can decide about what was taken; ``None`` where nothing is in doubt."""
+        if self._is_tied:
+            return "a row came under a key that was tied to a record, which may have a row of its own"
+        if self._parts.ingest.relinking.holders():
+            return "a row came under a new key with the further key of a record"
+        if self._is_mixed:
+            return "of the records of one row, some changed again in the same read and others did not"
+        return None
+
     async def take(self, rows: Sequence[Row]) -> None:
         """Take rows in; there is one per entity."""
         await self._parts.know(rows)
         await self._parts.ingest.take(rows, self._as_of)
+        for row in rows:
+            records = self._parts.projector.project(row).records
+            self._is_tied |= not all(projected.own for projected in records)
         self._count()
 
     async def take_changes(self, rows: Sequence[Row]) -> None:
@@ -93,7 +108,9 @@ class PartialRead:
         seen: dict[str, bytes] = {}
         for row in reversed(rows):
             records = self._parts.projector.project(row).records
-            if records and all(seen.get(each.record_id, each.digest) != each.digest for each in records):
+            stale = [seen.get(each.record_id, each.digest) != each.digest for each in records]
+            self._is_mixed |= any(stale) and not all(stale)
+            if records and all(stale):
                 self._parts.log.record(_overtaken(records[0]), self._context.ingest.clock())
                 continue
             seen.update((each.record_id, each.digest) for each in records if each.record_id not in seen)
@@ -181,7 +198,10 @@ class PartialRead:
         projections = [self._parts.projector.project(row) for row in rows]
         found = {projected.record_id for projection in projections for projected in projection.records}
         found.update(*(projection.protects for projection in projections))
-        return frozenset(found & {record.id for record in records})
+        ids = {record.id for record in records}
+        if any(projection.rejected and not projection.protects for projection in projections):
+            return frozenset(ids)  # such a row may be any of them
+        return frozenset(found & ids)
 
     def _own_key(self, record: Record) -> SourceKey | None:
         """Return the key that the dataset finds the record by; ``None`` for a record that has several.
