@@ -376,7 +376,7 @@ async def test_g18_a_read_that_never_ends_is_broken_off(engine: Engine, mis: Cha
 async def test_g01_a_row_that_cannot_be_read_keeps_whom_the_mis_calls_deleted(
     engine: Engine, mis: ChangingMis
 ) -> None:
-    """Asked again, the MIS has a row that nobody can read. Seen to fail where such a row counts for nobody."""
+    """Asked again, the MIS has a row that nobody can read. Seen to fail where that counts for nobody."""
     mis.drop(STUDENTS, student(7))
     mis.rows[STUDENTS].append({"id": 7, "surname": 7})
     part = outcome(await sync(engine), STUDENTS)
