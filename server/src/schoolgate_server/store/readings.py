@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from schoolgate_server.store.handles import Collection, Document
@@ -27,9 +27,10 @@ class StoredReading:
 class Readings:
     """Readings in the ``heads`` collection; only the holder of a school's lease stores one."""
 
-    def __init__(self, heads: Collection, records: Collection, leases: Leases) -> None:
+    def __init__(self, heads: Collection, records: Collection, history: Collection, leases: Leases) -> None:
         self._heads = heads
         self._records = records
+        self._history = history
         self._leases = leases
 
     async def get(self, school_id: str, dataset: str) -> StoredReading | None:
@@ -61,18 +62,24 @@ class Readings:
             raise lost(lease)
 
     async def edits(
-        self, school_id: str, dataset: str, since: int
+        self, school_id: str, dataset: str, kinds: Sequence[str], since: int, *, not_by: str
     ) -> AsyncIterator[list[tuple[str, int, str]]]:
-        """Yield id, seq and run of the records whose latest version came from the MIS after seq ``since``.
+        """Yield id, seq and run of versions that came from the MIS after seq ``since``, the latest ones last.
 
-        For the holder of the school's lease after recovery: it reads what is there, published or not.
+        Superseded ones count: a merge or another reading that lies on top of an edit does not undo it. What
+        run ``not_by`` wrote is left out. ``kinds`` names the kinds of ``dataset``. For the holder of the
+        school's lease after recovery: it reads what is there, published or not.
         """
         query: Document = {
             "school": school_id,
             "seq": {"$gt": since},
             "dataset": dataset,
+            "run": {"$ne": not_by},
             "cause": {"$nin": _NO_EDITS},
         }
+        superseded: Document = {**query, "kind": {"$in": list(kinds)}, "until": {"$gt": since}}
+        async for batch in self._history.batches(superseded, {"id": 1, "seq": 1, "run": 1}, size=50_000):
+            yield [(document["id"], document["seq"], document["run"]) for document in batch]
         async for batch in self._records.batches(query, {"_id": 1, "seq": 1, "run": 1}, size=50_000):
             yield [(document["_id"], document["seq"], document["run"]) for document in batch]
 

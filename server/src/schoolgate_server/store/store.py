@@ -51,7 +51,7 @@ class Store:
         self.runs = Runs(database.collection("runs"))
         self.notices = Notices(database.collection("notices"), database.collection("runs"))
         self.checkpoints = Checkpoints(heads, self.leases)
-        self.readings = Readings(heads, records, self.leases)
+        self.readings = Readings(heads, records, history, self.leases)
         self.decisions = Decisions(database.collection("decisions"))
         self.raw_pages = RawPages(database.collection("raw_pages"))
         self.identities = Identities(database.collection("identities"))

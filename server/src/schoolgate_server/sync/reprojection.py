@@ -151,11 +151,16 @@ class _Reprojector:
         readings = {self._ingest.run_id: in_force}
         seqs: dict[str, int] = {}
         read_otherwise: set[str] = set()
-        async for batch in self._store.readings.edits(school_id, name, last.seq):
+        kinds = [kind_info(spec.kind).name for spec in self._dataset.kinds]
+        found = self._store.readings.edits(school_id, name, kinds, _as_of(last), not_by=last.run_id)
+        async for batch in found:
             for record_id, seq, run_id in batch:
+                if seq < seqs.get(record_id, 0):
+                    continue
                 if run_id not in readings:
                     readings[run_id] = await self._reading_of(run_id)
                 seqs[record_id] = seq
+                read_otherwise.discard(record_id)
                 if readings[run_id] != self._wanted:
                     read_otherwise.add(record_id)
         return _Edits(seqs, frozenset(read_otherwise))
@@ -177,7 +182,7 @@ class _Reprojector:
         try:
             async with aclosing(self._rows(last)) as segments:
                 async for rows in segments:
-                    await self._take(ingest, rows, last.seq)
+                    await self._take(ingest, rows, _as_of(last))
         except RawPageMissing:
             await ingest.finish()  # as far as the rows go, they were read
             self._count(ingest)
@@ -186,7 +191,7 @@ class _Reprojector:
             await ingest.abandon()
             raise
         is_clear = not ingest.relinking.holders()
-        await ingest.settle_identities(complete=False, present=(), as_of=last.seq)
+        await ingest.settle_identities(complete=False, present=(), as_of=_as_of(last))
         outcome = await self._conclude(ingest, diff, is_clear=is_clear and not ingest.unidentified_rows)
         self._count(ingest)
         return outcome
@@ -313,3 +318,11 @@ def _explain(suspicion: Suspicion) -> str:
         f"{suspicion.number} of {suspicion.live} {name} records: a new reading of the same rows drops them, "
         "or knows others in their place; the school changed nothing"
     )
+
+
+def _as_of(last: SealedSnapshot) -> int:
+    """Return the published seq when the first of the sealed rows was asked for: what came later is newer.
+
+    The run that sealed them may have gone on for long after that, and others may have come in between.
+    """
+    return min((segment.seq for segment in last.segments), default=last.seq)
