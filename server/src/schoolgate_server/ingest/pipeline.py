@@ -91,11 +91,14 @@ class Mode:
 
     ``cause`` is that of every version, except that ``update_cause`` is that of changed live records.
     ``streaming``: new records are committed as they come, rather than at the end, where they can be held.
+    ``looks_up``: the comparison knows the records of some days only, so that one which seems new may be
+    stored under another day.
     """
 
     cause: ChangeCause.ValueType = CHANGE_CAUSE_SOURCE
     update_cause: ChangeCause.ValueType = CHANGE_CAUSE_SOURCE
     streaming: bool = False
+    looks_up: bool = False
 
 
 class DatasetIngest:
@@ -128,6 +131,7 @@ class DatasetIngest:
         self._writing: asyncio.Task[None] | None = None
         self.relinking = Relinking(identities, diff)
         self.totals = context.totals.setdefault(dataset, Totals())
+        self.outside: set[str] = set()
         self.rejected_rows = 0
         self.unidentified_rows = 0
 
@@ -141,17 +145,39 @@ class DatasetIngest:
     async def take(self, rows: Sequence[Row], as_of: int) -> None:
         """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for."""
         for start in range(0, len(rows), CHUNK_ROWS):
-            for row in rows[start : start + CHUNK_ROWS]:
-                projection = self._projector.project(row)
-                if projection.claims:
-                    if self.relinking.waits(row, projection):
-                        continue
-                    projection = self._projector.project(row)
-                self._take_row(projection, as_of)
+            some = rows[start : start + CHUNK_ROWS]
+            if self._mode.looks_up:
+                projections = [self._projector.project(row) for row in some]
+                await self._look_up(projections)
+                for row, projection in zip(some, projections, strict=True):
+                    self._take_or_wait(row, projection, as_of)
+            else:
+                for row in some:
+                    self._take_or_wait(row, self._projector.project(row), as_of)
             while len(self._creates) >= self._context.commit_batch:
                 await self._commit_creates()
             await asyncio.sleep(0)
         await self._store_decisions()
+
+    def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
+        if projection.claims:
+            if self.relinking.waits(row, projection):
+                return
+            projection = self._projector.project(row)
+        self._take_row(projection, as_of)
+
+    async def _look_up(self, projections: Sequence[Projection]) -> None:
+        """Make known what is stored of records that seem new."""
+        unknown = [
+            projected.record_id
+            for projection in projections
+            for projected in projection.records
+            if self._diff.known(projected.record_id) is None
+        ]
+        async for states in self._context.store.records.states_of(self._context.school_id, unknown):
+            self._diff.add(
+                (state.record_id, Known(state.digest, state.version, state.live)) for state in states
+            )
 
     async def settle_identities(self, *, complete: bool, present: Container[str], as_of: int) -> None:
         """Take the rows that came under a new key with the key of another record.
@@ -219,6 +245,7 @@ class DatasetIngest:
             return
         for finding in projection.findings:
             self._log.record(finding, self._context.clock())
+        self.outside.update(each for each in projection.outside if self._diff.known(each) is not None)
         if Outcome.CONFLICT_WON in outcomes:
             self.rejected_rows += 1  # the row that came before it
         if not all(outcome in _WITHOUT_EFFECT for outcome in outcomes):

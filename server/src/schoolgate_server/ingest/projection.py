@@ -60,7 +60,8 @@ class Projection(NamedTuple):
 
     ``findings`` says what was not taken over as it came. ``rejected`` means that the row yields nothing, and
     then ``protects`` holds the record ids that it may have been; without any the row is unidentified.
-    ``claims`` names keys of the row that other records have.
+    ``claims`` names keys of the row that other records have, and ``outside`` the records that it is about but
+    which lie outside the dates that were asked for.
     """
 
     records: Sequence[Projected] = ()
@@ -68,6 +69,7 @@ class Projection(NamedTuple):
     rejected: bool = False
     protects: tuple[str, ...] = ()
     claims: Sequence[Claim] = ()
+    outside: Sequence[str] = ()
 
 
 class _KindPlan(NamedTuple):
@@ -110,10 +112,11 @@ class Projector:
             parsed = self._parse(row)
             findings: list[Finding] = []
             claims: list[Claim] = []
+            outside: list[str] = []
             records = [
                 projected
                 for item in parsed
-                if (projected := self._project_one(item, findings, claims)) is not None
+                if (projected := self._project_one(item, findings, claims, outside)) is not None
             ]
         except RowRejected as rejection:
             return self._rejected(row, rejection)
@@ -121,7 +124,7 @@ class Projector:
             return self._defective(row, str(refusal))
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
-        return Projection(records, findings, claims=claims)
+        return Projection(records, findings, claims=claims, outside=outside)
 
     def _parse(self, row: Row) -> list[Parsed]:
         """Return what the parser yields; whatever it raises otherwise, be it ``SystemExit``, is its own."""
@@ -137,7 +140,9 @@ class Projector:
             raise _Refused(f"the parser yielded more than {MOST_MESSAGES:,} messages for the row")
         return parsed
 
-    def _project_one(self, item: Parsed, findings: list[Finding], claims: list[Claim]) -> Projected | None:
+    def _project_one(
+        self, item: Parsed, findings: list[Finding], claims: list[Claim], outside: list[str]
+    ) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""
         kind, key, message, refs, other_keys, former_keys = item
         plan = self._plans.get(kind)
@@ -159,6 +164,7 @@ class Projector:
         keys = self._identities.keys(record_id, keys)
         if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
             findings.append(_out_of_scope(plan.windowed_by, key))
+            outside.append(record_id)
             return None
         valid_from, valid_to = validity(plan.info, message)
         wire = message.SerializeToString(deterministic=True)

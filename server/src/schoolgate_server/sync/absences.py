@@ -49,6 +49,7 @@ class Absences:
         self._parts = parts
         self._diff = parts.diff
         self._store = context.ingest.store
+        self._outside = parts.ingest.outside
         self._enrolment_ends: defaultdict[str, list[str | None]] = defaultdict(list)
 
     async def decide(self, evidence: pb.Evidence, doubts: Doubts) -> DatasetOutcome:
@@ -153,7 +154,9 @@ class Absences:
         return [
             record
             for record in await self._store.records.many(ingest.school_id, absent)
-            if not self._is_of_this_run(record) and not self._refers_to_protected(record)
+            if not self._is_of_this_run(record)
+            and not self._refers_to_protected(record)
+            and not (self._is_window and record.id in self._outside)  # it has another day now
         ]
 
     def _is_of_this_run(self, record: Record) -> bool:
@@ -180,6 +183,7 @@ class Absences:
                 projection = self._parts.projector.project(row)
                 found.update(projected.record_id for projected in projection.records)
                 found.update(projection.protects)  # a row that cannot be taken over is there all the same
+                self._outside.update(projection.outside)
                 unidentified += projection.rejected and not projection.protects
         return frozenset(found & {record.id for record in records}), unidentified
 
@@ -235,7 +239,7 @@ class Absences:
         return tombstone_of(record, name, self._reason(record, in_scope=in_scope))
 
     def _reason(self, record: Record, *, in_scope: bool) -> TombstoneReason.ValueType:
-        if not in_scope:  # an operator approved it
+        if not in_scope or record.id in self._outside:  # an operator approved it, or its day says so
             return TOMBSTONE_REASON_OUT_OF_SCOPE
         own = getattr(body_of(record), "valid_to", "") or None
         ends = self._enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]

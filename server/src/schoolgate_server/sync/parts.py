@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schoolgate_sdk import Dataset, Row, Scope
 from schoolgate_server.ingest.decisions import DecisionLog
@@ -86,7 +86,7 @@ async def dataset_parts(
         context.identities,
         diff,
         log,
-        mode,
+        replace(mode, looks_up=whole and scope.date_from is not None),
         replay or (lambda: _rows_of(retained)),
     )
     return DatasetParts(context, diff, projector, log, taken)
