@@ -43,6 +43,7 @@ from tests.simulation.speed import hasten
 from tests.simulation.virtual_time import VirtualClock, run_virtually
 from tests.simulation.world import DATASETS, World, key_parts
 from tests.support.mongomock_handle import MockHandle
+from tests.support.scripted import GROUPS, MARKS
 
 SETTLED_SECONDS = 200.0
 """Longer than any lease, cut or slow operation: whoever was cut off has noticed by then."""

@@ -15,7 +15,7 @@ def told_apart(
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Leave out pupils of whom only a whole snapshot can tell which record they are: those are read in full.
 
-    They are under a key that was tied to a record, or under a new key with a person's number that a record has.
+    They are under a key that was tied to a record, or under a new key with a person's number of a record.
     """
     own = {document["keys"][0] for document in documents["records"].values()}
     taken = {document["key"] for document in documents["identities"].values()}
