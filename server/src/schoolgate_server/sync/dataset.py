@@ -127,7 +127,7 @@ class DatasetSync:
         that is missing without having left.
         """
         school_id, own = self._context.ingest.school_id, self._context.ingest.run_id
-        scopes = set() if last is None else {last.state.evidence.scope_fingerprint}
+        scopes: set[str] = set() if last is None else {last.state.evidence.scope_fingerprint}
         before: str | None = None
         for _ in range(MOST_LOOKS):
             entries = await self._store.runs.list(school_id, before, RUNS_PER_LOOK)
