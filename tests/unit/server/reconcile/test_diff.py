@@ -130,7 +130,7 @@ def test_two_million_records_take_less_than_200_mib() -> None:
     for number in range(20_000):
         index.place(f"mrk_{hashlib.sha256(str(number).encode()).hexdigest()[:32]}")
     held: dict[str, Any] = vars(index)
-    places: dict[str, Any] = vars(held["_places"])
+    places: dict[str, Any] = held["_places"].__dict__
     columns: list[Any] = [*held.values(), *places.values()]
     assert 1_000_000 < sum(map(sys.getsizeof, columns)) < 200 * 2**20 / 100
 
