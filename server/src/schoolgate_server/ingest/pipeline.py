@@ -178,6 +178,7 @@ class DatasetIngest:
             self._diff.add(
                 (state.record_id, Known(state.digest, state.version, state.live)) for state in states
             )
+        self._diff.protect_newer()  # of those that were found just now, too (G07)
 
     async def settle_identities(self, *, complete: bool, present: Container[str], as_of: int) -> None:
         """Take the rows that came under a new key with the key of another record.
