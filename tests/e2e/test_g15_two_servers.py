@@ -27,12 +27,12 @@ from tests.e2e.conftest import Service, service
 from tests.support.bromcom_truth import shown_at_bromcom
 from tests.support.live import CLOSED_YEAR, READ_KINDS, Live
 from tests.support.looks import Look, assert_equals_the_world, key_of
-from tests.support.mongo import mongo_database, mongo_uri
+from tests.support.mongo import empty_databases, mongo_database, mongo_uri
 from tests.support.processes import stands_still, wait_until
 from tests.support.served import failure_of, new_request_id
 from tests.support.simulator import Simulator, start_simulator
 
-__all__ = ["mongo_database", "mongo_uri"]
+__all__ = ["empty_databases", "mongo_database", "mongo_uri"]
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.xdist_group("two servers")]
 

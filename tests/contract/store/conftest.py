@@ -11,11 +11,11 @@ from pymongo import AsyncMongoClient
 
 from schoolgate_server.store.store import Store
 from tests.support.faults import Hook, WatchedHandle
-from tests.support.mongo import mongo_database, mongo_uri
+from tests.support.mongo import empty_databases, mongo_database, mongo_uri
 from tests.support.mongomock_handle import MockHandle
 from tests.support.store_samples import SettableClock
 
-__all__ = ["mongo_database", "mongo_uri"]
+__all__ = ["empty_databases", "mongo_database", "mongo_uri"]
 
 EXCLUSIONS = {
     "mongomock": {

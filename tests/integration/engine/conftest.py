@@ -12,10 +12,10 @@ from pymongo import AsyncMongoClient
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
 from tests.support.engine import Engine, TickingClock, engine_over
-from tests.support.mongo import mongo_database, mongo_uri
+from tests.support.mongo import empty_databases, mongo_database, mongo_uri
 from tests.support.mongomock_handle import MockHandle
 
-__all__ = ["mongo_database", "mongo_uri"]
+__all__ = ["empty_databases", "mongo_database", "mongo_uri"]
 
 
 class NoCredentials:

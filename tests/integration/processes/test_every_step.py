@@ -24,7 +24,7 @@ from schoolgate_server.store.store import Store
 from tests.support.documents import documents
 from tests.support.engine import SCHOOL, TickingClock, engine_over
 from tests.support.lives import State, lives
-from tests.support.mongo import mongo_database, mongo_uri
+from tests.support.mongo import empty_databases, mongo_database, mongo_uri
 from tests.support.step_process import Reached, StepProcesses
 from tests.support.stepping import (
     DATASETS,
@@ -37,7 +37,7 @@ from tests.support.stepping import (
     watched_mis,
 )
 
-__all__ = ["mongo_database", "mongo_uri"]
+__all__ = ["empty_databases", "mongo_database", "mongo_uri"]
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(300)]
 
