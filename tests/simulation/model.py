@@ -24,6 +24,7 @@ from tests.simulation.base import (
     require,
 )
 from tests.simulation.causes import REFERENCES, Causes
+from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Judge, state_after
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of, meaning_of
@@ -349,40 +350,8 @@ class Model:
             require(self.histories[loser][-1].merged_into, "G05", f"{loser} left, and was not merged")
         require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: not all rows arrived")
         if not part.targeted:
-            self._verify_rows(part, expected)
-        self._verify_counters(part, before, facts.runs)
-
-    def _verify_rows(self, part: DatasetFacts, expected: Expected) -> None:
-        """G09: check that every row is counted, and every one that was not taken over."""
-        dataset, counters = part.dataset, part.counters
-        rejected = len(part.rows) - len(expected.seen)
-        text = f"{dataset}: {rejected} rows were not taken: {counters}"
-        require(counters["rejected_rows"] == rejected, "G09", text)
-        text = f"{dataset}: {len(part.rows)} rows came: {counters}"
-        require(counters["rows_read"] == len(part.rows), "G09", text)
-
-    def _verify_counters(
-        self, part: DatasetFacts, before: dict[Key, list[Version]], runs: frozenset[str]
-    ) -> None:
-        counters = part.counters
-        lives = {key: life for key, life in self.histories.items() if key[0] == part.dataset}
-        written = [
-            version
-            for life in lives.values()
-            for version in life
-            if version.run in runs and version.cause != "IDENTITY"
-        ]
-        names = ("created", "updated", "revived", "tombstoned", "reprojected")
-        made = sum(counters[name] for name in names)
-        require(made == len(written), "G03", f"{part.dataset}: {len(written)} versions written: {counters}")
-        reprojected = sum(version.cause == "REPROJECTION" for version in written)
-        text = f"{part.dataset}: {reprojected} reprojected, counted {counters}"
-        require(counters["reprojected"] == reprojected, "G08", text)
-        created = sum(key not in before and life[0].cause == "SOURCE" for key, life in lives.items())
-        text = f"{part.dataset}: {created} created, counted {counters}"
-        require(counters["created"] == created, "G10", text)
-        merged = len(self._merged) if part.dataset == "students" else 0
-        require(counters["merged"] == merged, "G10", f"{part.dataset}: {merged} merged, counted {counters}")
+            verify_rows(part, expected.seen)
+        verify_counters(part, before, self.histories, facts.runs, merged=len(self._merged))
 
     def _verify_decisions(
         self, dataset: str, meanings: Sequence[Meaning], expected: Expected, after: Documents
