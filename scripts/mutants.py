@@ -512,6 +512,15 @@ MUTANTS = (
         "test_g10_a_crash_before",
     ),
     Mutant(
+        "g10",
+        "a window brings a position for changes outside of it",
+        _DATASET,
+        "is_whole and outcome.state ==",
+        "outcome.state ==",
+        ENGINE,
+        "test_a_window_leaves_the_position",
+    ),
+    Mutant(
         "g15",
         "a position is stored without the lease",
         "server/src/schoolgate_server/store/checkpoints.py",

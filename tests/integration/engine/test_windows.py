@@ -12,7 +12,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.store.store import Store
-from tests.support.changing import ChangingMis, changing_connector
+from tests.support.changing import OVERLAP, ChangingMis, changing_connector
 from tests.support.engine import SCHOOL, Engine, engine_over, outcome
 from tests.support.scripted import MARKS, STUDENTS, mark, student
 
@@ -115,3 +115,21 @@ async def test_the_full_snapshot_after_a_window_finds_nothing_left_to_do(engine:
     run = await engine.sync(STUDENTS, MARKS)
     assert run.state == pb.RUN_STATE_SUCCEEDED
     assert run.seq_before == run.seq_after
+
+
+async def test_a_window_leaves_the_position_of_changes_where_it_is(engine: Engine) -> None:
+    """Only what is read whole is known up to a new position: changes outside the window are still to be read.
+
+    Seen to fail where a sealed window's position was stored too: the changed mark was never read.
+    """
+    assert isinstance(engine.mis, ChangingMis)
+    engine.mis.put(MARKS, mark(0, day(5), "L"))
+    for number in range(30, 30 + OVERLAP):
+        engine.mis.put(MARKS, mark(0, day(number), "N"))
+    assert (await window(engine, day(30), day(40))).state == pb.RUN_STATE_SUCCEEDED
+    accepted = await engine.supervisor.start_sync(
+        SCHOOL, (MARKS,), str(uuid.uuid4()), "tests", layer=pb.SYNC_LAYER_CHANGES
+    )
+    part = outcome(await engine.finish(accepted.run_id), MARKS)
+    assert (part.state, part.updated) == (pb.DATASET_STATE_SUCCEEDED, 1)
+    assert [record.attendance_mark.code for record in of(engine, await marks(engine), 5)].count("L") == 1

@@ -104,7 +104,9 @@ class DatasetSync:
             reprojects=self._was_begun_differently or not reprojection.apart,
         )
         outcome = await snapshot.run()
-        if outcome.state == pb.DATASET_STATE_SUCCEEDED and snapshot.changes_cursor:
+        # Nothing is known of what changed outside of a window, so that its position would pass unread data.
+        is_whole = self._layer() in _WHOLE_SNAPSHOTS
+        if is_whole and outcome.state == pb.DATASET_STATE_SUCCEEDED and snapshot.changes_cursor:
             await store_checkpoint(context, self._name, snapshot.changes_cursor)
         return outcome
 
