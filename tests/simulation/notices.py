@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,15 +16,23 @@ def told_apart(
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Leave out pupils of whom only a whole snapshot can tell which record they are: those are read in full.
 
-    They are under a key that was tied to a record, or under a new key with a person's number of a record.
+    They are under a key that was tied to a record, or under a new key with a person's number of a record or
+    of another one that is named: of several runs, the first makes a record of that one.
     """
     own = {document["keys"][0] for document in documents["records"].values()}
     taken = {document["key"] for document in documents["identities"].values()}
 
-    def is_plain(parts: Sequence[Any]) -> bool:
+    def persons_of(parts: Sequence[Any]) -> set[str]:
         rows = [row for row in world.rows[STUDENTS] if row.get("id") in parts]
-        persons = [encoded("scripted/person", [row["person"]]) for row in rows if "person" in row]
-        return encoded("scripted/students", parts) in own or not taken.intersection(persons)
+        return {encoded("scripted/person", [row["person"]]) for row in rows if "person" in row}
 
-    plain = {**named, STUDENTS: [parts for parts in named.get(STUDENTS, ()) if is_plain(parts)]}
+    pupils = named.get(STUDENTS, [])
+    brought = Counter(person for parts in set(pupils) for person in persons_of(parts))
+
+    def is_plain(parts: Sequence[Any]) -> bool:
+        persons = persons_of(parts)
+        alone = not persons & taken and all(brought[person] == 1 for person in persons)
+        return alone or encoded("scripted/students", parts) in own
+
+    plain = {**named, STUDENTS: [parts for parts in pupils if is_plain(parts)]}
     return {dataset: keys for dataset, keys in plain.items() if keys}

@@ -18,6 +18,7 @@ from schoolgate.v1.school_service_pb2 import CodeMapping
 from schoolgate_sdk import Transient
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
+from tests.support.documents import documents
 from tests.support.engine import (
     EVERYTHING,
     SCHOOL,
@@ -38,7 +39,7 @@ from tests.support.reparsed import (
     reproject_only,
     versions,
 )
-from tests.support.scripted import STUDENTS, ScriptedMis, student
+from tests.support.scripted import GROUPS, STUDENTS, ScriptedMis, student
 
 SIXTY = 60
 
@@ -246,6 +247,20 @@ async def test_g08_before_any_snapshot_was_sealed_another_parser_is_no_edit_eith
         assert part.state == pb.DATASET_STATE_SUCCEEDED
         assert await causes(store, pupil(2)) == ["SOURCE", "REPROJECTION"]
         assert "cannot be told apart" in part.fallback
+
+
+async def test_g03_a_reading_that_cannot_be_told_yet_is_noted_once(store: Store) -> None:
+    """Seen to fail where it is noted at every sync: its place among those of other datasets changes."""
+    async with engine_with_versions(store) as engine:
+        engine.mis.ends = lambda dataset, rows: None
+        engine.mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, SIXTY + 1)]
+        await engine.sync(STUDENTS)
+        await promote(store, SHOUTED)
+        await engine.sync(STUDENTS, GROUPS)
+        [before] = (await documents(store))["heads"].values()
+        assert "cannot be told apart" in outcome(await engine.sync(STUDENTS, GROUPS), STUDENTS).fallback
+        [after] = (await documents(store))["heads"].values()
+        assert after["readings"] == before["readings"]
 
 
 async def renumber(engine: Engine, count: int) -> None:

@@ -103,7 +103,8 @@ class _Reprojector:
         self._ingest.read_otherwise[name] = edits.read_otherwise
         if in_force == self._wanted:
             return Reprojection(apart=True)
-        await self._note("")
+        if in_force:
+            await self._note("")
         outcome = await self._project(last, edits)
         if outcome is None:
             return self._cannot_tell("the source rows of the last snapshot are not kept any more")
@@ -116,7 +117,8 @@ class _Reprojector:
         if stored is None:
             await self._note(self._wanted)
         elif stored.fingerprint != self._wanted:
-            await self._note("")
+            if stored.fingerprint:
+                await self._note("")
             return self._cannot_tell("no snapshot of the dataset has been sealed yet")
         return Reprojection(apart=True)
 

@@ -79,6 +79,8 @@ class SnapshotSync:
         await self._expect_rows()
         try:
             end = await self._read(ingest)
+            self._prove(end, ingest)
+            present = await self._present_holders(parts, end)
         except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
             await ingest.abandon()
             raise
@@ -88,13 +90,13 @@ class SnapshotSync:
             await ingest.finish(self._withheld(parts).withheld)
             self.count(ingest)
             raise
-        return await self._seal(parts, end)
+        return await self._seal(parts, end, present)
 
-    async def _seal(self, parts: DatasetParts, end: EndOfSnapshot | None) -> DatasetOutcome:
+    async def _seal(
+        self, parts: DatasetParts, end: EndOfSnapshot | None, present: frozenset[str]
+    ) -> DatasetOutcome:
         ingest, state = parts.ingest, self._state
-        self._prove(end, ingest)
-        is_complete = incompleteness(state.evidence) is None and (end is None or end.contradiction is None)
-        await self._settle_identities(parts, complete=is_complete)
+        await ingest.settle_identities(complete=self._is_complete(end), present=present, as_of=self._as_of)
         doubts = self._withheld(parts)
         await ingest.finish(doubts.withheld)
         self.count(ingest)
@@ -115,16 +117,16 @@ class SnapshotSync:
             self.changes_cursor = end.changes_cursor
         return outcome
 
-    async def _settle_identities(self, parts: DatasetParts, *, complete: bool) -> None:
-        """Decide which rows under new keys are records that the snapshot lacks, having asked again."""
+    async def _present_holders(self, parts: DatasetParts, end: EndOfSnapshot | None) -> frozenset[str]:
+        """Return the records that rows under new keys claim to be, and that the MIS still has when asked."""
         holders = parts.ingest.relinking.absent_holders()
-        present: frozenset[str] = frozenset()
-        if holders and complete:
-            session = self._context.session
-            if isinstance(session, ReadBack):
-                absences = Absences(self._context, self._dataset, self._scope, parts)
-                present = await absences.still_there(holders)
-        await parts.ingest.settle_identities(complete=complete, present=present, as_of=self._as_of)
+        if holders and self._is_complete(end) and isinstance(self._context.session, ReadBack):
+            absences = Absences(self._context, self._dataset, self._scope, parts)
+            return await absences.still_there(holders)
+        return frozenset()
+
+    def _is_complete(self, end: EndOfSnapshot | None) -> bool:
+        return incompleteness(self._state.evidence) is None and (end is None or end.contradiction is None)
 
     def _withheld(self, parts: DatasetParts) -> Doubts:
         """Return what looks wrong among the changes that wait, and why.
