@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.parsing import Parser
 from schoolgate_sdk.reading import ReadRows
+
+if TYPE_CHECKING:  # the testing kit is not a server's to import
+    from schoolgate_sdk.testing.conformance.target import ConformanceTarget
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -98,6 +101,8 @@ class Connector:
     ``open`` returns an async context manager for one session with one school's MIS. ``datasets`` stand in
     the order in which they are to be read: what is referred to comes before what refers. ``simulate``, where
     present, runs the connector's MIS simulator with command line arguments and returns an exit status.
+    ``conformance``, where present, returns what the conformance kit has to know of the connector; it
+    imports that and the simulator only when it is called.
 
     Raises:
         ValueError: a name is malformed or repeated, or one kind is yielded by two datasets.
@@ -113,6 +118,7 @@ class Connector:
     capabilities: frozenset[str] = frozenset()
     code_meanings: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     simulate: Callable[[Sequence[str]], int] | None = None
+    conformance: Callable[[], ConformanceTarget] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
