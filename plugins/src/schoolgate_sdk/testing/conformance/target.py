@@ -23,8 +23,8 @@
 
 and ``Connector(…, conformance=conformance)``. No mapping of keys or fields is asked for: the kit compares
 what the connector's parsers yield with ``world.canonical()`` by content, references by the content of what
-they refer to. What the MIS does not give is said by waivers, each with its reason, which the certificate repeats.
-A waiver that nothing needs fails the run, so that none outlives its reason.
+they refer to. What the MIS does not give is said by waivers, each with its reason, which the certificate
+repeats. A waiver that nothing needs fails the run, so that none outlives its reason.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ from schoolgate_sdk.testing.world import World
 
 Clock: TypeAlias = Callable[[], datetime]
 """Tells the time, timezone-aware. A simulator that stamps rows or expires tokens goes by it."""
+
+Shown: TypeAlias = Truth | list[Truth]
+"""How a MIS shows an entity: as one, or as several."""
 
 FAULTS: Mapping[str, str] = MappingProxyType(
     {
@@ -92,8 +95,8 @@ class Fault:
     """One fault that the kit asks the simulator for; it strikes the requests that it matches.
 
     ``kind`` is one of :data:`FAULTS`; ``entity`` one of the dataset's ``entities`` (``None``: any), ``page``
-    the 0-based number of a page of a read (``None``: any), ``times`` how many requests it strikes (``None``: all,
-    until the faults are cleared). The others are read by the kinds that name them.
+    the 0-based number of a page of a read (``None``: any), ``times`` how many requests it strikes (``None``:
+    all, until the faults are cleared). The others are read by the kinds that name them.
     """
 
     kind: str
@@ -120,7 +123,8 @@ class Waiver:
         kind: the kind concerned.
         fields: fields that the MIS does not give; empty for the kind as a whole, unless one of the next two.
         hides: tells which entities the MIS does not show.
-        shows: returns how the MIS shows an entity, where that is not what the world says of it.
+        shows: returns how the MIS shows an entity, where that is not what the world says of it; or as which
+            several.
         check: the id of a check, instead of a kind.
     """
 
@@ -128,7 +132,7 @@ class Waiver:
     kind: Kind.ValueType | None = None
     fields: tuple[str, ...] = ()
     hides: Callable[[Truth, World], bool] | None = None
-    shows: Callable[[Truth, World], Truth] | None = None
+    shows: Callable[[Truth, World], Shown] | None = None
     check: str = ""
 
     def __post_init__(self) -> None:
@@ -162,10 +166,11 @@ def hidden(kind: Kind.ValueType, when: Callable[[Truth, World], bool], *, reason
     return Waiver(reason=reason, kind=kind, hides=when)
 
 
-def shown_as(kind: Kind.ValueType, how: Callable[[Truth, World], Truth], *, reason: str) -> Waiver:
+def shown_as(kind: Kind.ValueType, how: Callable[[Truth, World], Shown], *, reason: str) -> Waiver:
     """Say that the MIS shows each of ``kind`` as ``how(truth, world)``: with a value rounded, say.
 
-    ``how`` gets a copy of the message and may change it; it may change ``refs``, not ``key``.
+    ``how`` gets a copy of the message and may change it. It may return a list where the MIS shows several in
+    place of one (a contact per pupil, say), each under a ``key`` of its own by which ``refs`` name it.
     """
     return Waiver(reason=reason, kind=kind, shows=how)
 
@@ -194,7 +199,7 @@ class SimulatedMis:
             once: work from the world at every request, or watch ``world.revision``.
         settings: the connector's settings; what is left out gets its default. Make waits short (milliseconds
             between attempts, two or three attempts, a timeout of about ``timeout``) and pages small (about
-            twenty rows), so that there are several of them and the checks are quick.
+            fifty rows), so that there are several of them and the checks are quick.
         credentials: the connector's credentials, as accepted.
         fault: lets the simulator make a fault; only those of ``ConformanceTarget.faults`` are asked for.
         clear_faults: forgets all faults that may still strike. What was revoked stays so.
