@@ -31,7 +31,17 @@ class Causes:
 
     def sealed(self, dataset: str, reading: Reading) -> list[Meaning]:
         """Return what the rows of the last sealed snapshot mean under ``reading``."""
-        return [meaning_of(dataset, row, reading) for row in self._sealed.get(dataset, [])]
+        return [meaning_of(dataset, row, reading) for row in self.rows(dataset)]
+
+    def rows(self, dataset: str) -> list[Row]:
+        """Return the rows of the last sealed snapshot."""
+        return self._sealed.get(dataset, [])
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Take note that the sealed rows of ``keys`` say nothing: the school changed what they say later."""
+        for key in keys:
+            self._read_under.pop(key, None)
+            self._origins.pop(key, None)
 
     def seal(self, dataset: str, rows: Sequence[Row]) -> None:
         """Take note of the rows of a sealed snapshot."""
@@ -65,6 +75,8 @@ class Causes:
         require(version.cause == "SOURCE", "G08", f"{key} has the cause {version.cause}")
         if not anew or earlier is None or not earlier.live or len(self._origins[key]) != 1:
             return
+        if earlier.cause == "REPROJECTION" and earlier.run == version.run:
+            return  # the same run read it anew before, and from retained rows of which another may have won
         [row] = self._origins[key]
         again = list(expected(meaning_of(key[0], row, reading)))
         same = any(

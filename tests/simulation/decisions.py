@@ -52,7 +52,9 @@ class Decisions:
             return
         texts = {json.dumps(state, sort_keys=True) for state in states}
         reason = "DUPLICATE_ROW" if len(texts) == 1 else "CONFLICTING_ROW"
-        known = any((reason, meaning.key) in self._by_key for meaning in several)
+        # One about a conflict names the record: its rows may be under several keys, and come in any order.
+        keys = {record} if reason == "CONFLICTING_ROW" else {meaning.key for meaning in several}
+        known = any((reason, key) in self._by_key for key in keys)
         require(known, "G09", f"no decision {reason} about {record}")
 
     def _verify_parts(self, meaning: Meaning, body: Mapping[str, Any]) -> None:

@@ -92,20 +92,37 @@ class Model:
 
     def _conclude(self, part: DatasetFacts, facts: RunFacts) -> None:
         """Take note of what the next run goes on from."""
-        rows: defaultdict[Key, list[Row]] = defaultdict(list)
-        for row in part.rows:
-            meaning = meaning_of(part.dataset, row, facts.reading)
+        rows = self._origins(part.dataset, part.rows, facts.reading)
+        for record, origins in rows.items():
+            if part.exact or self.histories[record][-1].run in facts.runs:
+                self._causes.confirm(record, origins, facts.reading)
+        # A run that reads single rows reads all the retained ones anew where the reading changed.
+        retained = self._origins(part.dataset, self._causes.rows(part.dataset), facts.reading)
+        for record, origins in retained.items():
+            last = self.histories[record][-1]
+            if record not in rows and last.run in facts.runs and last.cause == "REPROJECTION":
+                self._causes.confirm(record, origins, facts.reading)
+        if part.state == "SUCCEEDED" and not part.targeted:
+            self._causes.seal(part.dataset, part.rows)
+            self._causes.forget(self._rejected(part, facts.reading) - set(rows))
+            self.judge.seal(part.dataset)
+
+    def _origins(self, dataset: str, rows: Sequence[Row], reading: Reading) -> dict[Key, list[Row]]:
+        """Return those of ``rows`` that say what the records now are, by record."""
+        origins: defaultdict[Key, list[Row]] = defaultdict(list)
+        for row in rows:
+            meaning = meaning_of(dataset, row, reading)
             if meaning.is_record and meaning.key is not None:
                 record = self.people.record_of(meaning.key)
                 life = self.histories.get(record)
                 if life and self._matches(life[-1], meaning):
-                    rows[record].append(row)
-        for record, origins in rows.items():
-            if part.exact or self.histories[record][-1].run in facts.runs:
-                self._causes.confirm(record, origins, facts.reading)
-        if part.state == "SUCCEEDED" and not part.targeted:
-            self._causes.seal(part.dataset, part.rows)
-            self.judge.seal(part.dataset)
+                    origins[record].append(row)
+        return origins
+
+    def _rejected(self, part: DatasetFacts, reading: Reading) -> set[Key]:
+        """Return the records whose rows say nothing."""
+        meanings = [meaning_of(part.dataset, row, reading) for row in part.rows]
+        return {self.people.record_of(each.key) for each in meanings if each.reason and each.key}
 
     def _read(self, after: Documents, published: int) -> dict[Key, list[Version]]:
         """Return every record's versions; checks that they are without gap and follow each other (G04)."""
