@@ -1,0 +1,1 @@
+"""The checks, module by module."""
