@@ -43,6 +43,15 @@ from schoolgate_sdk.reading import (
     ReadRows,
     Scope,
 )
+from schoolgate_sdk.writing import (
+    FindWrite,
+    WriteOperation,
+    WriteReceipt,
+    WriteRequest,
+    WriteRows,
+    WriteSafety,
+    WriteValue,
+)
 
 __all__ = [
     "HOOK_NAMESPACE",
@@ -59,6 +68,7 @@ __all__ = [
     "EntityDenied",
     "EntityGrantState",
     "FieldSpec",
+    "FindWrite",
     "Grants",
     "Incomplete",
     "KeyPart",
@@ -81,6 +91,12 @@ __all__ = [
     "SourceKey",
     "Transient",
     "Unsupported",
+    "WriteOperation",
+    "WriteReceipt",
+    "WriteRequest",
+    "WriteRows",
+    "WriteSafety",
+    "WriteValue",
     "decode_key",
     "encode_key",
     "hookimpl",

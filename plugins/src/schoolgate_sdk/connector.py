@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.parsing import Parser
 from schoolgate_sdk.reading import ReadRows
+from schoolgate_sdk.writing import WriteOperation
 
 if TYPE_CHECKING:  # the testing kit is not a server's to import
     from schoolgate_sdk.testing.conformance.target import ConformanceTarget
@@ -102,7 +103,9 @@ class Connector:
     the order in which they are to be read: what is referred to comes before what refers. ``simulate``, where
     present, runs the connector's MIS simulator with command line arguments and returns an exit status.
     ``conformance``, where present, returns what the conformance kit has to know of the connector; it
-    imports that and the simulator only when it is called.
+    imports that and the simulator only when it is called. ``writes`` are the operations that can be written;
+    a session of a connector that has any implements ``WriteRows`` and, unless an operation's safety is
+    ``NONE``, ``FindWrite``.
 
     Raises:
         ValueError: a name is malformed or repeated, or one kind is yielded by two datasets.
@@ -119,6 +122,7 @@ class Connector:
     code_meanings: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     simulate: Callable[[Sequence[str]], int] | None = None
     conformance: Callable[[], ConformanceTarget] | None = None
+    writes: tuple[WriteOperation, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -128,7 +132,8 @@ class Connector:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"dataset name {name!r} must match {_NAME.pattern}")
         kinds = [Kind.Name(spec.kind) for dataset in self.datasets for spec in dataset.kinds]
-        for what, values in (("dataset", names), ("kind", kinds)):
+        operations = [operation.name for operation in self.writes]
+        for what, values in (("dataset", names), ("kind", kinds), ("operation", operations)):
             repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
                 raise ValueError(f"{what} given more than once: {', '.join(repeated)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -137,31 +137,6 @@ class ReadChanges(Protocol):
         leaves it aside. Raises :class:`~schoolgate_sdk.errors.CursorExpired` where the MIS no longer knows
         the position: the server then reads the dataset in full, which brings a new one.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WriteRequest:
-    """One write to the MIS under one idempotency key; ``values`` holds the operation's typed fields."""
-
-    operation: str
-    idempotency_key: str
-    values: Mapping[str, str | int | bool | None] = field(default_factory=dict[str, str | int | bool | None])
-
-
-@dataclass(frozen=True, slots=True)
-class WriteReceipt:
-    """What the MIS answered to a write: its own ids of what came to be, where it told them."""
-
-    mis_ids: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class WriteRows(Protocol):
-    """Writes to the MIS."""
-
-    async def write(self, request: WriteRequest) -> WriteReceipt:
-        """Send ``request`` once; never retries. An unknown outcome raises ``Transient``."""
         ...
 
 
