@@ -230,6 +230,10 @@ class Bench:
         """Return a small school, the same every time."""
         return World.build(self.seed, PUPILS, marks_until=marks_until)
 
+    def large_world(self) -> World:
+        """Return a school that is large enough for a page to be a small part of a dataset."""
+        return World.build(self.seed, 4 * PUPILS, marks_until=MARKS_UNTIL)
+
     @asynccontextmanager
     async def stage(self, world: World | None = None) -> AsyncGenerator[Stage]:
         """Serve a world, by default a new small school."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from schoolgate_sdk.testing.conformance.bench import Bench
-from schoolgate_sdk.testing.conformance.checks import arriving, parsing
+from schoolgate_sdk.testing.conformance.checks import arriving, parsing, reading
 from schoolgate_sdk.testing.conformance.outcome import (
     Check,
     CheckFailed,
@@ -18,7 +18,7 @@ from schoolgate_sdk.testing.conformance.outcome import (
 _LONGEST_CHECK = 300.0
 """Seconds; a check that takes longer hangs."""
 
-CHECKS: tuple[Check, ...] = (*arriving.CHECKS, *parsing.CHECKS)
+CHECKS: tuple[Check, ...] = (*arriving.CHECKS, *parsing.CHECKS, *reading.CHECKS)
 
 
 def run_check(bench: Bench, check: Check) -> Result:
