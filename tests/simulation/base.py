@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from tests.simulation.meaning import Key, Reading
+from tests.simulation.meaning import YEAR, Days, Key, Meaning, Reading, meaning_of
 from tests.simulation.world import Row
 
 Documents: TypeAlias = dict[str, dict[str, dict[str, Any]]]
@@ -49,7 +49,22 @@ class DatasetFacts:
     state: str = ""
     targeted: bool = False
     """Only ``rows`` were asked for, by their keys."""
+    days: Days | None = None
+    """Only rows of these days were asked for."""
     counters: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def layer(self) -> str:
+        """What kind of read it was, for a summary."""
+        return "whole read" if self.days is None else "window"
+
+    def meanings(self, reading: Reading) -> list[Meaning]:
+        """Return what the rows mean."""
+        return [meaning_of(self.dataset, row, reading, self.days or YEAR) for row in self.rows]
+
+    def is_within(self, version: Version) -> bool:
+        """Whether a record that is as ``version`` says was asked for."""
+        return self.days is None or self.days[0] <= version.body["date"] < self.days[1]
 
 
 @dataclass

@@ -18,7 +18,7 @@ async def repeat(stage: Stage, plan: Plan, before: Documents) -> None:
     # A resumed read may keep an empty page from behind the end; in another order the pages are others.
     exactly = not shuffled and not plan.is_disturbed
     stage.steps.append("repeat")
-    again = Plan(plan.datasets, plan.weather)
+    again = plan.undisturbed()
     run, facts = await stage.sync(again)
     after = stage.documents()
     require(run.seq_after == run.seq_before, "G03", "a repetition moved the published seq")
@@ -38,9 +38,9 @@ async def repeat(stage: Stage, plan: Plan, before: Documents) -> None:
 
 async def compare_undisturbed(stage: Stage, twin: Any, plan: Plan, after: Documents) -> None:
     """G10: the same sync without any disturbance, over a copy of the store, ends in the same records."""
-    stage.mis.begin(plan.weather)
+    stage.mis.begin(plan.weather, plan.days)
     server = await stage.start(twin)
-    run = await server.sync(plan.datasets, str(new_uuid(stage.rng)))
+    run = await server.sync(plan, str(new_uuid(stage.rng)))
     await server.stop()
     assert run is not None
     undisturbed = documents_of(twin)

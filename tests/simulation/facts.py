@@ -26,8 +26,8 @@ _COUNTERS = (
 
 def facts_of(run: pb.Run, mis: SimulatedMis, plan: Plan, reading: Reading, segment_rows: int) -> RunFacts:
     """Return what a run did; checks that its own state says so."""
-    wanted = [dataset for dataset in DATASETS if not plan.datasets or dataset in plan.datasets]
-    require([part.dataset for part in run.datasets] == wanted, "run", f"{wanted} were asked for")
+    read = tuple(part.dataset for part in run.datasets)
+    require(read == plan.read, "run", f"{plan.read} were asked for, {read} were read")
     may_skip = bool(plan.weather.opening or plan.cancelled)
     facts: list[DatasetFacts] = []
     for part in run.datasets:
@@ -44,6 +44,7 @@ def _dataset_facts(
     dataset, weather = part.dataset, plan.weather
     pages = [page for _, page in sorted(mis.pages.get(dataset, {}).items())]
     facts = DatasetFacts(dataset, [row for page in pages for row in page], False, set())
+    facts.days = plan.days
     facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
     facts.counters = {name: getattr(part, name) for name in _COUNTERS}
     claim = weather.claim(dataset)

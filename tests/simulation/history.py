@@ -54,7 +54,10 @@ async def _step(stage: Stage) -> None:
         await approve(stage)
     if rng.random() < 0.25:
         await notify(stage)
-    await _sync(stage, draw_plan(rng, stage.operations))
+    plan = draw_plan(rng, stage.operations)
+    for _ in range(0 if plan.days is None else rng.randint(0, 4)):
+        stage.steps.append(stage.mis.world.take_register())
+    await _sync(stage, plan)
 
 
 async def _sync(stage: Stage, plan: Plan) -> None:

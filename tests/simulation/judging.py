@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Version
+from schoolgate.v1.sync_service_pb2 import Hold
+from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Documents, Version, require
 from tests.simulation.meaning import Key, Meaning
 
 
@@ -14,15 +15,30 @@ class Judge:
     def __init__(self) -> None:
         self._held: dict[str, dict[Key, int]] = {}
         self._approved: dict[str, dict[Key, int]] = {}
+        self._applied: set[str] = set()
 
     def approve(self, dataset: str) -> None:
         """Take note that an operator approved what is held: these deletions of these versions."""
         self._approved[dataset] = self._held[dataset]
 
-    def seal(self, dataset: str) -> None:
-        """Take note that nothing of ``dataset`` is held any more."""
-        self._held.pop(dataset, None)
-        self._approved.pop(dataset, None)
+    def conclude(self, part: DatasetFacts) -> None:
+        """Take note that a snapshot was sealed.
+
+        What a whole one did not find doubtful is held no more. One of some days knows nothing of other days:
+        it only takes away what an operator approved and it applied.
+        """
+        if part.days is None or part.dataset in self._applied:
+            self._held.pop(part.dataset, None)
+            self._approved.pop(part.dataset, None)
+
+    def verify(self, after: Documents) -> None:
+        """G02: check that what waits for an operator is what looked wrong, and nothing else."""
+        waiting = {
+            document["dataset"]: (Hold.FromString(document["wire"]).tombstones, "approved" in document)
+            for document in after.get("holds", {}).values()
+        }
+        expected = {name: (len(held), name in self._approved) for name, held in self._held.items()}
+        require(waiting == expected, "G02", f"{waiting} wait for an operator, not {expected}")
 
     def judge(
         self,
@@ -43,6 +59,7 @@ class Judge:
         def by_row(version: Version) -> bool:
             return version.run in runs and version.live and version.cause == "SOURCE"
 
+        self._applied.discard(part.dataset)
         if part.expected:
             [state] = part.expected
             return state, set(), set()
@@ -52,9 +69,11 @@ class Judge:
         if absent and doubtful:
             held = {key: sum(each.live or each.run not in runs for each in lives[key]) for key in absent}
             if self._approved.get(part.dataset) != held:
-                self._held[part.dataset] = held
-                self._approved.pop(part.dataset, None)
+                if part.days is None or self._held.get(part.dataset, held) == held:
+                    self._held[part.dataset] = held
+                    self._approved.pop(part.dataset, None)
                 return "HELD", set(), set()
+            self._applied.add(part.dataset)
         # What the run itself wrote from a row is left to the next one (G06).
         leaving = {key for key in absent if not any(map(by_row, lives[key]))}
         if leaving and part.read_back_error:

@@ -29,7 +29,10 @@ _MEANINGS = {
     "O": "UNAUTHORISED_ABSENCE",
     "N": "UNAUTHORISED_ABSENCE",
 }
-YEAR = ("2026-09-01", "2027-09-01")
+Days: TypeAlias = tuple[str, str]
+"""The first of some days, and the one after the last."""
+
+YEAR: Days = ("2026-09-01", "2027-09-01")
 
 
 def key_of(dataset: str, parts: Sequence[Any]) -> Key:
@@ -63,8 +66,8 @@ class Meaning:
         return not self.reason
 
 
-def meaning_of(dataset: str, row: Row, reading: Reading) -> Meaning:
-    """Return what ``row`` means."""
+def meaning_of(dataset: str, row: Row, reading: Reading, days: Days = YEAR) -> Meaning:
+    """Return what ``row`` means where rows of ``days`` were asked for."""
     parts = key_parts(dataset, row)
     whole = all(type(part) in {int, str} and part != "" for part in parts)
     if dataset == STUDENTS:
@@ -79,7 +82,7 @@ def meaning_of(dataset: str, row: Row, reading: Reading) -> Meaning:
     key = key_of(dataset, parts)
     if row.get("broken"):
         return Meaning(key, reason="VALUE_INVALID")
-    if dataset == MARKS and not YEAR[0] <= row["date"] < YEAR[1]:
+    if dataset == MARKS and not days[0] <= row["date"] < days[1]:
         return Meaning(key, reason="OUT_OF_SCOPE")
     return _record(dataset, row, key, reading)
 

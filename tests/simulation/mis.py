@@ -27,8 +27,10 @@ from schoolgate_sdk import (
     Transient,
     Unsupported,
 )
+from tests.simulation.base import require
+from tests.simulation.meaning import YEAR, Days
 from tests.simulation.world import World, key_parts
-from tests.support.scripted import STUDENTS, ScriptedMis, parse_student, scripted_connector
+from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, parse_student, scripted_connector
 
 ERRORS: Mapping[str, Callable[[], Exception]] = {
     "Transient": lambda: Transient("HTTP 502"),
@@ -68,6 +70,8 @@ class Weather:
     opening: str = ""
     reads_back: bool = True
     read_back_error: str = ""
+    sloppy: bool = False
+    """Rows of all days come, whichever are asked for."""
 
     def claim(self, dataset: str) -> str:
         return self.claims.get(dataset, "proven")
@@ -77,6 +81,7 @@ class Weather:
         parts += [f"{dataset} {error} at page {page}" for dataset, (page, error) in self.breaks.items()]
         if self.opening:
             parts.append(f"session does not open: {self.opening}")
+        parts += ["all days come"] if self.sloppy else []
         parts.append(f"read back {self.read_back_error or self.reads_back}")
         return ", ".join(parts)
 
@@ -88,20 +93,23 @@ class SimulatedMis:
         self.world = world
         self.page_size = page_size
         self.weather = Weather()
+        self.days: Days | None = None
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.shown: dict[str, list[dict[str, Any]]] = {}
         self.on_page: Callable[[str, int], Awaitable[None]] = _nothing
         self.fired: list[str] = []
 
-    def begin(self, weather: Weather) -> None:
-        """Forget the sync before."""
-        self.weather = weather
+    def begin(self, weather: Weather, days: Days | None = None) -> None:
+        """Forget the sync before; ``days`` are those that the next one is to ask for."""
+        self.weather, self.days = weather, days
         self.pages, self.shown = {}, {}
         self.fired = []
 
     def content(self, dataset: str) -> list[list[dict[str, Any]]]:
         """Return the pages of ``dataset`` as the MIS shows them; at least one."""
         rows: list[Any] = self.world.rows[dataset]
+        if self.days is not None and dataset == MARKS and not self.weather.sloppy:
+            rows = [row for row in rows if self.days[0] <= row["date"] < self.days[1]]
         claim = self.weather.claim(dataset)
         if claim == "truncated":
             rows = rows[: max(1, len(rows) - self.weather.amount)]
@@ -156,6 +164,9 @@ class _Session:
 
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         mis, dataset, index = self.mis, scope.dataset, int(cursor or 0)
+        if dataset == MARKS:
+            asked = str(scope.date_from), str(scope.date_to)
+            require(asked == (mis.days or YEAR), "G08", f"{asked} were asked for, not {mis.days or YEAR}")
         while True:
             await mis.on_page(dataset, index)
             pages = mis.content(dataset)

@@ -27,7 +27,7 @@ from tests.simulation.causes import REFERENCES, Causes
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Judge, state_after
-from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of, meaning_of
+from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.people import People, Settled, is_survivor, settle
 from tests.simulation.world import Row, key_parts
 
@@ -67,10 +67,7 @@ class Model:
         [head] = after["heads"].values()
         require(head["pending"] is None, "G12", "a commit is still pending")
         now = self._read(after, head["published"])
-        meanings = {
-            part.dataset: [meaning_of(part.dataset, row, facts.reading) for row in part.rows]
-            for part in facts.datasets
-        }
+        meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
         self._states, self._merged, self.postponed = [self.people], {}, set()
         expected = {
             part.dataset: self._expect(part, meanings[part.dataset], now, facts.runs)
@@ -89,40 +86,38 @@ class Model:
             if part.exact:
                 self._verify_decisions(part.dataset, meanings[part.dataset], found, after)
             self._conclude(part, facts)
+        self.judge.verify(after)
 
     def _conclude(self, part: DatasetFacts, facts: RunFacts) -> None:
         """Take note of what the next run goes on from."""
-        rows = self._origins(part.dataset, part.rows, facts.reading)
+        meanings = part.meanings(facts.reading)
+        rows = self._origins(part.rows, meanings)
         for record, origins in rows.items():
             if part.exact or self.histories[record][-1].run in facts.runs:
                 self._causes.confirm(record, origins, facts.reading)
         # A run that reads single rows reads all the retained ones anew where the reading changed.
-        retained = self._origins(part.dataset, self._causes.rows(part.dataset), facts.reading)
-        for record, origins in retained.items():
+        sealed = self._causes.sealed(part.dataset, facts.reading)
+        for record, origins in self._origins(self._causes.rows(part.dataset), sealed).items():
             last = self.histories[record][-1]
             if record not in rows and last.run in facts.runs and last.cause == "REPROJECTION":
                 self._causes.confirm(record, origins, facts.reading)
         if part.state == "SUCCEEDED" and not part.targeted:
-            self._causes.seal(part.dataset, part.rows)
-            self._causes.forget(self._rejected(part, facts.reading) - set(rows))
-            self.judge.seal(part.dataset)
+            self.judge.conclude(part)
+            if part.days is None:
+                self._causes.seal(part.dataset, part.rows)
+                rejected = {self.people.record_of(each.key) for each in meanings if each.reason and each.key}
+                self._causes.forget(rejected - set(rows))
 
-    def _origins(self, dataset: str, rows: Sequence[Row], reading: Reading) -> dict[Key, list[Row]]:
-        """Return those of ``rows`` that say what the records now are, by record."""
+    def _origins(self, rows: Sequence[Row], meanings: Sequence[Meaning]) -> dict[Key, list[Row]]:
+        """Return those of ``rows``, which have ``meanings``, that say what the records now are, by record."""
         origins: defaultdict[Key, list[Row]] = defaultdict(list)
-        for row in rows:
-            meaning = meaning_of(dataset, row, reading)
+        for row, meaning in zip(rows, meanings, strict=True):
             if meaning.is_record and meaning.key is not None:
                 record = self.people.record_of(meaning.key)
                 life = self.histories.get(record)
                 if life and self._matches(life[-1], meaning):
                     origins[record].append(row)
         return origins
-
-    def _rejected(self, part: DatasetFacts, reading: Reading) -> set[Key]:
-        """Return the records whose rows say nothing."""
-        meanings = [meaning_of(part.dataset, row, reading) for row in part.rows]
-        return {self.people.record_of(each.key) for each in meanings if each.reason and each.key}
 
     def _read(self, after: Documents, published: int) -> dict[Key, list[Version]]:
         """Return every record's versions; checks that they are without gap and follow each other (G04)."""
@@ -174,7 +169,8 @@ class Model:
         )
         if part.targeted:
             return Expected("SUCCEEDED", seen, settled=settled)
-        were = live_of(self.histories, part.dataset)
+        live = live_of(self.histories, part.dataset)
+        were = {key for key in live if part.is_within(self.histories[key][-1])}
         absent, total = were - seen - self._protected(meanings), len(were | seen)
         state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed

@@ -6,9 +6,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
+from schoolgate.v1 import sync_service_pb2 as pb
 from tests.simulation.handle import TROUBLES, Trouble
+from tests.simulation.meaning import Days
 from tests.simulation.mis import CLAIMS, ERRORS, Weather
 from tests.simulation.world import DATASETS
+from tests.support.scripted import MARKS
+
+_WINDOWS: tuple[Days, ...] = (
+    ("2026-10-01", "2026-10-03"),
+    ("2026-10-02", "2026-10-06"),
+    ("2026-09-20", "2026-11-01"),
+    ("2026-10-05", "2027-09-01"),
+)
 
 Place: TypeAlias = tuple[str, int]
 """A dataset and the index of one of its pages."""
@@ -20,6 +30,7 @@ class Plan:
 
     datasets: tuple[str, ...]
     weather: Weather
+    days: Days | None = None
     troubles: list[Trouble] = field(default_factory=list[Trouble])
     stop_at: list[Place] = field(default_factory=list[Place])
     cancel_at: Place | None = None
@@ -29,11 +40,27 @@ class Plan:
     look_at: int = 0
 
     @property
+    def read(self) -> tuple[str, ...]:
+        """The datasets that are read, in their order."""
+        offered = DATASETS if self.days is None else (MARKS,)
+        return tuple(dataset for dataset in offered if not self.datasets or dataset in self.datasets)
+
+    @property
+    def layer(self) -> pb.SyncLayer.ValueType:
+        return pb.SYNC_LAYER_FULL if self.days is None else pb.SYNC_LAYER_WINDOW
+
+    def undisturbed(self) -> Plan:
+        """Return the same sync, at which only the MIS does what it does."""
+        return Plan(self.datasets, self.weather, self.days)
+
+    @property
     def is_disturbed(self) -> bool:
         return bool(self.troubles or self.stop_at or self.rival)
 
     def __str__(self) -> str:
-        parts = [", ".join(self.datasets) or "everything", str(self.weather), *map(str, self.troubles)]
+        parts = [", ".join(self.datasets) or "everything"]
+        parts += [] if self.days is None else [f"from {self.days[0]} until {self.days[1]}"]
+        parts += [str(self.weather), *map(str, self.troubles)]
         parts += [f"server stopped at {place}" for place in self.stop_at]
         for name, place in (("cancelled", self.cancel_at), ("edit", self.edit_at)):
             if place is not None:
@@ -44,6 +71,9 @@ class Plan:
 def draw_plan(rng: Random, operations: int) -> Plan:
     """Return what the next sync meets; ``operations`` is about how many store operations it will take."""
     plan = Plan(_datasets(rng), Weather(reads_back=rng.random() < 0.7), look_at=rng.randint(1, operations))
+    if rng.random() < 0.25:
+        plan.datasets, plan.days = (), rng.choice(_WINDOWS)
+        plan.weather.sloppy = rng.random() < 0.2
     chance = rng.random()
     if chance < 0.30:
         pass
@@ -54,9 +84,9 @@ def draw_plan(rng: Random, operations: int) -> Plan:
         if rng.random() < 0.3:
             _spoil(rng, plan)
     elif chance < 0.95:
-        plan.cancel_at = _place(rng)
+        plan.cancel_at = _place(rng, plan)
     else:
-        plan.edit_at = _place(rng)
+        plan.edit_at = _place(rng, plan)
     return plan
 
 
@@ -66,8 +96,8 @@ def _datasets(rng: Random) -> tuple[str, ...]:
     return tuple(sorted(rng.sample(DATASETS, rng.randint(1, 3))))
 
 
-def _place(rng: Random) -> Place:
-    return rng.choice(DATASETS), rng.choice((0, 0, 1, 1, 2, 3))
+def _place(rng: Random, plan: Plan) -> Place:
+    return rng.choice(DATASETS if plan.days is None else (MARKS,)), rng.choice((0, 0, 1, 1, 2, 3))
 
 
 def _spoil(rng: Random, plan: Plan) -> None:
@@ -79,17 +109,18 @@ def _spoil(rng: Random, plan: Plan) -> None:
             weather.reads_back = True
             weather.read_back_error = rng.choice([error for error in ERRORS if error != "hang"])
         case 2 | 3 | 4:
-            dataset, page = _place(rng)
+            dataset, page = _place(rng, plan)
             weather.breaks[dataset] = (page, rng.choice(list(ERRORS)))
         case _:
-            for dataset in rng.sample(DATASETS, rng.randint(1, 2)):
+            datasets = rng.sample(DATASETS, rng.randint(1, 2)) if plan.days is None else [MARKS]
+            for dataset in datasets:
                 [weather.claims[dataset]] = rng.choices(list(CLAIMS), list(CLAIMS.values()))
             weather.amount = rng.randint(1, 4)
 
 
 def _disturb(rng: Random, plan: Plan, operations: int) -> None:
     if rng.random() < 0.25:
-        plan.stop_at = [_place(rng) for _ in range(rng.randint(1, 2))]
+        plan.stop_at = [_place(rng, plan) for _ in range(rng.randint(1, 2))]
         return
     for _ in range(rng.choice((1, 1, 2))):
         plan.troubles.append(draw_trouble(rng, operations))

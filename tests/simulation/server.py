@@ -28,6 +28,7 @@ from schoolgate_server.sync.supervisor import Supervisor
 from tests.simulation.base import COUNT, FRACTION, Documents
 from tests.simulation.handle import Gate, GatedHandle, ServerDied
 from tests.simulation.meaning import KIND_OF
+from tests.simulation.plans import Plan
 from tests.simulation.virtual_time import VirtualClock
 
 Notice: TypeAlias = tuple[str, tuple[Any, ...], str]
@@ -93,9 +94,20 @@ class Server:
         school.data_profile.extend(PROFILES["core"])
         await self.store.schools.create(school, str(new_uuid(rng)), b"")
 
-    async def sync(self, datasets: tuple[str, ...], request_id: str) -> pb.Run | None:
+    async def sync(self, plan: Plan, request_id: str) -> pb.Run | None:
         """Ask for a run and follow it to its end; ``None`` where the server dies meanwhile."""
-        return await self._end(lambda: self.supervisor.start_sync(SCHOOL, datasets, request_id, "simulation"))
+        date_from, date_to = plan.days or ("", "")
+        start = partial(
+            self.supervisor.start_sync,
+            SCHOOL,
+            plan.datasets,
+            request_id,
+            "simulation",
+            layer=plan.layer,
+            date_from=date_from,
+            date_to=date_to,
+        )
+        return await self._end(start)
 
     async def notify(self, notices: Sequence[Notice]) -> pb.Run | None:
         """Tell of changes, and follow the runs that read them; ``None`` where the server dies meanwhile.

@@ -68,13 +68,13 @@ class Stage:
     def count(self, facts: RunFacts) -> None:
         """Count what a run did to records, and how its datasets ended."""
         for part in facts.datasets:
+            self.counts[f"{part.layer} of a dataset {part.state.lower()}"] += 1
             for name in ("created", "updated", "revived", "tombstoned", "reprojected", "merged"):
                 self.counts[f"records {name}"] += part.counters[name]
-            self.counts[f"datasets {part.state.lower()}"] += 1
 
     async def sync(self, plan: Plan) -> tuple[pb.Run, RunFacts]:
         """Sync as ``plan`` says; return the run and what it did."""
-        run = await self.run(plan, lambda server, request: server.sync(plan.datasets, request))
+        run = await self.run(plan, lambda server, request: server.sync(plan, request))
         return run, self.facts(run, plan)
 
     async def run(self, plan: Plan, ask: Ask) -> pb.Run:
@@ -82,7 +82,7 @@ class Stage:
 
         Whoever is still at work is let come to an end. The run that ended last is returned.
         """
-        self.mis.begin(plan.weather)
+        self.mis.begin(plan.weather, plan.days)
         request = str(new_uuid(self.rng))
         rival = await self.start() if plan.rival else None
         troubles: list[Trouble | None] = list(plan.troubles)

@@ -64,6 +64,20 @@ class World:
         [edit] = self._rng.choices(list(self._edits), list(self._edits.values()))
         return edit()
 
+    def take_register(self) -> str:
+        """Make an edit of marks: a new one, another one, or one that is taken back."""
+        row, pupil = self._any(MARKS), self._pupil()
+        match self._rng.randint(0, 2):
+            case 0 if pupil is not None:
+                day, code = self._rng.choice(_DAYS), self._rng.choice(_CODES)
+                self._insert(MARKS, {"student": pupil["id"], "date": day, "code": code})
+                return f"mark {pupil['id']!r} on {day} as {code}"
+            case 1 if row is not None:
+                self._remove(MARKS, lambda other: other is row)
+                return f"take back {row}"
+            case _:
+                return self.correct_mark()
+
     def some_rows(self, rng: random.Random) -> dict[str, list[tuple[Any, ...]]]:
         """Return the keys of some rows by dataset, as a notification may name them; of gone ones too."""
         there = [(dataset, row) for dataset, rows in self.rows.items() for row in rows]
