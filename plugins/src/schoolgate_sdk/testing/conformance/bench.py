@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
+from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.connector import Connector, Dataset, SchoolConnection, Session
 from schoolgate_sdk.errors import ConnectorError
 from schoolgate_sdk.parsing import Parsed, Row, RowRejected
@@ -207,7 +208,7 @@ class Stage:
         self.mis.fault(fault)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Bench:
     """A connector, its target, and what checks of both share."""
 
@@ -249,6 +250,13 @@ class Bench:
                 arrival = await stage.arrive()
                 self.first = stage, arrival, stage.compare(arrival)
         return self.first
+
+    def of_kind(self, kind: Kind.ValueType) -> Dataset | None:
+        """Return the dataset that yields a kind."""
+        for dataset in self.connector.datasets:
+            if any(spec.kind == kind for spec in dataset.kinds):
+                return dataset
+        return None
 
     async def longest(self) -> Dataset:
         """Return the dataset of the most pages, on which faults are tried.

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from typing import Final
 
+from schoolgate_sdk.connector import Connector
 from schoolgate_sdk.testing.conformance.bench import Bench
-from schoolgate_sdk.testing.conformance.checks import arriving, parsing, reading
+from schoolgate_sdk.testing.conformance.checks import (
+    arriving,
+    changing,
+    describing,
+    parsing,
+    permission,
+    reading,
+    wire,
+)
 from schoolgate_sdk.testing.conformance.outcome import (
     Check,
     CheckFailed,
@@ -15,14 +26,46 @@ from schoolgate_sdk.testing.conformance.outcome import (
     Waived,
 )
 
-_LONGEST_CHECK = 300.0
+_LONGEST_CHECK: Final = 300.0
 """Seconds; a check that takes longer hangs."""
 
-CHECKS: tuple[Check, ...] = (*arriving.CHECKS, *parsing.CHECKS, *reading.CHECKS)
+CHECKS: Final[tuple[Check, ...]] = (
+    *describing.CHECKS,
+    *arriving.CHECKS,
+    *parsing.CHECKS,
+    *reading.CHECKS,
+    *changing.CHECKS,
+    *permission.CHECKS,
+    *wire.CHECKS,
+)
+"""Every check, in the order in which they are run."""
+
+
+def check_named(check: str) -> Check:
+    """Return a check by its id; raises ``KeyError`` where there is none."""
+    return {each.id: each for each in CHECKS}[check]
+
+
+def benches(connector: Connector) -> tuple[Bench, ...]:
+    """Return a bench for each way in which the connector reaches its MIS.
+
+    Raises:
+        ValueError: the connector has no conformance target; the text says how to give it one.
+    """
+    if connector.conformance is None:
+        raise ValueError(
+            f"the connector {connector.name} has no conformance target; give it one: "
+            "Connector(…, conformance=conformance), as docs/connector-guide.md says"
+        )
+    ids = frozenset(check.id for check in CHECKS)
+    return tuple(Bench(connector, target, check_ids=ids) for target in connector.conformance().surfaces)
 
 
 def run_check(bench: Bench, check: Check) -> Result:
-    """Run one check to its result; it has an event loop of its own."""
+    """Run one check to its result, in an event loop of its own.
+
+    Whatever else is raised, by the simulator, say, is a failure with its type and text.
+    """
     waiver = bench.expectation.of_check(check.id)
     if waiver is not None:
         return Result(check.id, check.says, Outcome.WAIVED, waiver.reason)
@@ -39,4 +82,29 @@ def run_check(bench: Bench, check: Check) -> Result:
         return Result(check.id, check.says, Outcome.NOT_APPLICABLE, str(why))
     except Waived as reason:
         return Result(check.id, check.says, Outcome.WAIVED, str(reason))
+    except Exception as error:  # noqa: BLE001 - the author is told, whatever it is
+        problem = f"{type(error).__name__}: {error}"
+        return Result(check.id, check.says, Outcome.FAILED, problem[:500], _where(error))
     return Result(check.id, check.says, Outcome.PROVEN, detail)
+
+
+def _where(error: BaseException) -> str:
+    """Return the place in the author's code where an error came from, as far as that can be told."""
+    place = error.__traceback__
+    found = ""
+    while place is not None:
+        code = place.tb_frame.f_code
+        if "schoolgate_sdk" not in code.co_filename:
+            found = f"{code.co_filename}:{place.tb_lineno} in {code.co_name}"
+        place = place.tb_next
+    return (
+        f"look at {found}"
+        if found
+        else "look at the simulator and the session: nothing of this kind is expected"
+    )
+
+
+def run_all(bench: Bench, checks: tuple[Check, ...] = CHECKS) -> Iterator[Result]:
+    """Run checks one after another, and yield each result as it comes."""
+    for check in checks:
+        yield run_check(bench, check)

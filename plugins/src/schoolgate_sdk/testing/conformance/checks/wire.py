@@ -1,0 +1,256 @@
+"""Faults on the wire: a typed error or all rows, and never success with rows missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
+from schoolgate_sdk.connector import Dataset
+from schoolgate_sdk.errors import (
+    AuthExpired,
+    AuthInvalid,
+    ConnectorError,
+    Incomplete,
+    RateLimited,
+    SchemaChanged,
+    Transient,
+)
+from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Reading, Stage
+from schoolgate_sdk.testing.conformance.comparing import compare
+from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
+from schoolgate_sdk.testing.conformance.target import EXPECTED_FAULTS, FAULTS, Fault
+
+_UNWELL: Final = (Transient, SchemaChanged, Incomplete)
+_ANY: Final = (ConnectorError,)
+
+Errors = tuple[type[ConnectorError], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way in which a fault strikes: what may be raised, and whether rows may come instead.
+
+    ``errors`` are those that may be raised; ``must_fail`` says that the fault lasts, so that one has to be;
+    ``must_arrive`` that all rows have to come, for nothing is lost.
+    """
+
+    fault: Fault
+    errors: Errors = ()
+    must_fail: bool = False
+    must_arrive: bool = False
+    note: str = ""
+    seconds: Callable[[float], float] | None = None
+
+
+def _lasting(
+    kind: str, errors: Errors, *, status: int | None = None, retry_after: str | None = None
+) -> Trial:
+    fault = Fault(kind=kind, times=None, status=status, retry_after=retry_after)
+    return Trial(fault, errors, must_fail=True)
+
+
+def _once(
+    kind: str, errors: Errors, *, page: int = 1, keep: int | None = None, status: int | None = None
+) -> Trial:
+    return Trial(Fault(kind=kind, page=page, keep=keep, status=status), errors)
+
+
+_TRIALS: Final[dict[str, tuple[Trial, ...]]] = {
+    "slow": (Trial(Fault(kind="slow", page=1), must_arrive=True, seconds=lambda timeout: timeout / 5),),
+    "late": (
+        Trial(Fault(kind="late", page=1), _UNWELL, seconds=lambda timeout: timeout * 1.5),
+        Trial(
+            Fault(kind="late", times=None),
+            (Transient,),
+            must_fail=True,
+            seconds=lambda timeout: timeout * 1.5,
+        ),
+    ),
+    "cut": (_once("cut", _UNWELL), _lasting("cut", _UNWELL)),
+    "reset": (_once("reset", _UNWELL), _lasting("reset", (Transient, Incomplete))),
+    "status": (
+        _once("status", (Transient,), status=500),
+        _lasting("status", (Transient,), status=503),
+        _lasting("status", _ANY, status=418),
+    ),
+    "rate_limit": (
+        _once("rate_limit", (RateLimited,)),
+        _lasting("rate_limit", (RateLimited,)),
+        _lasting("rate_limit", (RateLimited,), retry_after="3600"),
+        _lasting("rate_limit", (RateLimited,), retry_after="soon"),
+    ),
+    "invalid_json": (_once("invalid_json", _UNWELL), _lasting("invalid_json", _UNWELL)),
+    "success_false": (_once("success_false", _UNWELL), _lasting("success_false", _ANY)),
+    "null_data": (_once("null_data", _UNWELL), _lasting("null_data", _UNWELL)),
+    "truncate_page": (
+        *(_once("truncate_page", _ANY, page=page) for page in (0, 1)),
+        *(_once("truncate_page", _ANY, page=page, keep=0) for page in (0, 1)),
+        Trial(Fault(kind="truncate_page", page=1, times=None), _ANY),
+    ),
+    "duplicate_rows": (
+        Trial(Fault(kind="duplicate_rows", page=1), _ANY),
+        Trial(Fault(kind="duplicate_rows", times=None), _ANY),
+    ),
+    "padded_rows": (Trial(Fault(kind="padded_rows", times=None), must_arrive=True),),
+    "loop_page": (Trial(Fault(kind="loop_page", page=1, times=None), _ANY),),
+    "other_school": (Trial(Fault(kind="other_school", page=1), _ANY, note="any rows"),),
+    "mark_change": (Trial(Fault(kind="mark_change", times=None), _ANY, note="parses"),),
+    "registration_hour": (Trial(Fault(kind="registration_hour", times=None), (RateLimited, Transient)),),
+    "expire_credentials": (
+        Trial(Fault(kind="expire_credentials", times=None), (AuthExpired, AuthInvalid), must_fail=True),
+    ),
+}
+
+
+async def _try(bench: Bench, stage: Stage, dataset: Dataset, trial: Trial) -> str:
+    """Read under a fault; return what came of it."""
+    fault = _fault(stage, dataset, trial)
+    stage.fault(fault)
+    about = f"{fault.kind}{_options(fault)}{'' if fault.times else ', lasting'}"
+    try:
+        async with stage.session() as session:
+            reading = await stage.read(session, dataset)
+    except ConnectorError as error:
+        _check_error(error, trial, about)
+        _check_pause(bench, error, fault)
+        return type(error).__name__
+    except CheckFailed:
+        raise
+    except Exception as error:
+        raise CheckFailed(
+            f"{about}: the read raises {type(error).__name__}",
+            "raise an error of schoolgate_sdk.errors for whatever a MIS may do",
+        ) from error
+    finally:
+        stage.mis.clear_faults()
+    _check_rows(stage, dataset, trial, reading, about, (await bench.well())[1])
+    return "all rows" if reading.doubt() is None else "no sealed snapshot"
+
+
+def _fault(stage: Stage, dataset: Dataset, trial: Trial) -> Fault:
+    one_page = trial.fault.page is not None and bool(dataset.entities)
+    seconds = None if trial.seconds is None else trial.seconds(stage.mis.timeout)
+    return replace(trial.fault, entity=dataset.entities[0] if one_page else None, seconds=seconds)
+
+
+def _options(fault: Fault) -> str:
+    named = {"status": fault.status, "retry_after": fault.retry_after, "keep": fault.keep, "page": fault.page}
+    said = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+    return f" ({said})" if said else ""
+
+
+def _check_error(error: ConnectorError, trial: Trial, about: str) -> None:
+    if not isinstance(error, trial.errors):
+        expected = " or ".join(kind.__name__ for kind in trial.errors) or "all rows"
+        raise CheckFailed(
+            f"{about}: the read raises {type(error).__name__} ({error}), and not {expected}",
+            "the type of an error says what happens next: see schoolgate_sdk.errors",
+        )
+
+
+def _check_pause(bench: Bench, error: ConnectorError, fault: Fault) -> None:
+    """Look at how long a refusal asks to wait, where the MIS said so."""
+    if not isinstance(error, RateLimited) or fault.retry_after != "3600":
+        return
+    until = error.until
+    if until is None or until.tzinfo is None:
+        raise CheckFailed(
+            "Retry-After: 3600 came, and RateLimited does not say until when, with a time zone",
+            "RateLimited(…, until=connection.now() + timedelta(seconds=3600))",
+        )
+    off = abs(until - bench.now() - timedelta(hours=1))
+    if off > timedelta(minutes=1):
+        raise CheckFailed(
+            f"Retry-After: 3600 came, and RateLimited.until is {off} off",
+            "count from connection.now()",
+        )
+
+
+def _check_rows(
+    stage: Stage, dataset: Dataset, trial: Trial, reading: Reading, about: str, well: Arrival
+) -> None:
+    arrival = Arrival()
+    try:
+        arrival.add(dataset, reading.rows, stage.settings)
+    except Exception as error:
+        raise CheckFailed(
+            f"{about}: the parser raises {type(error).__name__}", "refuse rows with RowRejected"
+        ) from error
+    doubt = reading.doubt()
+    if trial.must_fail:
+        raise CheckFailed(
+            f"{about}: the read ended with {len(reading.rows)} rows and without an error",
+            "give up after a few attempts, with a typed error",
+        )
+    if trial.note or (doubt is not None and not trial.must_arrive):
+        return
+    if doubt is not None:
+        raise CheckFailed(f"{about}: {doubt}, though nothing was lost", "take it in stride")
+    kinds = {spec.kind for spec in dataset.kinds}
+    expected = [entity for entity in well.all() if entity.kind in kinds]
+    found = {(entity.kind, entity.key) for entity in arrival.all()}
+    missing = [entity for entity in expected if (entity.kind, entity.key) not in found]
+    if missing:
+        raise CheckFailed(
+            f"{about}: a read that claims to be whole lacks {len(missing)} of {len(expected)} entities, such "
+            f"as {missing[0]}",
+            "show the end, and say what speaks against it, as docs/connector-guide.md says under Rules",
+        )
+    differences = compare(expected, arrival.all(), arrival.aliases).of()
+    if differences:
+        raise CheckFailed(f"{about}: {differences[0]}", "trim texts; take equal rows for one")
+
+
+def _fault_check(kind: str) -> Check:
+    async def run(bench: Bench) -> str:
+        if kind not in bench.target.faults:
+            if kind in EXPECTED_FAULTS:
+                raise CheckFailed(
+                    f"the simulator cannot make the fault {kind}",
+                    f"let it ({FAULTS[kind]}), and name it in the target's faults; or waive this check: "
+                    f'unchecked("wire.{kind}", reason=…)',
+                )
+            raise NotApplicable("the simulator cannot make it")
+        dataset = await _dataset(bench, kind)
+        seen: list[str] = []
+        for trial in _TRIALS[kind]:
+            async with bench.stage() as stage:
+                seen.append(await _try(bench, stage, dataset, trial))
+                if kind not in {"mark_change", "expire_credentials"}:
+                    await _recovers(stage, dataset, kind)
+        return f"{dataset.name}: {', '.join(dict.fromkeys(seen))}"
+
+    return Check(f"wire.{kind}", f"{FAULTS[kind]} A typed error, or all rows.", run)
+
+
+async def _dataset(bench: Bench, kind: str) -> Dataset:
+    if kind != "mark_change":
+        return await bench.longest()
+    dataset = bench.of_kind(KIND_ATTENDANCE_MARK)
+    if dataset is None:
+        raise NotApplicable("no dataset yields attendance marks")
+    return dataset
+
+
+async def _recovers(stage: Stage, dataset: Dataset, kind: str) -> None:
+    """See that the next read is well again: what one school's MIS did is over when it is over."""
+    try:
+        async with stage.session() as session:
+            doubt = (await stage.read(session, dataset)).doubt()
+    except RateLimited:
+        if kind in {"rate_limit", "registration_hour"}:
+            return  # a pause that was asked for is kept to
+        raise
+    except ConnectorError as error:
+        raise CheckFailed(
+            f"after {kind} is over, the next read still fails: {type(error).__name__}: {error}",
+            "keep nothing of a failure beyond its session",
+        ) from error
+    if doubt:
+        raise CheckFailed(f"after {kind} is over: {doubt}", "keep nothing of a failure beyond its session")
+
+
+CHECKS: tuple[Check, ...] = tuple(_fault_check(kind) for kind in _TRIALS)

@@ -1,0 +1,129 @@
+"""The command: run every check of a connector, show a table as it goes, and write a certificate."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+import orjson
+
+from schoolgate_sdk.connector import Connector
+from schoolgate_sdk.testing.conformance import kit, loading
+from schoolgate_sdk.testing.conformance.certificate import certificate
+from schoolgate_sdk.testing.conformance.outcome import Check, Outcome, Result
+
+_ID_WIDTH: Final = max(len(check.id) for check in kit.CHECKS)
+_OUTCOME_WIDTH: Final = max(len(outcome.value) for outcome in Outcome)
+
+
+def check_connector(
+    connector: Connector,
+    *,
+    only: str = "*",
+    out: TextIO | None = None,
+    terminal: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),  # noqa: TID251 -- a certificate has a date
+) -> dict[str, object]:
+    """Run the checks whose ids match the pattern ``only`` and return the certificate.
+
+    The table is written to ``out`` line by line; on a terminal the check that is being run shows below it.
+
+    Raises:
+        ValueError: the connector has no conformance target, or no check's id matches.
+    """
+    checks = tuple(check for check in kit.CHECKS if fnmatch.fnmatchcase(check.id, only))
+    if not checks:
+        raise ValueError(f"no check is called {only!r}; there are: {', '.join(c.id for c in kit.CHECKS)}")
+    table = _Table(out, terminal=terminal)
+    results: dict[str, list[Result]] = {}
+    for bench in kit.benches(connector):
+        surface = bench.target.surface
+        found = results.setdefault(surface, [])
+        table.head(connector, surface)
+        for number, check in enumerate(checks, start=1):
+            table.begin(check, number, len(checks))
+            found.append(kit.run_check(bench, check))
+            table.end(found[-1])
+    table.foot([result for found in results.values() for result in found])
+    return certificate(connector, results, now(), complete=checks == kit.CHECKS)
+
+
+class _Table:
+    """Writes lines, each with what a check came to."""
+
+    def __init__(self, out: TextIO | None, *, terminal: bool) -> None:
+        self._out = out
+        self._terminal = terminal and out is not None
+        self._width = max(80, shutil.get_terminal_size((120, 24)).columns) if terminal else 120
+
+    def head(self, connector: Connector, surface: str) -> None:
+        by = f" by {surface}" if surface else ""
+        self._line(f"{connector.display_name} {connector.version}{by}")
+
+    def begin(self, check: Check, number: int, of: int) -> None:
+        if self._terminal and self._out is not None:
+            self._out.write(f"\r\x1b[K{number}/{of} {check.id} …")
+            self._out.flush()
+
+    def end(self, result: Result) -> None:
+        start = f"{result.outcome.value:<{_OUTCOME_WIDTH}}  {result.id:<{_ID_WIDTH}}  "
+        self._wrapped(start, result.detail)
+        if result.next_step:
+            self._wrapped(" " * len(start), f"Next: {result.next_step}")
+
+    def foot(self, results: Sequence[Result]) -> None:
+        counted = Counter(result.outcome for result in results)
+        self._line(", ".join(f"{counted[outcome]} {outcome.value}" for outcome in Outcome))
+
+    def _wrapped(self, start: str, text: str) -> None:
+        width = max(30, self._width - len(start))
+        lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+        for number, line in enumerate(lines):
+            self._line((start if number == 0 else " " * len(start)) + line)
+
+    def _line(self, text: str) -> None:
+        if self._out is not None:
+            self._out.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text.rstrip()}\n")
+            self._out.flush()
+
+
+def has_failed(found: dict[str, object]) -> bool:
+    """Say whether a check failed, by the certificate."""
+    match found:
+        case {"counts": {"failed": 0}}:
+            return False
+        case _:
+            return True
+
+
+def write_certificate(found: dict[str, object], path: Path) -> None:
+    """Write a certificate as indented JSON; raises ``OSError``."""
+    path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def main(arguments: Sequence[str], program: str = "python -m schoolgate_sdk.testing.conformance") -> int:
+    """Check the connector that the arguments name; return 0 where it is certified, 1 where not."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="Shows that an installed connector does what schoolgate relies on."
+    )
+    parser.add_argument("name", help="name of the connector: its entry point in schoolgate.connectors")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the certificate there, as JSON")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help='checks to run, such as "wire.*"')
+    given = parser.parse_args(arguments)
+    try:
+        connector = loading.load(given.name)
+        found = check_connector(connector, only=given.only, out=sys.stdout, terminal=sys.stdout.isatty())
+        if given.out is not None:
+            write_certificate(found, given.out)
+    except (loading.NoSuchConnector, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 1 if has_failed(found) else 0
