@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from tests.simulation.base import RunFacts
@@ -47,6 +48,14 @@ async def notify(stage: Stage) -> None:
     stage.rng.shuffle(notices)
     stage.steps.append(f"notify of {named}; {plan}")
     facts = await _notified(stage, plan, notices)
+    read_singly(stage, facts, named)
+    stage.model.verify(facts, stage.documents())
+    stage.counts["notified"] += len(notices)
+    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
+
+
+def read_singly(stage: Stage, facts: RunFacts, named: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+    """Let ``facts`` say that nothing but the rows under the keys ``named`` was read."""
     for part in facts.datasets:
         # Of several runs, each saw the pupils that were known when it began.
         part.targeted, part.expected = True, {"SUCCEEDED"}
@@ -54,9 +63,6 @@ async def notify(stage: Stage) -> None:
         keys = [tuple(map(repr, parts)) for parts in named[part.dataset]]
         rows = stage.mis.world.rows[part.dataset]
         part.rows = [dict(row) for row in rows if tuple(map(repr, key_parts(part.dataset, row))) in keys]
-    stage.model.verify(facts, stage.documents())
-    stage.counts["notified"] += len(notices)
-    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
 
 
 async def _notified(stage: Stage, plan: Plan, notices: Sequence[Notice]) -> RunFacts:

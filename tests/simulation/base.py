@@ -52,6 +52,8 @@ class DatasetFacts:
     days: Days | None = None
     """Only rows of these days were asked for."""
     counters: dict[str, int] = field(default_factory=dict[str, int])
+    overtaken: frozenset[Key] = frozenset()
+    """Records that another run wrote after some of ``rows`` had been asked for."""
 
     @property
     def layer(self) -> str:

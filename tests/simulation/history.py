@@ -17,6 +17,7 @@ from tests.simulation.actions import approve, change_reading, notify
 from tests.simulation.base import Broken
 from tests.simulation.comparing import compare_undisturbed, repeat
 from tests.simulation.handle import ServerDied
+from tests.simulation.overtaking import overtake
 from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.server import SCHOOL, digest_text
 from tests.simulation.stage import Stage, copied
@@ -54,6 +55,8 @@ async def _step(stage: Stage) -> None:
         await approve(stage)
     if rng.random() < 0.25:
         await notify(stage)
+    if rng.random() < 0.15:
+        await overtake(stage)
     plan = draw_plan(rng, stage.operations)
     for _ in range(0 if plan.days is None else rng.randint(0, 4)):
         stage.steps.append(stage.mis.world.take_register())

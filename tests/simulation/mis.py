@@ -96,8 +96,11 @@ class SimulatedMis:
         self.days: Days | None = None
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.shown: dict[str, list[dict[str, Any]]] = {}
-        self.on_page: Callable[[str, int], Awaitable[None]] = _nothing
+        self.on_page: Callable[[str, int], Awaitable[None]] = self.calm
         self.fired: list[str] = []
+
+    async def calm(self, dataset: str, index: int) -> None:
+        """Let the page come."""
 
     def begin(self, weather: Weather, days: Days | None = None) -> None:
         """Forget the sync before; ``days`` are those that the next one is to ask for."""
@@ -205,7 +208,3 @@ def _parse_in_capitals(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed
 def error_of(name: str) -> Exception:
     """Return a new error of the kind that ``name`` names."""
     return ERRORS[name]()
-
-
-async def _nothing(dataset: str, index: int) -> None:
-    """Let the page come."""

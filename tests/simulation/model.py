@@ -23,12 +23,12 @@ from tests.simulation.base import (
     live_of,
     require,
 )
-from tests.simulation.causes import REFERENCES, Causes
+from tests.simulation.causes import Causes
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Judge, state_after
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
-from tests.simulation.people import People, Settled, is_survivor, settle
+from tests.simulation.people import People, Settled, settle, verify_identity
 from tests.simulation.world import Row, key_parts
 
 
@@ -69,6 +69,9 @@ class Model:
         now = self._read(after, head["published"])
         meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
         self._states, self._merged, self.postponed = [self.people], {}, set()
+        older = {part.dataset: self._older(part, meanings[part.dataset], now) for part in facts.datasets}
+        for name, several in older.items():
+            meanings[name] = [each for each in meanings[name] if not any(each is one for one in several)]
         expected = {
             part.dataset: self._expect(part, meanings[part.dataset], now, facts.runs)
             for part in facts.datasets
@@ -84,7 +87,9 @@ class Model:
             found = expected[part.dataset]
             self._verify_dataset(part, found, before, facts)
             if part.exact:
-                self._verify_decisions(part.dataset, meanings[part.dataset], found, after)
+                self._verify_decisions(
+                    part.dataset, meanings[part.dataset], older[part.dataset], found, after
+                )
             self._conclude(part, facts)
         self.judge.verify(after)
 
@@ -152,7 +157,8 @@ class Model:
             whole = part.exact and not part.targeted and not part.expected
             complete = whole and all(each.key is not None for each in meanings)
             known = {key: life[-1].keys for key, life in self.histories.items() if key[0] == part.dataset}
-            settled = settle(self.people, meanings, known, answered, complete=complete)
+            protected = self._protected(part, meanings)
+            settled = settle(self.people, meanings, known, answered, protected, complete=complete)
             if complete and settled.asked and part.read_back_error:
                 # It fails before anything is decided, and what waits is not written.
                 part.exact = False
@@ -171,19 +177,30 @@ class Model:
             return Expected("SUCCEEDED", seen, settled=settled)
         live = live_of(self.histories, part.dataset)
         were = {key for key in live if part.is_within(self.histories[key][-1])}
-        absent, total = were - seen - self._protected(meanings), len(were | seen)
+        absent, total = were - seen - self._protected(part, meanings), len(were | seen)
         state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed
         if settled is not None:
             self._merge(settled, gone)
         return Expected(state, seen, gone, settled)
 
-    def _protected(self, meanings: Sequence[Meaning]) -> set[Key]:
-        """Return the records that a row which was not taken over may be about."""
+    def _protected(self, part: DatasetFacts, meanings: Sequence[Meaning]) -> set[Key]:
+        """Return the records of which the rows say nothing: neither what they are nor that they are gone."""
         people = self._states[-1]
-        return {
-            people.record_of(each.key) for each in meanings if each.reason == "VALUE_INVALID" and each.key
-        }
+        rejected = (each.key for each in meanings if each.reason == "VALUE_INVALID" and each.key)
+        return {*part.overtaken, *map(people.record_of, rejected)}
+
+    def _older(
+        self, part: DatasetFacts, meanings: Sequence[Meaning], now: dict[Key, list[Version]]
+    ) -> list[Meaning]:
+        """Return the meanings of rows that were asked for before another run wrote their records."""
+        return [
+            meaning
+            for meaning in meanings
+            if meaning.key is not None
+            and (record := self.people.record_of(meaning.key)) in part.overtaken
+            and not (meaning.is_record and self._matches(now[record][-1], meaning))
+        ]
 
     def _merge(self, settled: Settled, gone: set[Key]) -> None:
         """Let those who left, and whose person number a known pupil brings, be that one."""
@@ -282,8 +299,10 @@ class Model:
                 continue
             require(version.run in facts.runs, "G12", f"{key} was written by another run")
             if version.cause == "IDENTITY":
-                self._verify_identity(key, earlier, version)
+                verify_identity(key, earlier, version, self._merged, self.ids, self._states[-1])
                 continue
+            overtaken = part is not None and key in part.overtaken
+            require(not overtaken, "G07", f"{key}: older rows took the place of newer ones: {version}")
             require(part is not None, "G03", f"{key} changed in a run that did not read it")
             if version.live:
                 self._verify_row(key, earlier, version, allowed, facts.reading)
@@ -313,28 +332,6 @@ class Model:
             f"{key}: no row says {version}; expected {list(map(self._meant, allowed))}",
         )
         self._causes.verify(key, earlier, version, reading, self._meant)
-
-    def _verify_identity(self, key: Key, earlier: Version | None, version: Version) -> None:
-        """Check a version that a merge made: of the loser, of the survivor, or of what refers to one."""
-        require(earlier is not None, "G05", f"{key} came into being by a merge")
-        assert earlier is not None
-        if not version.live:
-            survivor = self._merged.get(key)
-            into = None if survivor is None else self.ids[survivor]
-            require(
-                version.merged_into == into, "G05", f"{key} is merged into {version.merged_into}, not {into}"
-            )
-            same = (earlier.body, earlier.keys) == (version.body, version.keys)
-            require(same, "G04", f"{key}: the tombstone changed the last state")
-            return
-        moved = {self.ids[loser]: self.ids[survivor] for loser, survivor in self._merged.items()}
-        pointed = {
-            name: moved.get(value, value) if name in REFERENCES else value
-            for name, value in earlier.body.items()
-        }
-        refers = pointed != earlier.body and (version.body, version.keys) == (pointed, earlier.keys)
-        survives = key in self._merged.values() and is_survivor(version, earlier, self._states[-1], key)
-        require(refers or survives, "G05", f"{key}: no merge makes {earlier} {version}")
 
     def _verify_choice(self, key: Key, life: list[Version], allowed: Sequence[Meaning]) -> None:
         """A whole snapshot decides the record; among conflicting rows it is always the same one (G03)."""
@@ -367,9 +364,16 @@ class Model:
         verify_counters(part, before, self.histories, facts.runs, merged=len(self._merged))
 
     def _verify_decisions(
-        self, dataset: str, meanings: Sequence[Meaning], expected: Expected, after: Documents
+        self,
+        dataset: str,
+        meanings: Sequence[Meaning],
+        older: Sequence[Meaning],
+        expected: Expected,
+        after: Documents,
     ) -> None:
         decisions = Decisions(dataset, after)
+        for meaning in older:
+            decisions.expect("OLDER_KNOWLEDGE", meaning)
         settled = expected.settled
         undecided = [] if settled is None else settled.undecided
         for meaning in undecided:

@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.simulation.base import Version, encoded_key, encoded_person
+from tests.simulation.base import Version, encoded_key, encoded_person, require
+from tests.simulation.causes import REFERENCES
 from tests.simulation.meaning import Key, Meaning
 
 
@@ -90,13 +91,14 @@ def settle(
     meanings: Sequence[Meaning],
     known: Mapping[Key, Sequence[str]],
     answered: Collection[Key],
+    protected: Collection[Key],
     *,
     complete: bool,
 ) -> Settled:
     """Return what the rows of one read of pupils, in their order, make of ``before``.
 
     ``known`` maps the stored records to their keys, ``answered`` are those that the MIS has
-    when asked for each.
+    when asked for each, ``protected`` those whose rows came and were not taken.
     """
     people = before.copy()
     found = Settled(people)
@@ -119,9 +121,10 @@ def settle(
     for meaning, person in waiting:
         assert meaning.key is not None
         claimants[people.persons[person]].add(people.record_of(meaning.key))
-    found.asked = set(claimants) - found.observed
+    found.asked = set(claimants) - found.observed - set(protected)
+    there = {*answered, *protected}
     for meaning, person in waiting:
-        _decide(found, meaning, person, claimants, answered, known, complete=complete)
+        _decide(found, meaning, person, claimants, there, known, complete=complete)
     return found
 
 
@@ -130,7 +133,7 @@ def _decide(
     meaning: Meaning,
     person: str,
     claimants: Mapping[Key, Collection[Key]],
-    answered: Collection[Key],
+    there: Collection[Key],
     known: Mapping[Key, Sequence[str]],
     *,
     complete: bool,
@@ -138,7 +141,7 @@ def _decide(
     assert meaning.key is not None
     people = found.people
     record, holder = people.record_of(meaning.key), people.persons[person]
-    alone = len(claimants[holder]) == 1 and holder not in answered and holder not in found.observed
+    alone = len(claimants[holder]) == 1 and holder not in there and holder not in found.observed
     if record != holder and alone and complete:
         people.rekey(holder, meaning.key, [*known[holder], encoded_person(person)])
         found.observed.add(holder)
@@ -149,6 +152,36 @@ def _decide(
         found.observed.add(record)
 
 
-def is_survivor(version: Version, earlier: Version, people: People, record: Key) -> bool:
+def verify_identity(
+    key: Key,
+    earlier: Version | None,
+    version: Version,
+    merged: Mapping[Key, Key],
+    ids: Mapping[Key, str],
+    people: People,
+) -> None:
+    """Check a version that a merge made: of the loser, of the survivor, or of what refers to one.
+
+    ``merged`` maps losers to survivors, ``ids`` records to their ids.
+    """
+    require(earlier is not None, "G05", f"{key} came into being by a merge")
+    assert earlier is not None
+    if not version.live:
+        survivor = merged.get(key)
+        into = None if survivor is None else ids[survivor]
+        require(version.merged_into == into, "G05", f"{key} is merged into {version.merged_into}, not {into}")
+        same = (earlier.body, earlier.keys) == (version.body, version.keys)
+        require(same, "G04", f"{key}: the tombstone changed the last state")
+        return
+    moved = {ids[loser]: ids[survivor] for loser, survivor in merged.items()}
+    pointed = {
+        name: moved.get(value, value) if name in REFERENCES else value for name, value in earlier.body.items()
+    }
+    refers = pointed != earlier.body and (version.body, version.keys) == (pointed, earlier.keys)
+    survives = key in merged.values() and _is_survivor(version, earlier, people, key)
+    require(refers or survives, "G05", f"{key}: no merge makes {earlier} {version}")
+
+
+def _is_survivor(version: Version, earlier: Version, people: People, record: Key) -> bool:
     """Whether ``version`` only gives the survivor of a merge its keys."""
     return version.body == earlier.body and version.keys == people.joined(record, earlier.keys)

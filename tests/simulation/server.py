@@ -85,9 +85,10 @@ class Server:
         host = ConnectorHost({"scripted": connector}, {})
         self.supervisor = Supervisor(self.store, host, clock, options, name, lambda: new_uuid(rng).hex)
 
-    async def start(self) -> None:
+    async def start(self, *, adopts: bool = True) -> None:
         await self.store.prepare()
-        await self.supervisor.start()
+        if adopts:
+            await self.supervisor.start()
 
     async def register(self, rng: Random) -> None:
         school = School(school_id=SCHOOL, display_name="Oak", connector="scripted", time_zone="Europe/London")

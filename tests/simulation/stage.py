@@ -103,7 +103,7 @@ class Stage:
         if rival is not None:
             self.counts["fault: rival server"] += 1
             await rival.stop()
-        self.mis.on_page = _nothing
+        self.mis.on_page = self.mis.calm
         self.counts.update(f"fault: {fault}" for fault in self.mis.fired)
         self.counts["runs"] += 1
         stored = (await self.reader.runs.get(SCHOOL, run.run_id)).run
@@ -170,7 +170,8 @@ class Stage:
         known = self.answers.setdefault(seq, answer.hexdigest())
         require(known == answer.hexdigest(), "G12", f"the answer as of {seq} changed")
 
-    async def start(self, client: Any = None) -> Server:
+    async def start(self, client: Any = None, *, adopts: bool = True) -> Server:
+        """Start a server; one that ``adopts`` looks for runs that others left."""
         self._servers += 1
         server = Server(
             self.client if client is None else client,
@@ -180,7 +181,7 @@ class Stage:
             f"server-{self._servers}",
             self.rng,
         )
-        await server.start()
+        await server.start(adopts=adopts)
         return server
 
     async def up(self) -> Server:
@@ -211,7 +212,3 @@ def _client() -> Any:
     hasten()
     make: Any = mongomock.MongoClient
     return make()
-
-
-async def _nothing(dataset: str, index: int) -> None:
-    """Let the page come."""

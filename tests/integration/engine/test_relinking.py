@@ -3,7 +3,7 @@
 Mutations tried, each of which some test here was seen to fail for: rows under a new key taken at once; no
 wait for proof of absence (`complete` always true); the MIS not asked again (`present` always empty); several
 claimants allowed; the merge left out of the absences; aliases not linked; nothing stored of a read after
-which the MIS does not answer for one record.
+which the MIS does not answer for one record; a record whose row was rejected taken for gone.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ async def reasons_of(engine: Engine) -> set[diagnostics.DecisionReason.ValueType
 
 async def no_answer(session: ScriptedSession, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
     raise Transient("HTTP 502")
+
+
+async def finds_nothing(session: ScriptedSession, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
+    return []
 
 
 async def test_a_record_lives_on_under_a_new_number(engine: Engine) -> None:
@@ -139,6 +143,21 @@ async def test_two_pupils_who_share_a_person_number_stay_two(engine: Engine) -> 
     assert (part.state, part.created) == (pb.DATASET_STATE_SUCCEEDED, 1)
     assert {OLD, NEW} <= set(await pupils(engine))
     assert diagnostics.DECISION_REASON_CONFLICTING_ROW in await reasons_of(engine)
+
+
+async def test_a_pupil_whose_row_cannot_be_read_gives_nobody_the_number(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row came, so the pupil is there, whatever it says; the MIS cannot be asked for single rows."""
+    await first_run(engine)
+    engine.mis.rows[STUDENTS][11]["broken"] = True
+    engine.mis.rows[STUDENTS].append(student(99, "Twin", person=1012))
+    monkeypatch.setattr(ScriptedSession, "read_back", finds_nothing)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.created, part.updated) == (pb.DATASET_STATE_SUCCEEDED, 1, 0)
+    found = await pupils(engine)
+    assert NEW in found
+    assert found[OLD].version == 1
 
 
 async def test_two_new_numbers_for_one_person_are_not_told_apart_by_guessing(engine: Engine) -> None:

@@ -72,7 +72,7 @@ class Relinking:
 
     def absent_holders(self) -> list[str]:
         """Return those of :meth:`holders` whose own row the snapshot lacks so far."""
-        return [holder for holder in self.holders() if not self._diff.is_observed(holder)]
+        return [holder for holder in self.holders() if not self._has_row(holder)]
 
     def settle(
         self,
@@ -99,7 +99,7 @@ class Relinking:
                 for claim in claims
                 if len(claimants[claim.holder]) == 1
                 and claim.holder not in present
-                and not self._diff.is_observed(claim.holder)
+                and not self._has_row(claim.holder)
                 and (complete or claim.certain)
             ]
             if alone and alone[0].holder not in holders:
@@ -123,6 +123,10 @@ class Relinking:
         """Take note that the holder, should it have left, is the record whose row brings its key now."""
         if self.merges.setdefault(claim.holder, claim.record_id) != claim.record_id:
             self.merges[claim.holder] = ""
+
+    def _has_row(self, record_id: str) -> bool:
+        """Whether the snapshot has a row of the record so far, be it one that was not taken."""
+        return self._diff.is_observed(record_id) or self._diff.is_protected(record_id)
 
     def _is_known(self, record_id: str) -> bool:
         return self._diff.known(record_id) is not None or self._diff.is_observed(record_id)
