@@ -37,7 +37,7 @@ async def overtake(stage: Stage) -> None:
     overtaken: frozenset[Key] = frozenset()
     if (await stage.reader.leases.head(SCHOOL)).published == before.published:
         overtaken = await _read_what_changed(stage, dataset)
-    run = await (await stage.up()).sync(plan.datasets, request)
+    run = await (await stage.up()).sync(plan, request)
     assert run is not None
     stage.mis.on_page = stage.mis.calm
     facts = stage.facts(run, plan)
@@ -62,7 +62,7 @@ async def _begin_and_die(stage: Stage, plan: Plan, request: str) -> None:
             await asyncio.Event().wait()
 
     stage.mis.on_page = on_page
-    assert await server.sync(plan.datasets, request) is None
+    assert await server.sync(plan, request) is None
     await stage.down()
 
 
