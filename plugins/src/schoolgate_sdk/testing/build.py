@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+from schoolgate_sdk.testing.conduct import add_conduct
 from schoolgate_sdk.testing.curriculum import STAGES, SUBJECTS
 from schoolgate_sdk.testing.entities import School, Subject
 from schoolgate_sdk.testing.errors import WorldError
@@ -41,6 +42,7 @@ def build_state(seed: int, pupils: int, academic_year_start: date, marks_until: 
     add_rooms_and_periods(state, pupils)
     deal_timetable(state, 0, year.valid_from)
     number_persons(state)
+    add_conduct(state)
     return state
 
 

@@ -8,6 +8,7 @@ from datetime import date
 
 from schoolgate_sdk.testing import names
 from schoolgate_sdk.testing.build import taken_before
+from schoolgate_sdk.testing.conduct import extend_conduct
 from schoolgate_sdk.testing.entities import Enrolment, Membership, Pupil, Session, StaffAssignment
 from schoolgate_sdk.testing.errors import EditRefused
 from schoolgate_sdk.testing.marks import draw_register
@@ -77,6 +78,8 @@ def leave(state: WorldState, pupil: int, on: date | None) -> None:
     rewrite(state.memberships, end_membership)
     register = state.registers.of[pupil]
     register.clear(state.year.index_from(last), len(register.codes))
+    for mark in [mark for mark in state.lesson_marks.values() if mark.pupil == pupil and mark.date >= last]:
+        del state.lesson_marks[mark[:3]]
 
 
 def rejoin(state: WorldState, pupil: int, on: date | None) -> None:
@@ -212,7 +215,9 @@ def advance(state: WorldState, to: date) -> None:
     if taken < state.registers.taken:
         raise EditRefused("advance", "to", "registers of that day are taken already")
     state.revision += 1
+    before = state.registers.taken
     state.registers.taken = taken
+    extend_conduct(state, before)
 
 
 def _enrol(state: WorldState, pupil: Pupil, first: date) -> None:

@@ -1,16 +1,16 @@
 """What a synthetic school consists of: frozen values, linked by numbers.
 
-Pupils, staff, persons, groups, rooms, periods, contacts and timetable entries are numbered in spaces of their
-own, and the same integer means something else in each space. ``person_number`` is a further number of
-pupils, staff and contacts in one common space, as MISs keep it beside the others. Spans are half-open:
-``valid_to`` is the first day on which something no longer holds, ``None`` while it lasts. ``None`` in any
-other field says that the school has no value.
+Pupils, staff, persons, groups, rooms, periods, contacts, timetable entries, behaviour events and their types,
+and results are numbered in spaces of their own, and the same integer means something else in each space.
+``person_number`` is a further number of pupils, staff and contacts in one common space, as MISs keep it
+beside the others. Spans are half-open: ``valid_to`` is the first day on which something no longer holds,
+``None`` while it lasts. ``None`` in any other field says that the school has no value.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Literal, NamedTuple, TypeAlias
 
 Session: TypeAlias = Literal["AM", "PM"]
@@ -184,6 +184,16 @@ class Mark(NamedTuple):
     comment: str | None = None
 
 
+class LessonMark(NamedTuple):
+    """One pupil's mark in one lesson; unique by its first three fields. ``period`` is the slot's number."""
+
+    pupil: int
+    date: date
+    period: int
+    code: str
+    comment: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """A place where lessons happen."""
@@ -217,3 +227,49 @@ class TimetableEntry:
     valid_to: date | None = None
     staff: int | None = None
     room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourType:
+    """A type of behaviour event; ``points`` is what an event of it usually counts, negative for sanctions."""
+
+    number: int
+    name: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourEvent:
+    """One behaviour event. ``occurred_at`` is local and to the minute; ``comment`` is for the pupil's record.
+
+    ``points`` need not be those of the type.
+    """
+
+    number: int
+    pupil: int
+    event_type: int
+    occurred_at: datetime
+    points: int
+    staff: int | None = None
+    group: int | None = None
+    room: int | None = None
+    comment: str | None = None
+    internal_comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssessmentResult:
+    """One result of one pupil; unique by pupil, assessment, subject and term.
+
+    ``result`` is as it was entered: a grade of a grade set where ``is_grade``, else a number or a text.
+    """
+
+    number: int
+    pupil: int
+    assessment: str
+    result: str
+    entered_on: date
+    subject: str | None = None
+    term: str | None = None
+    year_group: str | None = None
+    is_grade: bool | None = None

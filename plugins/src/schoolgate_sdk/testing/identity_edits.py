@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from schoolgate_sdk.testing.conduct import unique_by
 from schoolgate_sdk.testing.entities import Enrolment, Group, Membership, Pupil
 from schoolgate_sdk.testing.errors import EditRefused
 from schoolgate_sdk.testing.state import Span, WorldState, rewrite, subtract
@@ -26,11 +27,31 @@ def merge(state: WorldState, loser: int, survivor: int) -> None:
         del state.contact_links[loser, link.contact]
         state.contact_links.setdefault((survivor, link.contact), replace(link, pupil=survivor))
     state.registers.of[survivor].fill_from(state.registers.of.pop(loser))
+    _merge_conduct(state, loser, survivor)
     del state.pupils[loser]
+    state.withheld.discard(loser)
     for number, into in state.merged.items():
         if into == loser:
             state.merged[number] = survivor
     state.merged[loser] = survivor
+
+
+def _merge_conduct(state: WorldState, loser: int, survivor: int) -> None:
+    """Pass on behaviour, and those results and lesson marks that the survivor has nothing in the place of."""
+    taken = {unique_by(result) for result in state.assessments.values() if result.pupil == survivor}
+    for number, result in [each for each in state.assessments.items() if each[1].pupil == loser]:
+        passed_on = replace(result, pupil=survivor)
+        if unique_by(passed_on) in taken:
+            del state.assessments[number]
+        else:
+            state.assessments[number] = passed_on
+    for number, event in list(state.behaviour.items()):
+        if event.pupil == loser:
+            state.behaviour[number] = replace(event, pupil=survivor)
+    for mark in [mark for mark in state.lesson_marks.values() if mark.pupil == loser]:
+        del state.lesson_marks[mark[:3]]
+        passed = mark._replace(pupil=survivor)
+        state.lesson_marks.setdefault(passed[:3], passed)
 
 
 def _merge_enrolments(state: WorldState, loser: int, survivor: int) -> None:
@@ -102,6 +123,21 @@ def rekey(state: WorldState, pupil: int, new_number: int) -> Pupil:
             else (key, held)
         ),
     )
+    for number, event in state.behaviour.items():
+        if event.pupil == pupil:
+            state.behaviour[number] = replace(event, pupil=new_number)
+    for number, result in state.assessments.items():
+        if result.pupil == pupil:
+            state.assessments[number] = replace(result, pupil=new_number)
+    rewrite(
+        state.lesson_marks,
+        lambda key, mark: (
+            ((new_number, *key[1:]), mark._replace(pupil=new_number)) if mark.pupil == pupil else (key, mark)
+        ),
+    )
+    if pupil in state.withheld:
+        state.withheld.remove(pupil)
+        state.withheld.add(new_number)
     rewrite(state.merged, lambda key, into: (key, new_number if into == pupil else into))
     state.registers.of[new_number] = state.registers.of.pop(pupil)
     return rekeyed

@@ -8,10 +8,14 @@ from datetime import date
 from typing import TypeVar
 
 from schoolgate_sdk.testing.entities import (
+    AssessmentResult,
+    BehaviourEvent,
+    BehaviourType,
     Contact,
     ContactLink,
     Enrolment,
     Group,
+    LessonMark,
     Membership,
     Period,
     Pupil,
@@ -46,7 +50,8 @@ class WorldState:
 
     ``year_groups`` maps the school's names of year groups to National Curriculum years, where they are known.
     ``numbers`` holds the highest number given in each space, so that none is given twice; ``retired`` are
-    pupil numbers that re-keying took away. ``blocks`` are what the timetable is made from, by year group; a
+    pupil numbers that re-keying took away, ``withheld`` those of pupils whose consent to data processing was
+    withdrawn. ``blocks`` are what the timetable is made from, by year group; a
     school without a timetable has none.
     """
 
@@ -73,6 +78,13 @@ class WorldState:
     rooms: dict[int, Room] = field(default_factory=dict[int, Room])
     periods: dict[int, Period] = field(default_factory=dict[int, Period])
     timetable: dict[int, TimetableEntry] = field(default_factory=dict[int, TimetableEntry])
+    behaviour_types: dict[int, BehaviourType] = field(default_factory=dict[int, BehaviourType])
+    behaviour: dict[int, BehaviourEvent] = field(default_factory=dict[int, BehaviourEvent])
+    assessments: dict[int, AssessmentResult] = field(default_factory=dict[int, AssessmentResult])
+    lesson_marks: dict[tuple[int, date, int], LessonMark] = field(
+        default_factory=dict[tuple[int, date, int], LessonMark]
+    )
+    withheld: set[int] = field(default_factory=set[int])
     blocks: dict[str, list[Block]] = field(default_factory=dict[str, list[Block]])
     merged: dict[int, int] = field(default_factory=dict[int, int])
     retired: set[int] = field(default_factory=set[int])

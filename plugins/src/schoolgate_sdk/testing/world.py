@@ -27,10 +27,14 @@ from types import MappingProxyType
 
 from schoolgate_sdk.testing import build, edits, identity_edits, json_edits, sds, truth
 from schoolgate_sdk.testing.entities import (
+    AssessmentResult,
+    BehaviourEvent,
+    BehaviourType,
     Contact,
     ContactLink,
     Enrolment,
     Group,
+    LessonMark,
     Mark,
     Membership,
     Period,
@@ -44,6 +48,7 @@ from schoolgate_sdk.testing.entities import (
     TimetableEntry,
 )
 from schoolgate_sdk.testing.errors import EditRefused, SdsFormatError, WorldError
+from schoolgate_sdk.testing.recording import RecordingWorld
 from schoolgate_sdk.testing.school_year import SchoolYear
 from schoolgate_sdk.testing.state import WorldState
 from schoolgate_sdk.testing.truth import Truth, TruthRef
@@ -51,7 +56,7 @@ from schoolgate_sdk.testing.truth import Truth, TruthRef
 __all__ = ["EditRefused", "SdsFormatError", "Truth", "TruthRef", "World", "WorldError"]
 
 
-class World:
+class World(RecordingWorld):
     """One school. Build it with :meth:`build` or :meth:`from_sds`; read its parts; change it by edits.
 
     The mappings are live views in a fixed order: they show later edits and cannot be written to. Every edit
@@ -189,6 +194,35 @@ class World:
     def timetable(self) -> Mapping[int, TimetableEntry]:
         """Timetable entries by number."""
         return MappingProxyType(self._state.timetable)
+
+    @property
+    def behaviour_types(self) -> Mapping[int, BehaviourType]:
+        """Types of behaviour events by number; a school read from files has none."""
+        return MappingProxyType(self._state.behaviour_types)
+
+    @property
+    def behaviour(self) -> Mapping[int, BehaviourEvent]:
+        """Behaviour events by number."""
+        return MappingProxyType(self._state.behaviour)
+
+    @property
+    def assessments(self) -> Mapping[int, AssessmentResult]:
+        """Assessment results by number."""
+        return MappingProxyType(self._state.assessments)
+
+    @property
+    def lesson_marks(self) -> Mapping[tuple[int, date, int], LessonMark]:
+        """Marks of lessons by (pupil, date, period); there are none until :meth:`record_mark` makes them."""
+        return MappingProxyType(self._state.lesson_marks)
+
+    @property
+    def withheld(self) -> Collection[int]:
+        """Pupils whose consent to data processing was withdrawn.
+
+        The other mappings hold them all the same: a simulator has to leave out whatever is theirs, as
+        :meth:`canonical` does.
+        """
+        return frozenset(self._state.withheld)
 
     @property
     def merged(self) -> Mapping[int, int]:

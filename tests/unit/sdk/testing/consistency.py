@@ -41,7 +41,10 @@ def _person_numbers(world: World) -> list[int]:
 
 
 def _numbers(world: World) -> Iterator[str]:
-    for name in ("pupils", "staff", "contacts", "groups", "rooms", "periods", "timetable"):
+    for name in (
+        *("pupils", "staff", "contacts", "groups", "rooms", "periods", "timetable"),
+        *("behaviour_types", "behaviour", "assessments"),
+    ):
         for number, entity in getattr(world, name).items():
             if entity.number != number:
                 yield f"{name} {number} is filed under another number"
@@ -66,6 +69,8 @@ def _links(world: World) -> Iterator[str]:
         "staff": world.staff.keys(),
         "period": world.periods.keys(),
         "room": world.rooms.keys(),
+        "event_type": world.behaviour_types.keys(),
+        "subject": world.subjects.keys(),
     }
     everything: Iterable[object] = (
         *world.contact_links.values(),
@@ -73,12 +78,23 @@ def _links(world: World) -> Iterator[str]:
         *world.assignments.values(),
         *world.enrolments.values(),
         *world.timetable.values(),
+        *world.behaviour.values(),
+        *world.assessments.values(),
+        *world.lesson_marks.values(),
     )
     for entity in everything:
         for field, numbers in known.items():
             number = getattr(entity, field, None)
             if number is not None and number not in numbers:
                 yield f"{type(entity).__name__} refers to {field} {number}"
+    linked = {link.contact for link in world.contact_links.values()}
+    if linked != set(world.contacts):
+        yield "contacts of nobody"
+    results = [(r.pupil, r.assessment, r.subject, r.term) for r in world.assessments.values()]
+    if len(set(results)) != len(results):
+        yield "two results in one place"
+    if not set(world.withheld) <= world.pupils.keys():
+        yield "consent of nobody"
     for key, membership in world.memberships.items():
         if key != (membership.group, membership.pupil, membership.valid_from):
             yield f"membership {key} is filed under another key"

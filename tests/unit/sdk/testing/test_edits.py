@@ -306,6 +306,22 @@ EDITS = st.one_of(
     _op("rekey", pupil=PUPILS, new_number=st.integers(1, 40)),
     _op("rebuild_timetable", on=DAYS),
     _op("advance", to=DAYS),
+    _op("add_contact", pupil=PUPILS, relationship_code=TEXTS, surname=TEXTS),
+    _op("link_contact", pupil=PUPILS, contact=st.integers(1, 45), relationship_code=TEXTS),
+    _op("unlink_contact", pupil=PUPILS, contact=st.integers(1, 45)),
+    _op(
+        "record_behaviour",
+        pupil=PUPILS,
+        event_type=st.integers(1, 8),
+        occurred_at=st.just("2026-10-05T09:00"),
+    ),
+    _op(
+        "record_result", pupil=PUPILS, assessment=st.just("Reading age"), result=TEXTS, term=st.just("Autumn")
+    ),
+    _op("record_mark", pupil=PUPILS, date=DAYS, code=st.just("L"), session=st.just("PM")),
+    _op("record_mark", pupil=PUPILS, date=DAYS, code=st.just("/"), period=st.integers(1, 70)),
+    _op("withdraw_consent", pupil=PUPILS),
+    _op("grant_consent", pupil=PUPILS),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +43,45 @@ def test_every_edit_has_a_json_form_with_the_same_arguments() -> None:
         assert set(OPS[name].optional) == {each.name for each in parameters} - required, name
 
 
+CONTACT, EVENT, RESULT = 49, 31, 29
+"""The numbers that come next in the world of these tests after the edits before."""
+
+_RECORDED: list[tuple[dict[str, object], dict[str, int]]] = [
+    (
+        {"op": "add_contact", "pupil": 7, "relationship_code": "CAR", "surname": "Ó Briain", "email": None},
+        {"contact": CONTACT},
+    ),
+    ({"op": "change_contact", "contact": CONTACT, "telephone": "07700 900001"}, {"contact": CONTACT}),
+    (
+        {"op": "link_contact", "pupil": 8, "contact": CONTACT, "relationship_code": "FAM", "priority": 2},
+        {"pupil": 8, "contact": CONTACT},
+    ),
+    ({"op": "unlink_contact", "pupil": 7, "contact": CONTACT}, {"pupil": 7, "contact": CONTACT}),
+    (
+        {
+            "op": "record_behaviour",
+            "pupil": 7,
+            "event_type": 1,
+            "occurred_at": "2026-11-09T10:05",
+            "points": 3,
+        },
+        {"event": EVENT},
+    ),
+    ({"op": "correct_behaviour", "event": EVENT, "comment": "Again"}, {"event": EVENT}),
+    ({"op": "delete_behaviour", "event": EVENT}, {"event": EVENT}),
+    (
+        {"op": "record_result", "pupil": 7, "assessment": "Mock", "result": "7", "subject": "Ma"},
+        {"result": RESULT},
+    ),
+    (
+        {"op": "record_mark", "pupil": 7, "date": "2026-10-05", "code": "L", "session": "AM"},
+        {"pupil": 7},
+    ),
+    ({"op": "withdraw_consent", "pupil": 9}, {"pupil": 9}),
+    ({"op": "grant_consent", "pupil": 9}, {"pupil": 9}),
+]
+
+
 def test_a_json_edit_does_what_the_method_does(world: World) -> None:
     other = World.build(5, pupils=24, marks_until=date(2026, 11, 10))
     pupil, group = next(iter(world.tutor_groups().items()))
@@ -68,6 +107,7 @@ def test_a_json_edit_does_what_the_method_does(world: World) -> None:
         ({"op": "rekey", "pupil": 22, "new_number": 99}, {"pupil": 99}),
         ({"op": "rebuild_timetable"}, {}),
         ({"op": "advance", "to": "2026-11-20"}, {}),
+        *_RECORDED,
     ]
     assert {str(edit["op"]) for edit, _ in edits} == OPS.keys()
     for edit, concerned in edits:
@@ -83,6 +123,17 @@ def test_a_json_edit_does_what_the_method_does(world: World) -> None:
     other.rekey(22, 99)
     other.rebuild_timetable()
     other.advance(date(2026, 11, 20))
+    other.add_contact(7, "CAR", "Ó Briain")
+    other.change_contact(CONTACT, telephone="07700 900001")
+    other.link_contact(8, CONTACT, relationship_code="FAM", priority=2)
+    other.unlink_contact(7, CONTACT)
+    other.record_behaviour(7, 1, datetime.fromisoformat("2026-11-09T10:05"), points=3)
+    other.correct_behaviour(EVENT, comment="Again")
+    other.delete_behaviour(EVENT)
+    other.record_result(7, "Mock", "7", subject="Ma")
+    other.record_mark(7, date(2026, 10, 5), "L", session="AM")
+    other.withdraw_consent(9)
+    other.grant_consent(9)
     assert digest(world) == digest(other)
 
 
