@@ -436,6 +436,7 @@ class Contact(_message.Message):
     SURNAME_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
     TELEPHONE_FIELD_NUMBER: _builtins.int
+    FULL_NAME_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Form of address."""
     forename: _builtins.str
@@ -446,6 +447,8 @@ class Contact(_message.Message):
     """E-mail address."""
     telephone: _builtins.str
     """Main telephone number as the MIS holds it."""
+    full_name: _builtins.str
+    """The whole name as one text, from MISs that do not tell its parts apart; title, forename and surname are absent then."""
     def __init__(
         self,
         *,
@@ -454,15 +457,18 @@ class Contact(_message.Message):
         surname: _builtins.str | None = ...,
         email: _builtins.str | None = ...,
         telephone: _builtins.str | None = ...,
+        full_name: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_email", b"_email", "_forename", b"_forename", "_surname", b"_surname", "_telephone", b"_telephone", "_title", b"_title", "email", b"email", "forename", b"forename", "surname", b"surname", "telephone", b"telephone", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_email", b"_email", "_forename", b"_forename", "_full_name", b"_full_name", "_surname", b"_surname", "_telephone", b"_telephone", "_title", b"_title", "email", b"email", "forename", b"forename", "full_name", b"full_name", "surname", b"surname", "telephone", b"telephone", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email", b"_email", "_forename", b"_forename", "_surname", b"_surname", "_telephone", b"_telephone", "_title", b"_title", "email", b"email", "forename", b"forename", "surname", b"surname", "telephone", b"telephone", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_email", b"_email", "_forename", b"_forename", "_full_name", b"_full_name", "_surname", b"_surname", "_telephone", b"_telephone", "_title", b"_title", "email", b"email", "forename", b"forename", "full_name", b"full_name", "surname", b"surname", "telephone", b"telephone", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__email: _TypeAlias = _typing.Literal["email"]  # noqa: Y015
     _WhichOneofArgType__email: _TypeAlias = _typing.Literal["_email", b"_email"]  # noqa: Y015
     _WhichOneofReturnType__forename: _TypeAlias = _typing.Literal["forename"]  # noqa: Y015
     _WhichOneofArgType__forename: _TypeAlias = _typing.Literal["_forename", b"_forename"]  # noqa: Y015
+    _WhichOneofReturnType__full_name: _TypeAlias = _typing.Literal["full_name"]  # noqa: Y015
+    _WhichOneofArgType__full_name: _TypeAlias = _typing.Literal["_full_name", b"_full_name"]  # noqa: Y015
     _WhichOneofReturnType__surname: _TypeAlias = _typing.Literal["surname"]  # noqa: Y015
     _WhichOneofArgType__surname: _TypeAlias = _typing.Literal["_surname", b"_surname"]  # noqa: Y015
     _WhichOneofReturnType__telephone: _TypeAlias = _typing.Literal["telephone"]  # noqa: Y015
@@ -473,6 +479,8 @@ class Contact(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__email) -> _WhichOneofReturnType__email | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__forename) -> _WhichOneofReturnType__forename | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__full_name) -> _WhichOneofReturnType__full_name | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__surname) -> _WhichOneofReturnType__surname | None: ...
     @_typing.overload
