@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.parsing import Parser
 from schoolgate_sdk.reading import ReadRows
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_sdk.writing import WriteOperation
 
 if TYPE_CHECKING:  # the testing kit is not a server's to import
@@ -21,6 +22,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Session: TypeAlias = ReadRows
 """What :attr:`Connector.open` yields: a reader that may implement further protocols of ``reading``."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,17 @@ class Dataset:
 class SchoolConnection:
     """What a connector gets to open a session: validated settings, secrets, the clock.
 
-    ``credentials`` stay out of ``repr``. ``settings`` have their defaults filled in.
+    ``credentials`` stay out of ``repr``. ``settings`` have their defaults filled in. ``traffic`` is what all
+    schools of a process share to be polite to MISs; ``quiet`` says before each request whether this school's
+    MIS is to be spared for now. :class:`schoolgate_sdk.http.HttpClient` minds both.
     """
 
     school_id: str
     settings: Mapping[str, str]
     now: Callable[[], datetime]
     credentials: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
+    traffic: Traffic = field(repr=False, default_factory=Traffic)
+    quiet: Callable[[], bool] = field(repr=False, default=_never)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ hold secrets or pupils' data: cut response bodies before quoting them.
 
 from __future__ import annotations
 
+import enum
 from datetime import datetime
 from typing import ClassVar
 
@@ -34,6 +35,14 @@ class Transient(ConnectorError):
     failure_type = failure_pb2.FAILURE_TYPE_TRANSIENT
 
 
+class CircuitOpen(Transient):
+    """The MIS failed so often that it is left alone, until ``until`` (timezone-aware). Nothing was sent."""
+
+    def __init__(self, message: str, *, until: datetime, entity: str | None = None) -> None:
+        super().__init__(message, entity=entity)
+        self.until = until
+
+
 class RateLimited(ConnectorError):
     """The MIS asked for a pause; ``until`` says how long, where it said so (timezone-aware)."""
 
@@ -44,16 +53,37 @@ class RateLimited(ConnectorError):
         self.until = until
 
 
+class Identity(enum.Enum):
+    """Whose credentials a MIS refuses: two parties prove who they are, and different people can help."""
+
+    PARTNER = "partner"
+    """Whoever runs schoolgate, as the MIS's partner: an application's id and secret."""
+    SCHOOL = "school"
+    """The school: its grant to the partner, a token, or an account that it manages."""
+
+
 class AuthExpired(ConnectorError):
-    """The credentials were accepted before and have expired."""
+    """The credentials were accepted before and have expired; ``identity`` says whose, where that is known."""
 
     failure_type = failure_pb2.FAILURE_TYPE_AUTH_EXPIRED
 
+    def __init__(self, message: str, *, identity: Identity | None = None, entity: str | None = None) -> None:
+        super().__init__(message, entity=entity)
+        self.identity = identity
+
 
 class AuthInvalid(ConnectorError):
-    """The MIS does not accept the credentials."""
+    """The MIS does not accept the credentials; ``identity`` says whose, where that is known."""
 
     failure_type = failure_pb2.FAILURE_TYPE_AUTH_INVALID
+
+    def __init__(self, message: str, *, identity: Identity | None = None, entity: str | None = None) -> None:
+        super().__init__(message, entity=entity)
+        self.identity = identity
+
+
+class AuthRevoked(AuthInvalid):
+    """The MIS says that somebody has withdrawn what was accepted before: new secrets alone may not help."""
 
 
 class EntityDenied(ConnectorError):

@@ -1,0 +1,356 @@
+"""An HTTP client for connectors: bounded, polite and typed. Needs the extra ``schoolgate-sdk[http]``.
+
+Reads are retried where that may help, writes never. Nothing of an answer's body, no address, no credential
+and nothing that a caller sent ever gets into an error or a log line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import aiohttp
+import tenacity
+from yarl import URL
+
+from schoolgate_sdk.connector import SchoolConnection
+from schoolgate_sdk.errors import (
+    AuthInvalid,
+    CircuitOpen,
+    ConnectorError,
+    EntityDenied,
+    Identity,
+    Incomplete,
+    RateLimited,
+    SchemaChanged,
+    Transient,
+    Unsupported,
+)
+from schoolgate_sdk.traffic import PausesFor, Turn
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+_CHUNK: Final = 1 << 16
+_READ_BUFFER: Final = 1 << 20
+"""Bytes. With aiohttp's 64 KiB an answer of 14 MB needs a turn of the event loop per 128 KiB."""
+_REFUSAL_BYTES: Final = 1 << 16
+"""Bytes of a refusal's body that are read, for :attr:`HttpOptions.refusal` to look at."""
+_LONGEST_PAUSE: Final = timedelta(days=1)
+"""What a longer Retry-After counts as: nobody means it."""
+
+
+class Answer(NamedTuple):
+    """What a MIS answered: an accepted status, the headers and the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytearray
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status}, {len(self.body)} bytes)"
+
+
+class Consumer(Protocol[_T_co]):
+    """Takes a body as it comes. Either method may raise a ``ConnectorError``."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        ...
+
+    def close(self) -> _T_co:
+        """Return what the whole body was."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``entity`` is what errors say it was about; only method and entity are in ``repr``.
+
+    Redirects are never followed, for they would take the credentials along.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    entity: str | None = None
+    params: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
+    body: bytes | None = field(repr=False, default=None)
+    accept: frozenset[int] = frozenset({200})
+    """Statuses that are handed to the connector; every other one is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How a connector's client behaves. Times are in seconds, sizes in bytes."""
+
+    mis: str
+    """What errors call the MIS."""
+    timeout: float = 300.0
+    """Longest time for one request, its answer included; waiting for its turn is not."""
+    connect_timeout: float = 10.0
+    """Longest time until a connection stands."""
+    read_attempts: int = 5
+    """How often a read is tried."""
+    retry_wait: float = 1.0
+    """Upper bound of the first wait between attempts; it doubles."""
+    longest_wait: float = 30.0
+    """Longest wait between attempts, and longest pause that is waited out; a longer one is an error."""
+    max_bytes: int = 128 << 20
+    """Largest answer, after decompression."""
+    pauses_for: PausesFor = PausesFor.HOST
+    """Whom the MIS means when it asks for a pause."""
+    identity: Identity | None = None
+    """Whose credentials the requests carry, where they carry only one party's."""
+    refusal: Callable[[int, Mapping[str, str], bytes], ConnectorError | None] | None = None
+    """Makes a more exact error of status, headers and the beginning of the body; ``None`` for the usual."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request once: aiohttp by itself sends a DELETE again whose connection broke, and it is a write.
+
+    It does so for the types of error that are replaced here.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(type(error).__name__) from None
+
+
+@asynccontextmanager
+async def http_client(
+    connection: SchoolConnection,
+    options: HttpOptions,
+    headers: Mapping[str, str],
+    *,
+    rng: random.Random | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncGenerator[HttpClient, None]:
+    """Open a client whose every request carries ``headers``; nothing is sent before it is asked.
+
+    It keeps no cookies: schools share nothing.
+    """
+    async with aiohttp.ClientSession(
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=connection.traffic.limits.school_concurrency),
+        read_bufsize=_READ_BUFFER,
+        middlewares=(_once,),
+    ) as session:
+        yield HttpClient(session, connection, options, rng=rng or random.SystemRandom(), sleep=sleep)
+
+
+class HttpClient:
+    """Sends one school's requests, each in its turn of the connection's traffic."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        connection: SchoolConnection,
+        options: HttpOptions,
+        *,
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._connection = connection
+        self._options = options
+        self._rng = rng
+        self._sleep = sleep
+        self._timeout = aiohttp.ClientTimeout(total=options.timeout, sock_connect=options.connect_timeout)
+
+    async def read(self, request: Request, decode: Callable[[Answer], _T]) -> _T:
+        """Send what changes nothing in the MIS, again where that may help, and return its answer decoded.
+
+        What ``decode`` raises counts like what the MIS says: a ``Transient`` is worth another attempt.
+
+        Raises:
+            AuthInvalid: HTTP 401.
+            EntityDenied: HTTP 403; ``AuthInvalid`` where the request is about no entity.
+            Unsupported: HTTP 404.
+            RateLimited: HTTP 429, at every attempt or with a longer pause than ``longest_wait``.
+            Transient: HTTP 5xx, a broken connection or a timeout, at every attempt.
+            CircuitOpen: the MIS failed too often of late, whoever asked.
+            SchemaChanged: another status, redirects among them.
+            Incomplete: the answer exceeds ``max_bytes``.
+        """
+
+        async def attempt() -> _T:
+            return decode(await self.send(request))
+
+        return await self._attempts(attempt)
+
+    async def stream(self, request: Request, consumer: Callable[[], Consumer[_T]]) -> _T:
+        """As :meth:`read`, for answers too large to be kept whole; each attempt gets a new consumer."""
+
+        async def attempt() -> _T:
+            return (await self._send(request, consumer()))[2]
+
+        return await self._attempts(attempt)
+
+    async def send(self, request: Request) -> Answer:
+        """Send once and return the answer; this is how to write.
+
+        Raises as :meth:`read`. After a ``Transient`` it is unknown whether the MIS did what was asked, unless
+        it is a ``CircuitOpen``: then nothing was sent.
+        """
+        status, headers, body = await self._send(request, _Whole())
+        return Answer(status, headers, body)
+
+    async def _attempts(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        attempts = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self._options.read_attempts),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(self._worth_repeating),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await attempts(attempt)
+
+    def _worth_repeating(self, error: BaseException) -> bool:
+        if isinstance(error, RateLimited | CircuitOpen):
+            return self._left(error) <= self._options.longest_wait
+        return isinstance(error, Transient)
+
+    def _left(self, error: RateLimited | CircuitOpen) -> float:
+        return 0.0 if error.until is None else (error.until - self._connection.now()).total_seconds()
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        options = self._options
+        _log.info("%s: a read failed at attempt %d: %s", options.mis, state.attempt_number, error)
+        bound = min(options.longest_wait, options.retry_wait * 2 ** (state.attempt_number - 1))
+        jitter = self._rng.uniform(0.0, bound)
+        # Pauses are waited out in turn, by all; a circuit is not.
+        return max(0.0, self._left(error)) + jitter if isinstance(error, CircuitOpen) else jitter
+
+    async def _send(self, request: Request, consumer: Consumer[_T]) -> tuple[int, Mapping[str, str], _T]:
+        url = URL(request.url)
+        connection, options = self._connection, self._options
+        road = connection.traffic.road(
+            str(url.origin()),
+            connection.school_id,
+            now=connection.now,
+            pauses_for=options.pauses_for,
+            quiet=connection.quiet,
+        )
+        async with road.turn(options.longest_wait, entity=request.entity) as turn:
+            return await self._in_turn(turn, url, request, consumer)
+
+    async def _in_turn(
+        self, turn: Turn, url: URL, request: Request, consumer: Consumer[_T]
+    ) -> tuple[int, Mapping[str, str], _T]:
+        mis, entity = self._options.mis, request.entity
+        try:
+            async with self._session.request(
+                request.method,
+                url,
+                params=request.params or None,
+                headers=request.headers,
+                data=request.body,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status not in request.accept:
+                    raise await self._refused(turn, response, entity)
+                await self._feed(response, consumer, entity)
+                turn.answered()
+                return response.status, response.headers, consumer.close()
+        except TimeoutError as error:
+            turn.failed()
+            raise Transient(f"{mis} did not answer in time", entity=entity) from error
+        except aiohttp.ClientError as error:
+            turn.failed()
+            # Not chained: its text may hold the address, and with it what was asked for. A type says enough.
+            what = type(error).__name__
+            raise Transient(f"the connection to {mis} failed: {what}", entity=entity) from None
+
+    async def _feed(
+        self, response: aiohttp.ClientResponse, consumer: Consumer[_T], entity: str | None
+    ) -> None:
+        size = 0
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            size += len(chunk)
+            if size > self._options.max_bytes:
+                limit = self._options.max_bytes >> 20
+                raise Incomplete(
+                    f"{self._options.mis}'s answer exceeds the limit of {limit} MiB", entity=entity
+                )
+            consumer.feed(chunk)
+
+    async def _refused(
+        self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None
+    ) -> ConnectorError:
+        options, status = self._options, response.status
+        if status == 429:
+            now = self._connection.now()
+            until = retry_after(response.headers.get("Retry-After"), now)
+            seconds = None if until is None else max(0.0, (until - now).total_seconds())
+            turn.asked_to_pause(seconds, options.retry_wait)
+            return RateLimited(f"{options.mis} asked for a pause", until=until, entity=entity)
+        if options.refusal is not None:
+            beginning = await response.content.read(_REFUSAL_BYTES)
+            exact = options.refusal(status, response.headers, beginning)
+            if exact is not None:
+                turn.answered()
+                return exact
+        if status >= 500:
+            turn.failed()
+            return Transient(f"{options.mis} answered HTTP {status}", entity=entity)
+        turn.answered()
+        return _error_of(options, status, entity)
+
+
+def _error_of(options: HttpOptions, status: int, entity: str | None) -> ConnectorError:
+    mis = options.mis
+    if status == 401:
+        return AuthInvalid(f"{mis} does not accept the credentials", identity=options.identity)
+    if status == 403 and entity is not None:
+        return EntityDenied("the school has not granted the entity", entity=entity)
+    if status == 403:
+        return AuthInvalid(f"{mis} refuses what these credentials ask for", identity=options.identity)
+    if status == 404:
+        return Unsupported(f"{mis} does not know the entity", entity=entity)
+    return SchemaChanged(f"{mis} answered HTTP {status}, which is not known of it", entity=entity)
+
+
+class _Whole:
+    """The body as it is."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    def close(self) -> bytearray:
+        return self._body
+
+
+def retry_after(header: str | None, now: datetime) -> datetime | None:
+    """Return the moment that a Retry-After header names (RFC 9110: seconds or a date), a day ahead at most.
+
+    ``None`` for nonsense, and for dates that lie beyond the calendar.
+    """
+    if header is None:
+        return None
+    value = header.strip()
+    try:
+        if value.isascii() and value.isdigit():
+            seconds = int(value) if len(value) <= 9 else _LONGEST_PAUSE.total_seconds()
+            named = now + timedelta(seconds=seconds)
+        else:
+            named = parsedate_to_datetime(value)
+            named = (named if named.tzinfo else named.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return min(named, now + _LONGEST_PAUSE)
