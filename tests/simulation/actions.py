@@ -12,7 +12,7 @@ from tests.simulation.facts import joined
 from tests.simulation.meaning import Reading
 from tests.simulation.mis import Weather
 from tests.simulation.notices import told_apart
-from tests.simulation.plans import Plan, draw_trouble
+from tests.simulation.plans import Plan, add_troubles, draw_datasets, draw_trouble
 from tests.simulation.server import PROFILES, SCHOOL, Notice, new_uuid
 from tests.simulation.stage import Stage
 from tests.simulation.world import DATASETS, key_parts
@@ -63,6 +63,20 @@ def read_singly(stage: Stage, facts: RunFacts, named: Mapping[str, Sequence[tupl
         keys = [tuple(map(repr, parts)) for parts in named[part.dataset]]
         rows = stage.mis.world.rows[part.dataset]
         part.rows = [dict(row) for row in rows if tuple(map(repr, key_parts(part.dataset, row))) in keys]
+
+
+async def reread(stage: Stage) -> None:
+    """Read the retained rows anew, mostly in another way; the MIS would let nobody in."""
+    if stage.rng.random() < 0.8:
+        await change_reading(stage)
+    plan = Plan(draw_datasets(stage.rng), Weather(opening="AuthInvalid"), pb.SYNC_LAYER_REPROJECTION)
+    if stage.rng.random() < 0.6:
+        add_troubles(stage.rng, plan, 40)
+    stage.steps.append(f"read anew {plan}")
+    _, facts = await stage.sync(plan)
+    stage.model.verify(facts, stage.documents())
+    stage.count(facts)
+    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
 
 
 async def _notified(stage: Stage, plan: Plan, notices: Sequence[Notice]) -> RunFacts:

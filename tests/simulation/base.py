@@ -51,6 +51,8 @@ class DatasetFacts:
     """Only ``rows`` were asked for, by their keys."""
     days: Days | None = None
     """Only rows of these days were asked for."""
+    retained: bool = False
+    """Nothing was asked for: the rows of the last sealed snapshot were read anew."""
     counters: dict[str, int] = field(default_factory=dict[str, int])
     overtaken: frozenset[Key] = frozenset()
     """Records that another run wrote after some of ``rows`` had been asked for."""
@@ -58,7 +60,8 @@ class DatasetFacts:
     @property
     def layer(self) -> str:
         """What kind of read it was, for a summary."""
-        return "whole read" if self.days is None else "window"
+        whole = "whole read" if self.days is None else "window"
+        return "reprojection" if self.retained else whole
 
     def meanings(self, reading: Reading) -> list[Meaning]:
         """Return what the rows mean."""

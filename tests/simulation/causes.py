@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tests.simulation.base import Version, require
+from tests.simulation.base import DatasetFacts, Version, require
 from tests.simulation.meaning import Key, Meaning, Reading, meaning_of
 from tests.simulation.world import Row
 
@@ -28,6 +28,8 @@ class Causes:
         self._read_under: dict[Key, Fingerprint] = {}
         self._origins: dict[Key, list[Row]] = {}
         self._sealed: dict[str, list[Row]] = {}
+        self._sealed_at: dict[str, int] = {}
+        self._overtaken: dict[str, frozenset[Key]] = {}
 
     def sealed(self, dataset: str, reading: Reading) -> list[Meaning]:
         """Return what the rows of the last sealed snapshot mean under ``reading``."""
@@ -43,9 +45,33 @@ class Causes:
             self._read_under.pop(key, None)
             self._origins.pop(key, None)
 
-    def seal(self, dataset: str, rows: Sequence[Row]) -> None:
-        """Take note of the rows of a sealed snapshot."""
-        self._sealed[dataset] = list(rows)
+    def seal(self, part: DatasetFacts, seq: int) -> None:
+        """Take note of the rows of a sealed snapshot, after whose run ``seq`` was published."""
+        self._sealed[part.dataset] = list(part.rows)
+        self._sealed_at[part.dataset] = seq
+        self._overtaken[part.dataset] = part.overtaken
+
+    def verify_reread(
+        self,
+        part: DatasetFacts,
+        candidates: Mapping[Key, Sequence[Meaning]],
+        histories: Mapping[Key, Sequence[Version]],
+    ) -> None:
+        """Check that records are what the retained rows say now, unless the MIS showed them since (G07).
+
+        ``candidates`` are the meanings of those rows, by record.
+        """
+        dataset = part.dataset
+        reread = part.state == "SUCCEEDED"
+        require(reread or dataset not in self._sealed, "G08", f"the rows of {dataset} were not read anew")
+        for key in candidates if reread else ():
+            life = histories[key]
+            newer = any(each.seq > self._sealed_at[dataset] and each.cause == "SOURCE" for each in life)
+            if newer or key in self._overtaken[dataset] or not life[-1].live:
+                continue
+            found = _without_references(life[-1].body)
+            meant = [_without_references(meaning.body) for meaning in candidates[key]]
+            require(found in meant, "G08", f"{key} is read as {found}, and its rows say {meant}")
 
     def confirm(self, key: Key, rows: Iterable[Row], reading: Reading) -> None:
         """Take note that a record is, under ``reading``, what ``rows`` say."""

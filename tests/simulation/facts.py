@@ -47,6 +47,11 @@ def _dataset_facts(
     facts.days = plan.days
     facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
     facts.counters = {name: getattr(part, name) for name in _COUNTERS}
+    if plan.layer == pb.SYNC_LAYER_REPROJECTION:
+        require(not mis.fired, "G08", "the MIS was asked where only retained rows were to be read")
+        # Before a snapshot is sealed there are none.
+        facts.retained, facts.expected = True, {"SUCCEEDED", "INCOMPLETE"}
+        return facts
     claim = weather.claim(dataset)
     at, error = weather.breaks.get(dataset, (1 << 30, ""))
     if facts.state == "SKIPPED":

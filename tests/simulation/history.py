@@ -13,7 +13,7 @@ from loguru import logger
 from pymongo import _csot
 
 from schoolgate.v1 import sync_service_pb2 as pb
-from tests.simulation.actions import approve, change_reading, notify
+from tests.simulation.actions import approve, change_reading, notify, reread
 from tests.simulation.base import Broken
 from tests.simulation.comparing import compare_undisturbed, repeat
 from tests.simulation.handle import ServerDied
@@ -51,6 +51,8 @@ async def _step(stage: Stage) -> None:
         stage.steps.append(stage.mis.world.edit())
     if rng.random() < 0.12:
         await change_reading(stage)
+    if rng.random() < 0.12:
+        await reread(stage)
     if rng.random() < 0.4:
         await approve(stage)
     if rng.random() < 0.25:

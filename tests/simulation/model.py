@@ -90,10 +90,10 @@ class Model:
                 self._verify_decisions(
                     part.dataset, meanings[part.dataset], older[part.dataset], found, after
                 )
-            self._conclude(part, facts)
+            self._conclude(part, facts, head["published"])
         self.judge.verify(after)
 
-    def _conclude(self, part: DatasetFacts, facts: RunFacts) -> None:
+    def _conclude(self, part: DatasetFacts, facts: RunFacts, published: int) -> None:
         """Take note of what the next run goes on from."""
         meanings = part.meanings(facts.reading)
         rows = self._origins(part.rows, meanings)
@@ -106,10 +106,10 @@ class Model:
             last = self.histories[record][-1]
             if record not in rows and last.run in facts.runs and last.cause == "REPROJECTION":
                 self._causes.confirm(record, origins, facts.reading)
-        if part.state == "SUCCEEDED" and not part.targeted:
+        if part.state == "SUCCEEDED" and not part.targeted and not part.retained:
             self.judge.conclude(part)
             if part.days is None:
-                self._causes.seal(part.dataset, part.rows)
+                self._causes.seal(part, published)
                 rejected = {self.people.record_of(each.key) for each in meanings if each.reason and each.key}
                 self._causes.forget(rejected - set(rows))
 
@@ -352,6 +352,10 @@ class Model:
             require(not dead, "G01", f"{dataset}: {sorted(dead)} tombstoned by a read that was not whole")
             require(part.state in part.expected, "G02", f"{dataset} ended {part.state}, not {part.expected}")
             require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: rows are missing")
+            if part.retained:
+                candidates = self._candidates(self._causes.sealed(dataset, facts.reading))
+                self._causes.verify_reread(part, candidates, self.histories)
+                verify_counters(part, before, self.histories, facts.runs, merged=0)
             return
         require(part.state == expected.state, "G02", f"{dataset} ended {part.state}, not {expected.state}")
         require(dead <= gone, "G01", f"{dataset}: {sorted(dead - gone)} tombstoned without proof")

@@ -30,6 +30,7 @@ class Plan:
 
     datasets: tuple[str, ...]
     weather: Weather
+    layer: pb.SyncLayer.ValueType = pb.SYNC_LAYER_FULL
     days: Days | None = None
     troubles: list[Trouble] = field(default_factory=list[Trouble])
     stop_at: list[Place] = field(default_factory=list[Place])
@@ -45,13 +46,9 @@ class Plan:
         offered = DATASETS if self.days is None else (MARKS,)
         return tuple(dataset for dataset in offered if not self.datasets or dataset in self.datasets)
 
-    @property
-    def layer(self) -> pb.SyncLayer.ValueType:
-        return pb.SYNC_LAYER_FULL if self.days is None else pb.SYNC_LAYER_WINDOW
-
     def undisturbed(self) -> Plan:
         """Return the same sync, at which only the MIS does what it does."""
-        return Plan(self.datasets, self.weather, self.days)
+        return Plan(self.datasets, self.weather, self.layer, self.days)
 
     @property
     def is_disturbed(self) -> bool:
@@ -70,9 +67,11 @@ class Plan:
 
 def draw_plan(rng: Random, operations: int) -> Plan:
     """Return what the next sync meets; ``operations`` is about how many store operations it will take."""
-    plan = Plan(_datasets(rng), Weather(reads_back=rng.random() < 0.7), look_at=rng.randint(1, operations))
+    plan = Plan(
+        draw_datasets(rng), Weather(reads_back=rng.random() < 0.7), look_at=rng.randint(1, operations)
+    )
     if rng.random() < 0.25:
-        plan.datasets, plan.days = (), rng.choice(_WINDOWS)
+        plan.datasets, plan.layer, plan.days = (), pb.SYNC_LAYER_WINDOW, rng.choice(_WINDOWS)
         plan.weather.sloppy = rng.random() < 0.2
     chance = rng.random()
     if chance < 0.30:
@@ -90,7 +89,8 @@ def draw_plan(rng: Random, operations: int) -> Plan:
     return plan
 
 
-def _datasets(rng: Random) -> tuple[str, ...]:
+def draw_datasets(rng: Random) -> tuple[str, ...]:
+    """Return the datasets that a run is asked for; none stand for all."""
     if rng.random() < 0.7:
         return ()
     return tuple(sorted(rng.sample(DATASETS, rng.randint(1, 3))))
@@ -121,7 +121,12 @@ def _spoil(rng: Random, plan: Plan) -> None:
 def _disturb(rng: Random, plan: Plan, operations: int) -> None:
     if rng.random() < 0.25:
         plan.stop_at = [_place(rng, plan) for _ in range(rng.randint(1, 2))]
-        return
+    else:
+        add_troubles(rng, plan, operations)
+
+
+def add_troubles(rng: Random, plan: Plan, operations: int) -> None:
+    """Let something befall the servers among their next ``operations`` store operations."""
     for _ in range(rng.choice((1, 1, 2))):
         plan.troubles.append(draw_trouble(rng, operations))
     plan.rival = rng.random() < 0.4
