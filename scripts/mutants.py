@@ -558,6 +558,15 @@ MUTANTS = (
     ),
     Mutant(
         "g15",
+        "a chunk passes no fence, and the commit of a dead owner comes late",
+        _FENCES,
+        "await self._fences.within(session).update_one(open_fence, update, upsert=True)",
+        "pass",
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g15",
         "a fence that is shut lets through",
         _FENCES,
         '"_id": _fence_id(school_id, slot), "closed": {"$lt": seq}',

@@ -23,14 +23,9 @@ _BEGAN = time.monotonic()
 
 
 def seeds_of(text: str) -> range:
-    """Return the seeds that ``text`` names: "N" the first N, "A..B" or "A-B" both ends included, "=S" one."""
-    if text.startswith("="):
-        return range(int(text[1:]), int(text[1:]) + 1)
-    for between in ("..", "-"):
-        first, found, last = text.partition(between)
-        if found:
-            return range(int(first), int(last) + 1)
-    return range(int(text))
+    """Return the seeds that ``text`` names: "N" the first N, "A-B" those from A to B, both included."""
+    first, found, last = text.partition("-")
+    return range(int(first), int(last) + 1) if found else range(int(text))
 
 
 def _seeds() -> range:

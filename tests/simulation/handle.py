@@ -19,7 +19,7 @@ from tests.support.mongomock_transactions import MockSession
 CRASHES = ("crash_before", "crash_after", "crash_half")
 TROUBLES = (
     *(*CRASHES, "unavailable", "answer_lost", "half_done", "slow", "partition"),
-    *("late", "late", "step_down"),
+    *("late", "late", "step_down", *["last_words"] * 3),
 )
 GIVES_UP_SECONDS = 4.0
 """After which the caller of a late operation hears that nobody knows what became of it."""
@@ -37,12 +37,19 @@ class Trouble:
     ``late``: the network keeps the operation, and delivers it after the caller has given up, be it dead or
     no longer the school's owner by then. ``step_down``: the operation meets a primary that steps down,
     before it took effect or (``seconds`` set) afterwards; open transactions are undone, and for a while there
-    is no primary.
+    is no primary. ``last_words``: from the first commit of a transaction on, nobody hears from the server any
+    more, and what it sends all the same arrives late.
     """
 
     mode: str
     at: int
     seconds: float = 0.0
+
+    def befalls(self, number: int, *, commits: bool) -> bool:
+        """Whether this is the operation that it befalls."""
+        if self.mode == "last_words":
+            return commits and number >= self.at
+        return number == self.at
 
     def __str__(self) -> str:
         return f"{self.mode} at operation {self.at}" + (f" for {self.seconds:g} s" if self.seconds else "")
@@ -59,6 +66,8 @@ class Gate:
         self.look: Callable[[], Awaitable[None]] | None = None
         self.look_at = 0
         self.step_down: Callable[[], None] = _nothing
+        self.ends_sessions = True
+        self._late = 0.0
         self._cut_off_until = 0.0
         self._on_their_way: set[asyncio.Task[None]] = set()
 
@@ -70,7 +79,10 @@ class Gate:
         self.died.set()
         return ServerDied("the server is dead")
 
-    async def perform(self, execute: Callable[[], Any], half: Callable[[], Any]) -> Any:
+    async def perform(
+        self, execute: Callable[[], Any], half: Callable[[], Any], *, commits: bool = False
+    ) -> Any:
+        """Perform an operation, which ``commits`` a transaction or does not; ``half`` performs part of it."""
         self.operations += 1
         number = self.operations
         await asyncio.sleep(0)
@@ -78,11 +90,13 @@ class Gate:
             await self.look()
         if self.died.is_set():
             raise ServerDied("the server is dead")
+        if self._late:
+            return await self._speak_last(execute)
         if asyncio.get_running_loop().time() < self._cut_off_until:
             await asyncio.sleep(1)
             raise pymongo.errors.ServerSelectionTimeoutError("cut off")
         trouble = self.trouble
-        if trouble is None or number != trouble.at:
+        if trouble is None or not trouble.befalls(number, commits=commits):
             return await _done(execute)
         self.trouble = None
         self.fired.append(trouble.mode)
@@ -108,6 +122,9 @@ class Gate:
                 self._send_late(trouble.seconds, execute)
                 await asyncio.sleep(min(GIVES_UP_SECONDS, _remaining()))
                 raise pymongo.errors.NetworkTimeout("no answer")
+            case "last_words":
+                self._late = trouble.seconds
+                return await self._speak_last(execute)
             case "step_down":
                 if trouble.seconds:
                     await _done(execute)
@@ -116,6 +133,12 @@ class Gate:
                 raise pymongo.errors.NotPrimaryError("stepped down", {"code": 189})
             case _:
                 return await self._slowly(trouble.seconds, execute)
+
+    async def _speak_last(self, execute: Callable[[], Any]) -> Any:
+        """Send an operation that arrives late, and die before anybody answers; others go with it."""
+        self._send_late(self._late, execute)
+        await asyncio.sleep(GIVES_UP_SECONDS / 2)
+        raise self.die()
 
     def _send_late(self, seconds: float, execute: Callable[[], Any]) -> None:
         """Let the operation arrive after so many seconds, whoever still waits for it."""
@@ -193,7 +216,7 @@ class _Session:
         transaction = self.inner.transaction
         assert transaction is not None
         try:
-            await self._gate.perform(lambda: _ended(transaction.commit), lambda: None)
+            await self._gate.perform(lambda: _ended(transaction.commit), lambda: None, commits=True)
         except pymongo.errors.ConnectionFailure as error:
             getattr(error, "_add_error_label")("UnknownTransactionCommitResult")  # noqa: B009 - as drivers do
             raise
@@ -275,6 +298,8 @@ class _Database:
     async def command(self, command: Any) -> dict[str, Any]:
         if isinstance(command, str):
             return await self._inner.command(command)
+        if "killSessions" in command and not self._gate.ends_sessions:
+            raise pymongo.errors.OperationFailure("not authorized", 13)
         answer: dict[str, Any] = await self._gate.perform(lambda: self._inner.command(command), lambda: None)
         return answer
 

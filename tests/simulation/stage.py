@@ -56,6 +56,8 @@ class Stage:
         self.model = Model()
         self.answers: dict[int, str] = {}
         self.reader = Store.open(MockHandle(self.client), DATABASE, self.clock)
+        self.ends_sessions = self.rng.random() < 0.5
+        """Whether MongoDB lets a server end the sessions of another one."""
         self.operations = 60
         """About how many store operations the next run will take."""
         self._server: Server | None = None
@@ -181,6 +183,7 @@ class Stage:
             f"server-{self._servers}",
             self.rng,
         )
+        server.gate.ends_sessions = self.ends_sessions
         await server.start(adopts=adopts)
         return server
 
