@@ -21,12 +21,17 @@ import pytest
 
 @dataclass(frozen=True)
 class Simulator:
-    """A running simulator. ``settings`` and ``credentials`` are those of its first school's registration."""
+    """A running simulator. ``settings`` and ``credentials`` are those of its first school's registration.
+
+    ``accounts`` are the schools' at the SOAP services, by number.
+    """
 
     url: str
     schools: tuple[int, ...]
     application_id: str
     application_secret: str
+    soap_url: str
+    accounts: Mapping[str, Mapping[str, str]]
     process: subprocess.Popen[str]
 
     @property
@@ -94,6 +99,8 @@ def start_simulator(*arguments: str) -> Generator[Simulator, None, None]:
             schools=tuple(ready["schools"]),
             application_id=ready["application_id"],
             application_secret=ready["application_secret"],
+            soap_url=ready["soap_url"],
+            accounts=ready["accounts"],
             process=process,
         )
     finally:

@@ -147,7 +147,14 @@ def test_the_log_counts(simulator: Simulator) -> None:
     log = simulator.log()
     assert log["entities"] == {"Collections": {"requests": 1, "rows": rows}}
     assert log["latest"] == [
-        {"entity": "Collections", "school": "20001", "page": 0, "status": 200, "rows": rows}
+        {
+            "surface": "partner",
+            "entity": "Collections",
+            "school": "20001",
+            "page": 0,
+            "status": 200,
+            "rows": rows,
+        }
     ]
 
 
@@ -168,7 +175,14 @@ def test_sigterm_ends_it_with_status_0() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(("--data", "nowhere"), 1), (("--page-size", "0"), 2), (("--today", "soon"), 2)],
+    [
+        (("--data", "nowhere"), 1),
+        (("--page-size", "0"), 2),
+        (("--today", "soon"), 2),
+        (("--soap-grant", "Nonsense"), 2),
+        (("--fault", "[]"), 2),
+        (("--fault", '{"kind": "explode"}'), 2),
+    ],
 )
 def test_a_wrong_command_line_is_told(arguments: tuple[str, ...], status: int) -> None:
     command = [sys.executable, "-m", "schoolgate_bromcom.simulator", *arguments]

@@ -1,4 +1,4 @@
-"""A simulator of Bromcom's Partner API 2.0, in a process of its own: ``python -m
+"""A simulator of Bromcom's Partner API 2.0 and SOAP services, in a process of its own: ``python -m
 schoolgate_bromcom.simulator``.
 
 It serves the dialect that public sources describe, unpleasant sides included, from worlds of

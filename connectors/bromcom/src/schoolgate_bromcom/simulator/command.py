@@ -7,18 +7,22 @@ import asyncio
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
 
 from schoolgate_bromcom.simulator.control import Control
-from schoolgate_bromcom.simulator.entities import PersonIds
+from schoolgate_bromcom.simulator.effects import SchoolAccount
+from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
+from schoolgate_bromcom.simulator.faults import Fault, FaultMalformed
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
+from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
 from schoolgate_sdk.testing.world import World, WorldError
 
 _SANDBOX_SCHOOL = 20001
@@ -44,11 +48,14 @@ class Options:
     mark_subcodes: bool
     application_id: str
     application_secret: str
+    soap_password: str
+    soap_grants: frozenset[str]
+    faults: tuple[Fault, ...]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="simulate bromcom", description="Simulates Bromcom's Partner API 2.0."
+        prog="simulate bromcom", description="Simulates Bromcom's Partner API 2.0 and its SOAP services."
     )
     add = parser.add_argument
     day = date.fromisoformat
@@ -76,7 +83,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--application-id", default="", help="accepted ApplicationId (default: random)")
     add("--application-secret", default="", help="accepted ApplicationSecret (default: random)")
+    add("--soap-password", default="", help="password of the schools' accounts (default: random ones)")
+    add(
+        "--soap-grant",
+        action="append",
+        choices=["all", *ENTITIES],
+        metavar="ENTITY",
+        help='an entity that the schools have ticked for SOAP, or "all"; may be repeated (default: none)',
+    )
+    add(
+        "--fault",
+        action="append",
+        type=_fault,
+        metavar="JSON",
+        help="a fault, as the control interface takes it; may be repeated",
+    )
     return parser
+
+
+def _fault(text: str) -> Fault:
+    try:
+        given: Any = orjson.loads(text)
+        if not isinstance(given, dict):
+            raise FaultMalformed("a fault is a JSON object")
+        return Fault.from_json(cast("dict[str, object]", given))
+    except (orjson.JSONDecodeError, FaultMalformed) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -85,6 +117,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     given = parser.parse_args(arguments)
     if given.page_size < 1 or given.pupils < 1:
         parser.error("--page-size and --pupils must be positive")
+    ticked: set[str] = set(given.soap_grant or ())
     return Options(
         host=given.host,
         port=given.port,
@@ -101,6 +134,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
         mark_subcodes=given.mark_subcodes,
         application_id=given.application_id or secrets.token_hex(16),
         application_secret=given.application_secret or secrets.token_urlsafe(32),
+        soap_password=given.soap_password,
+        soap_grants=frozenset(ENTITIES if "all" in ticked else ticked),
+        faults=tuple(given.fault or ()),
     )
 
 
@@ -138,16 +174,38 @@ def build_schools(options: Options) -> dict[int, SimulatedSchool]:
     }
 
 
+def build_accounts(options: Options, numbers: Iterable[int]) -> dict[int, SchoolAccount]:
+    """Return the account that each school keeps at the SOAP services."""
+    return {
+        number: SchoolAccount(
+            f"schoolgate-{number}",
+            options.soap_password or secrets.token_urlsafe(24),
+            set(options.soap_grants),
+        )
+        for number in numbers
+    }
+
+
 def build_application(api: PartnerApi) -> web.Application:
-    """Return the web application: the Partner API under /v2, the control interface beside it."""
+    """Return the web application: the Partner API, the SOAP services and the control interface."""
     application = web.Application()
-    application.add_routes([web.get("/v2/{entity}", api.entity), *Control(api).routes()])
+    application.add_routes(
+        [
+            web.get("/v2/{entity}", api.entity),
+            *ThirdPartyServices(api).routes(),
+            *Control(api).routes(),
+        ]
+    )
     return application
 
 
 async def _serve(options: Options) -> None:
     schools = build_schools(options)
-    api = PartnerApi(schools, options.application_id, options.application_secret)
+    accounts = build_accounts(options, schools)
+    api = PartnerApi(schools, options.application_id, options.application_secret, accounts)
+    control = Control(api)
+    for fault in options.faults:
+        control.add_fault(fault)
     runner = web.AppRunner(build_application(api), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     ended = asyncio.Event()
@@ -165,6 +223,11 @@ async def _serve(options: Options) -> None:
             "schools": list(schools),
             "application_id": options.application_id,
             "application_secret": options.application_secret,
+            "soap_url": f"{url}{PATH}",
+            "accounts": {
+                str(number): {"username": account.username, "password": account.password}
+                for number, account in accounts.items()
+            },
         }
         sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()

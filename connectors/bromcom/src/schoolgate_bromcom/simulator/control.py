@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 
+from schoolgate_bromcom.simulator.effects import set_grant
 from schoolgate_bromcom.simulator.entities import ENTITIES
 from schoolgate_bromcom.simulator.faults import Fault, FaultKind, FaultMalformed
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
+from schoolgate_bromcom.simulator.soap_service import OPERATIONS
 from schoolgate_sdk.testing.world import WorldError
+
+_NAMES: Final = frozenset({*ENTITIES, *OPERATIONS})
 
 
 class Control:
@@ -40,10 +44,15 @@ class Control:
                 "today": school.today.isoformat(),
                 "revision": school.world.revision,
                 "granted": sorted(school.granted),
+                "granted_over_soap": sorted(self._granted_over_soap(school.number)),
             }
             for school in self._api.schools.values()
         ]
         return web.json_response({"schools": schools, "pending_faults": self._api.faults.pending()})
+
+    def _granted_over_soap(self, number: int) -> set[str]:
+        account = self._api.accounts.get(number)
+        return set() if account is None else account.granted
 
     async def edit(self, request: web.Request) -> web.Response:
         """Make one edit: ``{"school": N, "op": …}``; the school may be left out where there is one."""
@@ -63,21 +72,23 @@ class Control:
         except FaultMalformed as malformed:
             raise _bad_request(str(malformed)) from malformed
         for fault in faults:
-            if fault.entity is not None and fault.entity not in ENTITIES:
+            if fault.entity is not None and fault.entity not in _NAMES:
                 raise _bad_request("a fault names an entity that is not served")
-            if fault.kind is FaultKind.GRANT or (fault.kind is FaultKind.REVOKE and fault.page is None):
-                self._set_grant(fault)
-            else:
-                self._api.faults.add(fault)
+        for fault in faults:
+            self.add_fault(fault)
         return web.json_response({"pending_faults": self._api.faults.pending()})
+
+    def add_fault(self, fault: Fault) -> None:
+        """Let a fault strike from now on; grants are given, and withdrawn without a page, at once."""
+        if fault.kind is FaultKind.GRANT or (fault.kind is FaultKind.REVOKE and fault.page is None):
+            self._set_grant(fault)
+        else:
+            self._api.faults.add(fault)
 
     def _set_grant(self, fault: Fault) -> None:
         for school in self._api.schools.values():
-            if fault.school in {None, school.number} and fault.entity is not None:
-                if fault.kind is FaultKind.GRANT:
-                    school.granted.add(fault.entity)
-                else:
-                    school.granted.discard(fault.entity)
+            if fault.school in {None, school.number}:
+                set_grant(fault, school, self._api.accounts.get(school.number))
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
         """Forget the faults that have not struck; grants that were withdrawn stay so."""

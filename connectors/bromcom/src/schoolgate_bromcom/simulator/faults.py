@@ -5,6 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Surface: TypeAlias = Literal["partner", "soap"]
+"""The Partner API, or the SOAP services."""
+
+SURFACES: Final[tuple[Surface, ...]] = ("partner", "soap")
 
 
 class FaultKind(enum.Enum):
@@ -15,25 +21,46 @@ class FaultKind(enum.Enum):
     STATUS = "status"
     """HTTP ``status``, by default 500, with a body that no error may quote."""
     INVALID_JSON = "invalid_json"
-    """Text that is cut off, under HTTP 200."""
+    """Text that is cut off, under HTTP 200; XML over SOAP."""
     SUCCESS_FALSE = "success_false"
+    """``success: false`` under HTTP 200; over SOAP a fault of the server under HTTP 500."""
     NULL_DATA = "null_data"
+    """``data: null``; over SOAP no result."""
     SLOW = "slow"
     """The answer comes after ``seconds``, by default 1."""
+    LATE = "late"
+    """The same with more seconds, by default 30: after the client gave up."""
+    CUT = "cut"
+    """The body ends in its middle, and the connection is closed in order."""
     RESET = "reset"
     """The connection breaks in the middle of the body."""
     RATE_LIMIT = "rate_limit"
     """HTTP 429; with ``retry_after`` (text of the header) where given."""
     DUPLICATE_ROWS = "duplicate_rows"
     """Every row of the page comes twice."""
+    PADDED_ROWS = "padded_rows"
+    """Every text of the page is padded with spaces."""
     OTHER_SCHOOL = "other_school"
     """The page of another served school."""
     LOOP_PAGE = "loop_page"
-    """``page`` comes again in place of every later one."""
+    """``page`` comes again in place of every later one; SOAP has no pages."""
     REVOKE = "revoke"
     """The school withdraws the entity: at once, or with ``page`` when that page is asked for."""
     GRANT = "grant"
     """The school grants the entity (again), at once."""
+    EDIT_MID_READ = "edit_mid_read"
+    """The school is edited by ``edit``, which has the form of the control interface, when the page is asked
+    for; over SOAP when half of the answer is sent."""
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    """The consent for ``pupil`` is withdrawn when the page is asked for."""
+    MARK_CHANGE = "mark_change"
+    """From the request on marks have subcodes of the school's own, as since August 2024."""
+    REGISTRATION_HOUR = "registration_hour"
+    """Answers take ``seconds``, by default 0.2, and every third request is refused with HTTP 429."""
+    ENTITY_BOMB = "entity_bomb"
+    """SOAP only: a document type whose entities would expand to a thousand million characters."""
+    DOCUMENT_TYPE = "document_type"
+    """SOAP only: a document type that refers to a file and to another server."""
 
 
 class FaultMalformed(ValueError):
@@ -42,17 +69,24 @@ class FaultMalformed(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """One fault. ``None`` matches everything; ``times`` counts down to 0, ``None`` lasts."""
+    """One fault. ``None`` matches everything; ``times`` counts down to 0, ``None`` lasts.
+
+    ``struck`` counts the requests that it has struck.
+    """
 
     kind: FaultKind
     entity: str | None = None
     page: int | None = None
     school: int | None = None
+    surface: str | None = None
     times: int | None = 1
     keep: int | None = None
     status: int = 500
     seconds: float = 1.0
     retry_after: str | None = None
+    edit: dict[str, object] | None = None
+    pupil: int | None = None
+    struck: int = 0
 
     @classmethod
     def from_json(cls, given: Mapping[str, object]) -> Fault:
@@ -65,8 +99,7 @@ class Fault:
         kind = kinds.get(str(given.get("kind")))
         if kind is None:
             raise FaultMalformed(f"kind must be one of {', '.join(kinds)}")
-        lasting = kind is FaultKind.LOOP_PAGE
-        fault = cls(kind, times=None if lasting else 1)
+        fault = cls(kind, times=None if kind in _LASTING else 1, seconds=_SECONDS.get(kind, 1.0))
         for name, value in given.items():
             if name == "kind":
                 continue
@@ -74,32 +107,52 @@ class Fault:
             if expected is None or not isinstance(value, expected) or isinstance(value, bool):
                 raise FaultMalformed(f"{name} is unknown or of the wrong type")
             setattr(fault, name, value)
-        if lasting and fault.page is None:
-            raise FaultMalformed("loop_page needs a page")
-        if kind in {FaultKind.REVOKE, FaultKind.GRANT} and fault.entity is None:
-            raise FaultMalformed(f"{kind.value} needs an entity")
+        if fault.surface not in {None, *SURFACES}:
+            raise FaultMalformed(f"surface must be one of {', '.join(SURFACES)}")
+        needed = _NEEDED.get(kind)
+        if needed is not None and getattr(fault, needed) is None:
+            raise FaultMalformed(f"{kind.value} needs a member {needed}")
         return fault
 
-    def matches(self, school: int, entity: str, page: int) -> bool:
+    def matches(self, surface: Surface, school: int, entity: str, page: int) -> bool:
         """Say whether the fault strikes this request."""
         later = self.kind is FaultKind.LOOP_PAGE and self.page is not None and page > self.page
         return (
             self.times != 0
+            and self.surface in {None, surface}
+            and surface in _ONLY_ON.get(self.kind, SURFACES)
             and self.school in {None, school}
             and self.entity in {None, entity}
             and (later or (self.page in {None, page} and self.kind is not FaultKind.LOOP_PAGE))
         )
 
 
+_LASTING: Final = frozenset({FaultKind.LOOP_PAGE, FaultKind.REGISTRATION_HOUR})
+_SECONDS: Final = {FaultKind.LATE: 30.0, FaultKind.REGISTRATION_HOUR: 0.2}
+_NEEDED: Final = {
+    FaultKind.LOOP_PAGE: "page",
+    FaultKind.REVOKE: "entity",
+    FaultKind.GRANT: "entity",
+    FaultKind.EDIT_MID_READ: "edit",
+    FaultKind.CONSENT_WITHDRAWN: "pupil",
+}
+_ONLY_ON: Final[Mapping[FaultKind, tuple[Surface, ...]]] = {
+    FaultKind.LOOP_PAGE: ("partner",),
+    FaultKind.ENTITY_BOMB: ("soap",),
+    FaultKind.DOCUMENT_TYPE: ("soap",),
+}
 _MEMBERS: dict[str, tuple[type, ...]] = {
     "entity": (str, type(None)),
     "page": (int, type(None)),
     "school": (int, type(None)),
+    "surface": (str, type(None)),
     "times": (int, type(None)),
     "keep": (int, type(None)),
     "status": (int,),
     "seconds": (int, float),
     "retry_after": (str, type(None)),
+    "edit": (dict,),
+    "pupil": (int,),
 }
 
 
@@ -121,10 +174,11 @@ class FaultScript:
         """Return how many faults may still strike."""
         return len(self._faults)
 
-    def strike(self, school: int, entity: str, page: int) -> Fault | None:
+    def strike(self, surface: Surface, school: int, entity: str, page: int) -> Fault | None:
         """Return the first fault that matches, and count it."""
         for fault in self._faults:
-            if fault.matches(school, entity, page):
+            if fault.matches(surface, school, entity, page):
+                fault.struck += 1
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Final
 
+from schoolgate_bromcom.simulator.faults import Surface
+
 _MOST_ENTRIES: Final = 1000
 
 
@@ -16,12 +18,27 @@ class RequestLog:
         self._rows: Counter[str] = Counter()
         self._entries: deque[dict[str, object]] = deque(maxlen=_MOST_ENTRIES)
 
-    def add(self, entity: str, school_id: str, page: int | None, status: int, rows: int) -> None:
+    def add(
+        self,
+        entity: str,
+        school_id: str,
+        page: int | None,
+        status: int,
+        rows: int,
+        surface: Surface = "partner",
+    ) -> None:
         """Take down one request; ``page`` is ``None`` where the filter was not understood."""
         self._requests[entity] += 1
         self._rows[entity] += rows
         self._entries.append(
-            {"entity": entity, "school": school_id, "page": page, "status": status, "rows": rows}
+            {
+                "surface": surface,
+                "entity": entity,
+                "school": school_id,
+                "page": page,
+                "status": status,
+                "rows": rows,
+            }
         )
 
     def as_json(self) -> dict[str, object]:

@@ -92,6 +92,15 @@ class SimulatedSchool:
         """The simulated day, which decides who has left."""
         return self._given_today or self.world.today
 
+    def view(self) -> View:
+        """Return what the rows of entities depend on."""
+        return View(self.world, self.today, self._person_ids)
+
+    def change_marks(self) -> None:
+        """Let marks carry subcodes from now on."""
+        self._mark_subcodes = True
+        self._reads.clear()
+
     def apply(self, edit: Mapping[str, object]) -> dict[str, int]:
         """Edit the world; raises ``EditRefused``."""
         return self.world.apply(edit)
@@ -122,7 +131,7 @@ class SimulatedSchool:
     def _lines(self, entity: Entity, predicate: Predicate) -> Iterator[str]:
         if entity.name == BASIC_ATTENDANCE:
             return self._dialect.mark_lines(self._marks(predicate))
-        rows = entity.rows(View(self.world, self.today, self._person_ids))
+        rows = entity.rows(self.view())
         return self._dialect.lines(entity.name, (row for row in rows if predicate.matches(_lowered(row))))
 
     def _marks(self, predicate: Predicate) -> Iterator[Mark]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -11,25 +12,33 @@ import orjson
 from aiohttp import web
 
 from schoolgate_bromcom.simulator import entity_filter
+from schoolgate_bromcom.simulator.effects import SchoolAccount, apply_effect
 from schoolgate_bromcom.simulator.entities import ENTITIES
 from schoolgate_bromcom.simulator.faults import Fault, FaultKind, FaultScript
 from schoolgate_bromcom.simulator.request_log import RequestLog
 from schoolgate_bromcom.simulator.school import PageText, SimulatedSchool
 
 _JSON: Final = "application/json"
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 _EMPTY_PAGE: Final = PageText(b"[]", 0)
 
 
 class PartnerApi:
-    """Answers ``GET /v2/{Entity}``."""
+    """Answers ``GET /v2/{Entity}``.
+
+    ``accounts`` are those of the schools at the SOAP services, which are another service's to check; here
+    they only hear of grants that are withdrawn.
+    """
 
     def __init__(
         self,
         schools: Mapping[int, SimulatedSchool],
         application_id: str,
         application_secret: str,
+        accounts: Mapping[int, SchoolAccount] | None = None,
     ) -> None:
         self.schools = schools
+        self.accounts = accounts or {}
         self.faults = FaultScript()
         self.log = RequestLog()
         self._application_id = application_id.encode()
@@ -64,9 +73,9 @@ class PartnerApi:
             return _unsuccessful("unknown schoolId"), 0
         if entity not in ENTITIES:
             return web.json_response({"message": "No such entity."}, status=404), 0
-        fault = self.faults.strike(school.number, entity, number)
-        if fault is not None and fault.kind is FaultKind.REVOKE:
-            school.granted.discard(entity)
+        fault = self.faults.strike("partner", school.number, entity, number)
+        if fault is not None:
+            apply_effect(fault, school, self.accounts.get(school.number))
         if entity not in school.granted:
             return web.json_response({"message": "Not in the granted scope."}, status=403), 0
         looped = fault.page if fault and fault.kind is FaultKind.LOOP_PAGE else None
@@ -99,6 +108,9 @@ class PartnerApi:
         if kind is FaultKind.DUPLICATE_ROWS:
             rows = orjson.loads(page.text)
             return PageText(orjson.dumps([row for row in rows for _ in range(2)]), 2 * page.rows)
+        if kind is FaultKind.PADDED_ROWS:
+            rows = orjson.loads(page.text)
+            return PageText(orjson.dumps([padded(row) for row in rows]), page.rows)
         return page
 
     def _authentication_failure(self, request: web.Request) -> web.Response | None:
@@ -108,6 +120,14 @@ class PartnerApi:
             given_secret, self._application_secret
         )
         return None if accepted else web.json_response({"message": "Unauthorized."}, status=401)
+
+
+def padded(row: Mapping[str, object]) -> dict[str, object]:
+    """Return the row with all its texts padded; dates and times are no text to a database."""
+    return {
+        name: f"{value}     " if isinstance(value, str) and not _MOMENT.match(value) else value
+        for name, value in row.items()
+    }
 
 
 def _page_response(page: PageText) -> web.Response:
@@ -146,14 +166,33 @@ async def _rate_limit(_request: web.Request, fault: Fault, _page: PageText) -> w
     return web.json_response({"message": "Too many requests."}, status=429, headers=headers)
 
 
-async def _reset(request: web.Request, _fault: Fault, page: PageText) -> web.StreamResponse:
+async def _registration_hour(request: web.Request, fault: Fault, page: PageText) -> web.StreamResponse:
+    if fault.struck % 3 == 0:
+        return await _rate_limit(request, fault, page)
+    return await _slow(request, fault, page)
+
+
+async def _broken(request: web.Request, page: PageText, *, in_order: bool) -> web.StreamResponse:
+    """Send half of the answer, and then close the connection, in order or not."""
     body = b'{"success":true,"data":' + page.text + b"}"
     response = web.StreamResponse(headers={"Content-Type": _JSON, "Content-Length": str(len(body))})
+    response.force_close()
     await response.prepare(request)
     await response.write(body[: len(body) // 2])
     if request.transport is not None:
-        request.transport.abort()
+        if in_order:
+            request.transport.close()
+        else:
+            request.transport.abort()
     return response
+
+
+async def _cut(request: web.Request, _fault: Fault, page: PageText) -> web.StreamResponse:
+    return await _broken(request, page, in_order=True)
+
+
+async def _reset(request: web.Request, _fault: Fault, page: PageText) -> web.StreamResponse:
+    return await _broken(request, page, in_order=False)
 
 
 _Strike = Callable[[web.Request, Fault, PageText], Awaitable[web.StreamResponse]]
@@ -163,6 +202,9 @@ _STRIKES: Final[Mapping[FaultKind, _Strike]] = {
     FaultKind.SUCCESS_FALSE: _success_false,
     FaultKind.NULL_DATA: _null_data,
     FaultKind.SLOW: _slow,
+    FaultKind.LATE: _slow,
+    FaultKind.CUT: _cut,
     FaultKind.RESET: _reset,
     FaultKind.RATE_LIMIT: _rate_limit,
+    FaultKind.REGISTRATION_HOUR: _registration_hour,
 }
