@@ -7,7 +7,6 @@ from datetime import date, timedelta
 
 import pytest
 
-from schoolgate_bromcom.client import retry_after
 from schoolgate_sdk import (
     AuthInvalid,
     ConnectorError,
@@ -19,6 +18,7 @@ from schoolgate_sdk import (
     Transient,
     Unsupported,
 )
+from schoolgate_sdk.http import retry_after
 from schoolgate_sdk.testing.world import World
 from tests.contract.bromcom.conftest import NOW, Mis, StartMis, read_all
 

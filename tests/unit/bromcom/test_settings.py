@@ -42,6 +42,7 @@ def test_an_entity_can_have_another_name() -> None:
         ("base_url", "http://0.0.0.0:8080/v2"),
         ("plain_http", "true"),
         ("read_attempts", "0"),
+        ("pauses_for", "everybody"),
         ("request_timeout_seconds", "0"),
         ("request_timeout_seconds", "nan"),
         ("retry_wait_seconds", "inf"),
@@ -110,5 +111,6 @@ def test_the_hook_describes_the_connector() -> None:
         "request_timeout_seconds",
         "read_attempts",
         "retry_wait_seconds",
+        "pauses_for",
         "max_response_mib",
     }

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-import aiohttp
-
-from schoolgate_bromcom.client import BromcomClient
+from schoolgate_bromcom.client import BromcomClient, http_options
 from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_bromcom.reader import BromcomSession
 from schoolgate_bromcom.settings import CREDENTIALS, SETTINGS, BromcomSettings, check_credentials
 from schoolgate_sdk import Connector, SchoolConnection, hookimpl
+from schoolgate_sdk.http import http_client
 
 _DISTRIBUTION = "schoolgate-bromcom"
-
-_READ_BUFFER = 1 << 20
-"""Bytes. With aiohttp's 64 KiB a page of 14 MB needs a turn of the event loop per 128 KiB."""
 
 _CODE_MEANINGS = {
     "group.type_code": {
@@ -54,15 +49,8 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
         "Accept": "application/json",
         "User-Agent": f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}",
     }
-    # Few connections and no cookies: a school's MIS is not to be hurried, nor are schools to share anything.
-    async with aiohttp.ClientSession(
-        headers=headers,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=2),
-        read_bufsize=_READ_BUFFER,
-    ) as http:
-        client = BromcomClient(http, settings, now=connection.now, rng=random.SystemRandom())
-        yield BromcomSession(client, connection.settings, settings.page_size)
+    async with http_client(connection, http_options(settings), headers) as http:
+        yield BromcomSession(BromcomClient(http, settings), connection.settings, settings.page_size)
 
 
 def _simulate(arguments: Sequence[str]) -> int:

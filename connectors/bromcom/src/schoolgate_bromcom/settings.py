@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from schoolgate_bromcom.datasets import DATASETS
-from schoolgate_sdk import AuthInvalid, FieldSpec, Unsupported
+from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
+from schoolgate_sdk.traffic import PausesFor
 
 SETTINGS: Final = (
     FieldSpec(
@@ -41,6 +42,13 @@ SETTINGS: Final = (
         "retry_wait_seconds",
         "upper bound of the first wait between attempts; it doubles",
         default="1",
+        scope=False,
+    ),
+    FieldSpec(
+        "pauses_for",
+        'whom Bromcom means when it asks for a pause (HTTP 429), which is not known: "host", everybody who '
+        'asks there, or "school"',
+        default="host",
         scope=False,
     ),
     FieldSpec(
@@ -81,6 +89,7 @@ class BromcomSettings:
     read_attempts: int
     retry_wait: float
     max_response: int
+    pauses_for: PausesFor = PausesFor.HOST
     entities: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
@@ -102,6 +111,7 @@ class BromcomSettings:
             read_attempts=_integer(values, "read_attempts", 1, 20),
             retry_wait=_seconds(values, "retry_wait_seconds", 60),
             max_response=_integer(values, "max_response_mib", 1, 2048) << 20,
+            pauses_for=_pauses_for(values["pauses_for"]),
             entities={dataset.entity: _entity(values, f"entity_{dataset.name}") for dataset in DATASETS},
         )
 
@@ -114,8 +124,15 @@ def check_credentials(given: Mapping[str, str]) -> tuple[str, str]:
     """
     for spec in CREDENTIALS:
         if not _HEADER_VALUE.fullmatch(given.get(spec.name, "")):
-            raise AuthInvalid(f"credential {spec.name} is missing or malformed")
+            raise AuthInvalid(f"credential {spec.name} is missing or malformed", identity=Identity.PARTNER)
     return given["application_id"], given["application_secret"]
+
+
+def _pauses_for(value: str) -> PausesFor:
+    try:
+        return PausesFor(value)
+    except ValueError:
+        raise Unsupported('setting pauses_for must be "host" or "school"') from None
 
 
 def _base_url(value: str, *, plain_http: bool) -> str:
