@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,10 +23,12 @@ from schoolgate_sdk.testing.conformance.comparing import (
     of_parsed,
     of_truth,
 )
+from schoolgate_sdk.testing.conformance.editing import small_school
 from schoolgate_sdk.testing.conformance.expecting import Expectation
 from schoolgate_sdk.testing.conformance.outcome import CheckFailed, NotApplicable
 from schoolgate_sdk.testing.conformance.target import ConformanceTarget, Fault, SimulatedMis
 from schoolgate_sdk.testing.world import World
+from schoolgate_sdk.traffic import Traffic
 
 SEED: Final = 20260901
 PUPILS: Final = 40
@@ -105,6 +107,8 @@ class Stage:
     world: World
     mis: SimulatedMis
     readings: dict[str, Reading] = field(default_factory=dict[str, Reading])
+    traffic: Traffic = field(default_factory=Traffic)
+    quiet: Callable[[], bool] = lambda: False
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -115,7 +119,9 @@ class Stage:
     def connection(self, credentials: Mapping[str, str] | None = None) -> SchoolConnection:
         """Return what a session is opened with."""
         given = self.mis.credentials if credentials is None else credentials
-        return SchoolConnection("school-1", self.settings, self.bench.now, dict(given))
+        return SchoolConnection(
+            "school-1", self.settings, self.bench.now, dict(given), self.traffic, self.quiet
+        )
 
     @asynccontextmanager
     async def session(self, credentials: Mapping[str, str] | None = None) -> AsyncGenerator[Session]:
@@ -229,7 +235,7 @@ class Bench:
 
     def world(self, marks_until: date = MARKS_UNTIL) -> World:
         """Return a small school, the same every time."""
-        return World.build(self.seed, PUPILS, marks_until=marks_until)
+        return small_school(World.build(self.seed, PUPILS, marks_until=marks_until))
 
     def large_world(self) -> World:
         """Return a school that is large enough for a page to be a small part of a dataset."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sysconfig
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,6 +13,7 @@ from schoolgate_sdk.testing.conformance.checks import (
     arriving,
     changing,
     describing,
+    pacing,
     parsing,
     permission,
     reading,
@@ -26,6 +28,8 @@ from schoolgate_sdk.testing.conformance.outcome import (
     Waived,
 )
 
+_STDLIB: Final = sysconfig.get_path("stdlib")
+
 _LONGEST_CHECK: Final = 300.0
 """Seconds; a check that takes longer hangs."""
 
@@ -37,6 +41,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *changing.CHECKS,
     *permission.CHECKS,
     *wire.CHECKS,
+    *pacing.CHECKS,
 )
 """Every check, in the order in which they are run."""
 
@@ -94,7 +99,7 @@ def _where(error: BaseException) -> str:
     found = ""
     while place is not None:
         code = place.tb_frame.f_code
-        if "schoolgate_sdk" not in code.co_filename:
+        if "schoolgate_sdk" not in code.co_filename and not code.co_filename.startswith(_STDLIB):
             found = f"{code.co_filename}:{place.tb_lineno} in {code.co_name}"
         place = place.tb_next
     return (

@@ -15,6 +15,7 @@ from schoolgate_sdk.reading import EntityGrantState, Grants
 from schoolgate_sdk.testing.conformance.bench import Bench, Stage
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
 from schoolgate_sdk.testing.conformance.target import Fault
+from schoolgate_sdk.traffic import Traffic
 
 _UNKNOWN: Final = "NoSuchEntityAnywhere"
 _TELLING: Final = (
@@ -179,6 +180,7 @@ async def _secrecy(bench: Bench) -> str:
         for kind, credentials in given:
             if kind:
                 stage.fault(Fault(kind=kind, entity=dataset.entities[0], times=None))
+            stage.traffic = Traffic()  # no pause and no open circuit is to stand before the next way to fail
             told += await _told(stage, dataset, credentials)
             stage.mis.clear_faults()
         words = _words(stage)
