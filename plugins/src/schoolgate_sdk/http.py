@@ -9,8 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -197,6 +203,24 @@ class HttpClient:
 
         return await self._attempts(attempt)
 
+    @asynccontextmanager
+    async def opened(self, request: Request) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """Send a read once, and hand its body out no faster than it is taken.
+
+        The turn lasts until the block is left. ``timeout`` bounds every silence in place of the whole, since
+        how long that takes is the taker's doing too. Raises as :meth:`send`, also while the body is taken;
+        wrap what comes first in :meth:`repeated`.
+        """
+        patient = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._options.connect_timeout, sock_read=self._options.timeout
+        )
+        async with self._open(request, patient) as (_, chunks):
+            yield chunks
+
+    async def repeated(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Await ``attempt()``, again where its error says that this may help, as :meth:`read` does."""
+        return await self._attempts(attempt)
+
     async def send(self, request: Request) -> Answer:
         """Send once and return the answer; this is how to write.
 
@@ -234,37 +258,54 @@ class HttpClient:
         return max(0.0, self._left(error)) + jitter if isinstance(error, CircuitOpen) else jitter
 
     async def _send(self, request: Request, consumer: Consumer[_T]) -> tuple[int, Mapping[str, str], _T]:
-        url = URL(request.url)
+        async with self._open(request, self._timeout) as (response, chunks):
+            async for chunk in chunks:
+                consumer.feed(chunk)
+            return response.status, response.headers, consumer.close()
+
+    @asynccontextmanager
+    async def _open(
+        self, request: Request, patience: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, AsyncIterator[bytes]]]:
+        entity = request.entity
+        async with self._turn(request) as turn, AsyncExitStack() as stack:
+            with self._failures(turn, entity):
+                response = await stack.enter_async_context(self._sent(request, patience))
+                if response.status not in request.accept:
+                    raise await self._refused(turn, response, entity)
+            async with aclosing(self._body(turn, response, entity)) as chunks:
+                yield response, chunks
+
+    def _turn(self, request: Request) -> AbstractAsyncContextManager[Turn]:
         connection, options = self._connection, self._options
         road = connection.traffic.road(
-            str(url.origin()),
+            str(URL(request.url).origin()),
             connection.school_id,
             now=connection.now,
             pauses_for=options.pauses_for,
             quiet=connection.quiet,
         )
-        async with road.turn(options.longest_wait, entity=request.entity) as turn:
-            return await self._in_turn(turn, url, request, consumer)
+        return road.turn(options.longest_wait, entity=request.entity)
 
-    async def _in_turn(
-        self, turn: Turn, url: URL, request: Request, consumer: Consumer[_T]
-    ) -> tuple[int, Mapping[str, str], _T]:
-        mis, entity = self._options.mis, request.entity
+    def _sent(
+        self, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._session.request(
+            request.method,
+            URL(request.url),
+            params=request.params or None,
+            headers=request.headers,
+            data=request.body,
+            timeout=timeout,
+            allow_redirects=False,
+        )
+
+    @contextmanager
+    def _failures(self, turn: Turn, entity: str | None) -> Generator[None]:
+        """Say what a broken connection means, and count it."""
+        mis = self._options.mis
         try:
-            async with self._session.request(
-                request.method,
-                url,
-                params=request.params or None,
-                headers=request.headers,
-                data=request.body,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                if response.status not in request.accept:
-                    raise await self._refused(turn, response, entity)
-                await self._feed(response, consumer, entity)
-                turn.answered()
-                return response.status, response.headers, consumer.close()
+            yield
         except TimeoutError as error:
             turn.failed()
             raise Transient(f"{mis} did not answer in time", entity=entity) from error
@@ -274,18 +315,21 @@ class HttpClient:
             what = type(error).__name__
             raise Transient(f"the connection to {mis} failed: {what}", entity=entity) from None
 
-    async def _feed(
-        self, response: aiohttp.ClientResponse, consumer: Consumer[_T], entity: str | None
-    ) -> None:
-        size = 0
-        async for chunk in response.content.iter_chunked(_CHUNK):
+    async def _body(
+        self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None
+    ) -> AsyncGenerator[bytes]:
+        options, size = self._options, 0
+        while True:
+            with self._failures(turn, entity):
+                chunk = await response.content.read(_CHUNK)
+            if not chunk:
+                turn.answered()
+                return
             size += len(chunk)
-            if size > self._options.max_bytes:
-                limit = self._options.max_bytes >> 20
-                raise Incomplete(
-                    f"{self._options.mis}'s answer exceeds the limit of {limit} MiB", entity=entity
-                )
-            consumer.feed(chunk)
+            if size > options.max_bytes:
+                limit = options.max_bytes >> 20
+                raise Incomplete(f"{options.mis}'s answer exceeds the limit of {limit} MiB", entity=entity)
+            yield chunk
 
     async def _refused(
         self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None

@@ -1,0 +1,64 @@
+"""Bodies that are taken as they come, with the connectors' HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from schoolgate_sdk import EntityDenied, Incomplete, Transient
+from schoolgate_sdk.http import HttpClient, Request
+from tests.unit.sdk.test_http import Mis, cut, mis, status
+
+__all__ = ["mis"]
+
+
+async def test_a_body_is_handed_out_while_it_comes(mis: Mis) -> None:
+    taken = asyncio.Event()
+
+    async def in_two(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one")
+        await taken.wait()
+        await response.write(b"two")
+        return response
+
+    mis.script[:] = [in_two]
+    client = await mis.client()
+    async with client.opened(mis.request()) as chunks:
+        assert await anext(chunks) == b"one"
+        taken.set()
+        assert b"".join([chunk async for chunk in chunks]) == b"two"
+
+
+async def take(client: HttpClient, request: Request) -> None:
+    async with client.opened(request) as chunks:
+        async for _ in chunks:
+            pass
+
+
+async def test_a_body_that_breaks_off_or_is_too_large_is_told_where_it_is_taken(mis: Mis) -> None:
+    async def large(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"x" * (2 << 20))
+
+    mis.script[:] = [cut, large, status(403)]
+    client = await mis.client()
+    for error in (Transient, Incomplete, EntityDenied):
+        with pytest.raises(error):
+            await take(client, mis.request())
+    assert len(mis.requests) == 3
+
+
+async def test_what_comes_first_is_asked_for_again(mis: Mis) -> None:
+    tries: list[int] = []
+
+    async def attempt() -> str:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise Transient("not yet")
+        return "there"
+
+    assert await (await mis.client()).repeated(attempt) == "there"
+    assert len(tries) == 3
