@@ -18,6 +18,7 @@ from schoolgate_sdk.testing.conformance.checks import (
     permission,
     reading,
     wire,
+    writing,
 )
 from schoolgate_sdk.testing.conformance.outcome import (
     Check,
@@ -42,6 +43,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *permission.CHECKS,
     *wire.CHECKS,
     *pacing.CHECKS,
+    *writing.CHECKS,
 )
 """Every check, in the order in which they are run."""
 

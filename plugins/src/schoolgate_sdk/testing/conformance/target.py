@@ -25,6 +25,11 @@ and ``Connector(…, conformance=conformance)``. No mapping of keys or fields is
 what the connector's parsers yield with ``world.canonical()`` by content, references by the content of what
 they refer to. What the MIS does not give is said by waivers, each with its reason, which the certificate
 repeats. A waiver that nothing needs fails the run, so that none outlives its reason.
+
+Of writes the kit knows ``record_attendance_mark``, ``record_behaviour_event`` and
+``record_assessment_result``, with the values of the write-back service: people and subjects are source keys,
+a session is ``"AM"`` or ``"PM"``, moments have an offset. The simulator does to the world what the MIS would
+do, by ``world.record_mark(…)`` and the like, and the kit counts effects there.
 """
 
 from __future__ import annotations
