@@ -41,10 +41,12 @@ from schoolgate_sdk.reading import (
     EntityGrantState,
     Grants,
     Page,
+    ProbeSurfaces,
     ReadBack,
     ReadChanges,
     ReadRows,
     Scope,
+    SurfaceProbe,
 )
 from schoolgate_sdk.writing import (
     FindWrite,
@@ -83,6 +85,7 @@ __all__ = [
     "Page",
     "Parsed",
     "Parser",
+    "ProbeSurfaces",
     "RateLimited",
     "ReadBack",
     "ReadChanges",
@@ -95,6 +98,7 @@ __all__ = [
     "Scope",
     "Session",
     "SourceKey",
+    "SurfaceProbe",
     "Transient",
     "Unsupported",
     "WriteOperation",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol, runtime_checkable
 
+from schoolgate_sdk.errors import ConnectorError
 from schoolgate_sdk.keys import SourceKey
 from schoolgate_sdk.parsing import Row
 
@@ -37,13 +38,16 @@ class EndOfSnapshot:
     nothing. ``expected_rows`` is the MIS's own count, where it has one. ``contradiction`` says in a sentence
     what speaks against completeness (a short page in the middle, a page that changed when read again).
     ``changes_cursor`` is where :class:`ReadChanges` goes on from, where the session has it: a position at or
-    before the beginning of this snapshot, so that nothing falls between.
+    before the beginning of this snapshot, so that nothing falls between. ``surface`` names the one of the
+    MIS's interfaces that the rows came from, where it has several: what one shows another may not, so that
+    nothing is taken for gone by the first snapshot from another one.
     """
 
     terminator_proven: bool
     expected_rows: int | None = None
     contradiction: str | None = None
     changes_cursor: str = ""
+    surface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,30 @@ class Grants(Protocol):
 
     async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
         """Return the state of each of ``entities``; raises when the MIS cannot be reached or refuses us."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceProbe:
+    """What one of a MIS's interfaces said when it was asked what may be read there.
+
+    ``surface`` is its name, as in :class:`EndOfSnapshot`; empty where the MIS has only one. ``grants`` are
+    the states that it told; ``entities`` all that it names, known to the connector or not, or ``None`` where
+    nobody can ask. ``failure`` is what kept it from telling more.
+    """
+
+    surface: str
+    grants: Mapping[str, EntityGrantState] = field(default_factory=dict[str, EntityGrantState])
+    entities: tuple[str, ...] | None = None
+    failure: ConnectorError | None = None
+
+
+@runtime_checkable
+class ProbeSurfaces(Protocol):
+    """Says per interface of the MIS what may be read there, for the record of a run."""
+
+    async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
+        """Return what each interface told of ``entities``; one that cannot be asked says so by ``failure``."""
         ...
 
 
