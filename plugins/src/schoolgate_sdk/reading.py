@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -123,7 +123,7 @@ class ProbeSurfaces(Protocol):
     """Says per interface of the MIS what may be read there, for the record of a run."""
 
     async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
-        """Return what each interface told of ``entities``; one that cannot be asked says so by ``failure``."""
+        """Return what each interface told of ``entities``; one that could not says why by ``failure``."""
         ...
 
 
