@@ -33,11 +33,21 @@ from tests.support.simulator import Simulator
 READ_KINDS = (
     kinds.KIND_STUDENT,
     kinds.KIND_ENROLMENT,
+    kinds.KIND_ADMISSION,
+    kinds.KIND_CONTACT,
+    kinds.KIND_STUDENT_CONTACT,
     kinds.KIND_STAFF,
+    kinds.KIND_SUBJECT,
+    kinds.KIND_ROOM,
+    kinds.KIND_PERIOD,
     kinds.KIND_GROUP,
     kinds.KIND_GROUP_MEMBERSHIP,
     kinds.KIND_STAFF_ASSIGNMENT,
+    kinds.KIND_TIMETABLE_ENTRY,
     kinds.KIND_ATTENDANCE_MARK,
+    kinds.KIND_LOCAL_CODE,
+    kinds.KIND_BEHAVIOUR_EVENT,
+    kinds.KIND_ASSESSMENT_RESULT,
 )
 """The kinds that the Bromcom connector reads."""
 

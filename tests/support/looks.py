@@ -19,11 +19,21 @@ from tests.support.live import part_of
 DATASET_OF = {
     kinds.KIND_STUDENT: "students",
     kinds.KIND_ENROLMENT: "students",
+    kinds.KIND_ADMISSION: "students",
+    kinds.KIND_CONTACT: "contacts",
+    kinds.KIND_STUDENT_CONTACT: "contacts",
     kinds.KIND_STAFF: "staff",
+    kinds.KIND_SUBJECT: "subjects",
+    kinds.KIND_ROOM: "rooms",
+    kinds.KIND_PERIOD: "periods",
     kinds.KIND_GROUP: "groups",
     kinds.KIND_GROUP_MEMBERSHIP: "group_memberships",
     kinds.KIND_STAFF_ASSIGNMENT: "staff_assignments",
+    kinds.KIND_TIMETABLE_ENTRY: "timetable_entries",
     kinds.KIND_ATTENDANCE_MARK: "attendance_marks",
+    kinds.KIND_LOCAL_CODE: "behaviour_types",
+    kinds.KIND_BEHAVIOUR_EVENT: "behaviour_events",
+    kinds.KIND_ASSESSMENT_RESULT: "assessment_results",
 }
 LEFT, UNKNOWN = r.TOMBSTONE_REASON_LEFT, r.TOMBSTONE_REASON_UNKNOWN_ABSENCE
 

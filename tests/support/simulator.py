@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from schoolgate_bromcom.simulator.record_rows import SETTINGS
+
 
 @dataclass(frozen=True)
 class Simulator:
@@ -43,7 +45,12 @@ class Simulator:
         return self.settings_of(self.schools[0])
 
     def settings_of(self, school: int) -> dict[str, str]:
-        return {"base_url": self.base_url, "school_number": str(school), "retry_wait_seconds": "0.01"}
+        return {
+            **SETTINGS,
+            "base_url": self.base_url,
+            "school_number": str(school),
+            "retry_wait_seconds": "0.01",
+        }
 
     @property
     def credentials(self) -> dict[str, str]:

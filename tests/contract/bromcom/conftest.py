@@ -16,12 +16,14 @@ from schoolgate_bromcom.reader import BromcomSession
 from schoolgate_bromcom.simulator.command import build_application
 from schoolgate_bromcom.simulator.entities import PersonIds
 from schoolgate_bromcom.simulator.faults import Fault
+from schoolgate_bromcom.simulator.record_rows import SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_sdk import EndOfSnapshot, ReadRows, Row, SchoolConnection, Scope
 from schoolgate_sdk.testing.world import World
 
 CONNECTOR = schoolgate_connector()
+DEFAULTS = {spec.name: spec.default for spec in CONNECTOR.settings}
 CREDENTIALS = {"application_id": "the-id", "application_secret": "the-secret"}
 PAGE = 250
 """Rows of a full page, unless a test says otherwise."""
@@ -101,6 +103,8 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
             await server.start_server()
             stack.push_async_callback(server.close)
             settings = {
+                **DEFAULTS,
+                **SETTINGS,
                 "base_url": str(server.make_url("/v2")),
                 "school_number": "20001",
                 "page_size": str(page_size),

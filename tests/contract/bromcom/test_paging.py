@@ -130,5 +130,5 @@ async def test_pages_come_as_they_are_read(mis: Mis) -> None:
 
 
 async def test_an_unknown_dataset(mis: Mis) -> None:
-    with pytest.raises(Unsupported, match="no dataset rooms"):
-        await read_all(await mis.session(), "rooms")
+    with pytest.raises(Unsupported, match="no dataset clubs"):
+        await read_all(await mis.session(), "clubs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import TypeAlias
 
@@ -11,19 +11,13 @@ from google.protobuf.message import Message
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate_bromcom.reader import BromcomSession
-from schoolgate_sdk import KINDS, Parsed, Ref, SourceKey
-from schoolgate_sdk.testing.world import Truth, World
+from schoolgate_sdk import KINDS, Parsed, SourceKey
+from schoolgate_sdk.testing.world import World
 from tests.contract.bromcom.conftest import CONNECTOR, Mis, StartMis, read_all
+from tests.support.bromcom_truth import shown_at_bromcom
 
 Entry: TypeAlias = tuple[k.Kind.ValueType, SourceKey]
-State: TypeAlias = dict[Entry, set[tuple[str, tuple[Ref, ...]]]]
-
-_NOT_AT_BROMCOM = {
-    k.KIND_STUDENT: ("uln", "middle_names", "national_curriculum_year"),
-    k.KIND_STAFF: ("middle_names",),
-    k.KIND_STAFF_ASSIGNMENT: ("valid_from",),
-}
-"""Fields that the public field lists have no column for."""
+State: TypeAlias = dict[Entry, set[tuple[str, frozenset[tuple[str, SourceKey]]]]]
 
 
 def _shown(message: Message) -> str:
@@ -45,89 +39,23 @@ async def _arrived(session: BromcomSession, settings: Mapping[str, str]) -> Stat
 
 
 def _add(state: State, parsed: Parsed) -> None:
-    state.setdefault((parsed.kind, parsed.key), set()).add((_shown(parsed.message), parsed.refs))
+    refs = frozenset((ref.field, ref.key) for ref in parsed.refs)
+    state.setdefault((parsed.kind, parsed.key), set()).add((_shown(parsed.message), refs))
 
 
-def _expected(world: World, today: date, person_of: Callable[[int], int]) -> State:
+def _expected(world: World, today: date) -> State:
     """Return what Bromcom shows of the world's truth, under Bromcom's keys."""
-    expected: State = {}
-    gone = {
-        held.pupil
-        for held in world.enrolments.values()
-        if held.valid_to is not None and held.valid_to <= today
+    return {
+        (shown.kind, SourceKey(*key)): {
+            (_shown(shown.message), frozenset((name, SourceKey(*ref)) for name, ref in shown.refs.items()))
+        }
+        for key, shown in shown_at_bromcom(world, today).items()
     }
-    present = {
-        held.pupil for held in world.enrolments.values() if held.valid_to is None or held.valid_to > today
-    }
-    for truth in world.canonical():
-        parsed = _at_bromcom(truth, person_of)
-        if parsed is None:
-            continue
-        if parsed.kind == k.KIND_STUDENT and truth.key[0] in gone - present:
-            continue
-        if parsed.kind == k.KIND_ENROLMENT:
-            end = getattr(parsed.message, "valid_to", "")
-            if end and date.fromisoformat(end) <= today:
-                continue
-        _add(expected, parsed)
-    return expected
-
-
-def _at_bromcom(truth: Truth, person_of: Callable[[int], int]) -> Parsed | None:
-    numbers = truth.key
-    match truth.kind:
-        case k.KIND_STUDENT:
-            key = SourceKey("bromcom/student", numbers)
-        case k.KIND_STAFF:
-            key = SourceKey("bromcom/staff", numbers)
-        case k.KIND_ENROLMENT:
-            key = SourceKey("bromcom/enrolment", numbers)
-        case k.KIND_GROUP:
-            key = SourceKey("bromcom/collection", numbers)
-        case k.KIND_GROUP_MEMBERSHIP:
-            group, pupil, first_day = numbers
-            assert isinstance(pupil, int)
-            key = SourceKey("bromcom/collection_associate", (group, person_of(pupil), first_day))
-        case k.KIND_STAFF_ASSIGNMENT:
-            key = SourceKey("bromcom/collection_executive", numbers[:3])
-        case k.KIND_ATTENDANCE_MARK:
-            key = SourceKey("bromcom/attendance", numbers)
-        case _:
-            return None
-    message = type(truth.message)()
-    message.CopyFrom(truth.message)
-    for field in _NOT_AT_BROMCOM.get(truth.kind, ()):
-        message.ClearField(field)
-    return Parsed(truth.kind, key, message, _refs(truth, person_of))
-
-
-def _refs(truth: Truth, person_of: Callable[[int], int]) -> tuple[Ref, ...]:
-    spaces = {
-        "group_id": "bromcom/collection",
-        "staff_id": "bromcom/staff",
-        "student_id": "bromcom/student",
-    }
-    refs: list[Ref] = []
-    for ref in truth.refs:
-        if ref.field not in spaces:
-            continue
-        space, parts = spaces[ref.field], ref.key
-        if ref.field == "student_id" and truth.kind == k.KIND_GROUP_MEMBERSHIP:
-            number = parts[0]
-            assert isinstance(number, int)
-            space, parts = "bromcom/person", (person_of(number),)
-        refs.append(Ref(ref.field, ref.kind, SourceKey(space, parts)))
-    return tuple(refs)
 
 
 async def _check(mis: Mis, session: BromcomSession) -> None:
-    world = mis.world
-
-    def person_of(pupil: int) -> int:
-        return world.pupils[pupil].person_number
-
     arrived = await _arrived(session, mis.settings)
-    expected = _expected(world, mis.school.today, person_of)
+    expected = _expected(mis.world, mis.school.today)
     assert arrived.keys() == expected.keys()
     for entry, states in expected.items():
         assert arrived[entry] == states, KINDS[entry[0]].name
@@ -195,10 +123,32 @@ async def test_the_world_arrives_after_each_edit(mis: Mis) -> None:
         {"op": "rebuild_timetable", "on": "2026-09-21"},
         {"op": "rejoin", "pupil": numbers[0], "on": "2026-09-23"},
         {"op": "advance", "to": "2026-10-05"},
+        *_recorded(mis.world, numbers[9]),
     ]
     for edit in edits:
         mis.school.apply(edit)
         await _check(mis, session)
+
+
+def _recorded(world: World, pupil: int) -> list[dict[str, object]]:
+    """Return edits of what is recorded of a pupil, each of another kind."""
+    contact = min(link.contact for link in world.contact_links.values() if link.pupil == pupil)
+    event = next(iter(world.behaviour))
+    period = next(each for each in world.periods.values() if each.type_code == "PERIOD" and each.weekday == 1)
+    lesson = {"date": "2026-09-14", "period": period.number, "code": "L", "comment": "Bus"}
+    return [
+        {"op": "add_contact", "pupil": pupil, "surname": "Ó Briain", "relationship_code": "CAR"},
+        {"op": "change_contact", "contact": contact, "telephone": "07700 900999"},
+        {"op": "link_contact", "pupil": pupil, "contact": contact, "priority": 3},
+        {"op": "unlink_contact", "pupil": pupil, "contact": contact},
+        {"op": "record_behaviour", "pupil": pupil, "event_type": 2, "occurred_at": "2026-09-14T10:05"},
+        {"op": "correct_behaviour", "event": event, "points": 0, "comment": "<Withdrawn>"},
+        {"op": "delete_behaviour", "event": event},
+        {"op": "record_result", "pupil": pupil, "assessment": "Mock", "result": "7", "subject": "Ma"},
+        {"op": "record_mark", "pupil": pupil, **lesson},
+        {"op": "withdraw_consent", "pupil": pupil},
+        {"op": "grant_consent", "pupil": pupil},
+    ]
 
 
 async def test_a_leaver_vanishes_once_the_day_has_come(mis: Mis) -> None:

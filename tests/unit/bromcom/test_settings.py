@@ -96,13 +96,25 @@ def test_the_hook_describes_the_connector() -> None:
     assert connector.name == "bromcom"
     assert [dataset.name for dataset in connector.datasets] == [
         "students",
+        "contacts",
         "staff",
+        "subjects",
+        "rooms",
+        "periods",
         "groups",
         "group_memberships",
         "staff_assignments",
+        "timetable_entries",
         "attendance_marks",
+        "behaviour_types",
+        "behaviour_events",
+        "assessment_results",
     ]
-    assert [dataset.name for dataset in connector.datasets if dataset.windowed] == ["attendance_marks"]
+    assert [dataset.name for dataset in connector.datasets if dataset.windowed] == [
+        "attendance_marks",
+        "behaviour_events",
+        "assessment_results",
+    ]
     assert {spec.name for spec in connector.settings if spec.required} == {"school_number"}
     assert {spec.name for spec in connector.settings if spec.endpoint} == {"base_url", "plain_http"}
     assert {spec.name for spec in connector.settings if not spec.scope} == {

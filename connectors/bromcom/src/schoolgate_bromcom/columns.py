@@ -42,6 +42,10 @@ class RowReader:
     def text(self, column: str) -> str | None:
         return self.value(column, values.text)
 
+    def configured_text(self, column: str) -> str | None:
+        """Return the text or name in a column that a school's settings name; without a name it is nothing."""
+        return self.value(column, values.code) if column else None
+
     def code(self, column: str) -> str | None:
         return self.value(column, values.code)
 

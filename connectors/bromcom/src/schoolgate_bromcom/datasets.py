@@ -10,6 +10,7 @@ from typing import Final
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate_bromcom import filters, parsers
 from schoolgate_bromcom.filters import Column, Value
+from schoolgate_bromcom.parsers import keys
 from schoolgate_sdk import Dataset, KindSpec, Parser, SourceKey, Unsupported
 
 
@@ -17,9 +18,10 @@ from schoolgate_sdk import Dataset, KindSpec, Parser, SourceKey, Unsupported
 class BromcomDataset:
     """One dataset. ``entity`` is its usual name; ``required`` columns must be on every page, in any case.
 
-    ``found_by`` names the column for each leading part of a key; ``window`` is the column that a scope's
-    dates bound. ``other_parsers`` are versions beside the one that is used unless a school is held at or
-    promoted to another.
+    ``configured`` names the settings that name further such columns. ``found_by`` names the column for each
+    leading part of a key, and none where the entity is small enough to be read as a whole; ``window`` is the
+    column that a scope's dates bound. ``other_parsers`` are versions beside the one that is used unless a
+    school is held at or promoted to another.
     """
 
     name: str
@@ -30,6 +32,7 @@ class BromcomDataset:
     required: tuple[str, ...]
     found_by: tuple[Column, ...]
     window: Column | None = None
+    configured: tuple[str, ...] = ()
     other_parsers: Mapping[int, Parser] = field(default_factory=dict[int, Parser])
 
     def describe(self) -> Dataset:
@@ -43,6 +46,10 @@ class BromcomDataset:
             windowed=self.window is not None,
             other_parsers=self.other_parsers,
         )
+
+    def required_columns(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the columns that must be on every page at a school with ``settings``."""
+        return (*self.required, *(settings[name] for name in self.configured))
 
     def predicate(self, date_from: date | None, date_to: date | None) -> str:
         """Return the filter for a read within the dates (half-open), which only a windowed dataset heeds."""
@@ -63,9 +70,12 @@ class BromcomDataset:
                 raise Unsupported(f"{self.name} has no keys in {key.namespace}", entity=self.entity)
             for found, part in zip(columns, key.parts, strict=False):
                 found.add(self._typed(part))
-        return " AND ".join(
-            filters.one_of(column, sorted(found, key=str))
-            for column, found in zip(self.found_by, columns, strict=True)
+        return (
+            " AND ".join(
+                filters.one_of(column, sorted(found, key=str))
+                for column, found in zip(self.found_by, columns, strict=True)
+            )
+            or filters.EVERYTHING
         )
 
     def could_have(self, key: SourceKey) -> bool:
@@ -94,10 +104,24 @@ DATASETS: Final = (
         name="students",
         entity="StudentFlatView",
         kinds=(
-            KindSpec(kinds.KIND_STUDENT, parsers.STUDENT),
-            KindSpec(kinds.KIND_ENROLMENT, parsers.ENROLMENT),
+            KindSpec(kinds.KIND_STUDENT, keys.STUDENT),
+            KindSpec(kinds.KIND_ENROLMENT, keys.ENROLMENT),
+            KindSpec(kinds.KIND_ADMISSION, keys.ADMISSION),
         ),
-        parser=parsers.parse_student,
+        parser=parsers.parse_student_2,
+        parser_version=2,
+        other_parsers={1: parsers.parse_student},
+        required=("studentId",),
+        found_by=(Column.STUDENT_ID,),
+    ),
+    BromcomDataset(
+        name="contacts",
+        entity="StudentFlatView",
+        kinds=(
+            KindSpec(kinds.KIND_CONTACT, keys.CONTACT),
+            KindSpec(kinds.KIND_STUDENT_CONTACT, keys.STUDENT_CONTACT),
+        ),
+        parser=parsers.parse_contacts,
         parser_version=1,
         required=("studentId",),
         found_by=(Column.STUDENT_ID,),
@@ -105,16 +129,45 @@ DATASETS: Final = (
     BromcomDataset(
         name="staff",
         entity="Staff",
-        kinds=(KindSpec(kinds.KIND_STAFF, parsers.STAFF),),
+        kinds=(KindSpec(kinds.KIND_STAFF, keys.STAFF),),
         parser=parsers.parse_staff,
         parser_version=1,
         required=("staffId",),
         found_by=(Column.STAFF_ID,),
     ),
     BromcomDataset(
+        name="subjects",
+        entity="Subjects",
+        kinds=(KindSpec(kinds.KIND_SUBJECT, keys.SUBJECT),),
+        parser=parsers.parse_subject,
+        parser_version=1,
+        required=(),
+        configured=("column_subject_id",),
+        found_by=(),
+    ),
+    BromcomDataset(
+        name="rooms",
+        entity="Locations",
+        kinds=(KindSpec(kinds.KIND_ROOM, keys.LOCATION),),
+        parser=parsers.parse_room,
+        parser_version=1,
+        required=(),
+        configured=("column_room_id",),
+        found_by=(),
+    ),
+    BromcomDataset(
+        name="periods",
+        entity="PeriodStructures",
+        kinds=(KindSpec(kinds.KIND_PERIOD, keys.CALENDAR_MODEL),),
+        parser=parsers.parse_period,
+        parser_version=1,
+        required=("calendarModelID",),
+        found_by=(Column.CALENDAR_MODEL_ID,),
+    ),
+    BromcomDataset(
         name="groups",
         entity="Collections",
-        kinds=(KindSpec(kinds.KIND_GROUP, parsers.COLLECTION),),
+        kinds=(KindSpec(kinds.KIND_GROUP, keys.COLLECTION),),
         parser=parsers.parse_group,
         parser_version=1,
         required=("collectionID",),
@@ -123,7 +176,7 @@ DATASETS: Final = (
     BromcomDataset(
         name="group_memberships",
         entity="CollectionAssociates",
-        kinds=(KindSpec(kinds.KIND_GROUP_MEMBERSHIP, parsers.COLLECTION_ASSOCIATE),),
+        kinds=(KindSpec(kinds.KIND_GROUP_MEMBERSHIP, keys.COLLECTION_ASSOCIATE),),
         parser=parsers.parse_group_membership,
         parser_version=1,
         required=("collectionID", "personID"),
@@ -132,16 +185,25 @@ DATASETS: Final = (
     BromcomDataset(
         name="staff_assignments",
         entity="CollectionExecutives",
-        kinds=(KindSpec(kinds.KIND_STAFF_ASSIGNMENT, parsers.COLLECTION_EXECUTIVE),),
+        kinds=(KindSpec(kinds.KIND_STAFF_ASSIGNMENT, keys.COLLECTION_EXECUTIVE),),
         parser=parsers.parse_staff_assignment,
         parser_version=1,
         required=("collectionID", "staffID"),
         found_by=(Column.COLLECTION_ID, Column.EXECUTIVE_STAFF_ID),
     ),
     BromcomDataset(
+        name="timetable_entries",
+        entity="CollectionTimetables",
+        kinds=(KindSpec(kinds.KIND_TIMETABLE_ENTRY, keys.COLLECTION_TIMETABLE),),
+        parser=parsers.parse_timetable_entry,
+        parser_version=1,
+        required=("collectionID", "calendarModelID"),
+        found_by=(Column.COLLECTION_ID, Column.CALENDAR_MODEL_ID),
+    ),
+    BromcomDataset(
         name="attendance_marks",
         entity="BasicAttendance",
-        kinds=(KindSpec(kinds.KIND_ATTENDANCE_MARK, parsers.ATTENDANCE, windowed_by="date"),),
+        kinds=(KindSpec(kinds.KIND_ATTENDANCE_MARK, keys.ATTENDANCE, windowed_by="date"),),
         parser=parsers.parse_attendance_mark,
         # Bromcom's notice of August 2024 names Attendances, AttendanceSessions and AttendancesRaw; that the
         # mark of BasicAttendance takes subcodes too is inferred. So schools are promoted one by one, once
@@ -152,5 +214,40 @@ DATASETS: Final = (
         found_by=(Column.STUDENT_ID, Column.CALENDAR_START_DATE),
         window=Column.CALENDAR_START_DATE,
     ),
+    BromcomDataset(
+        name="behaviour_types",
+        entity="BehaviourEvents",
+        kinds=(KindSpec(kinds.KIND_LOCAL_CODE, keys.BEHAVIOUR_EVENT),),
+        parser=parsers.parse_behaviour_type,
+        parser_version=1,
+        required=(),
+        configured=("column_behaviour_type_id",),
+        found_by=(),
+    ),
+    BromcomDataset(
+        name="behaviour_events",
+        entity="BehaviourEventRecords",
+        kinds=(KindSpec(kinds.KIND_BEHAVIOUR_EVENT, keys.BEHAVIOUR_EVENT_RECORD, windowed_by="occurred_at"),),
+        parser=parsers.parse_behaviour_event,
+        parser_version=1,
+        required=("eventRecordId",),
+        found_by=(Column.EVENT_RECORD_ID,),
+        window=Column.EVENT_DATE,
+    ),
+    BromcomDataset(
+        name="assessment_results",
+        entity="AssociationAssessmentResultsRaw",
+        kinds=(KindSpec(kinds.KIND_ASSESSMENT_RESULT, keys.ASSESSMENT_RESULT, windowed_by="entered_on"),),
+        parser=parsers.parse_assessment_result,
+        parser_version=1,
+        required=("studentId", "assessmentTypeName", "enteredDate"),
+        found_by=(Column.STUDENT_ID,),
+        window=Column.ENTERED_DATE,
+    ),
 )
 """In the order in which they are to be read: what is referred to comes before what refers."""
+
+
+def dataset_of_entity(entity: str) -> BromcomDataset:
+    """Return the first dataset that is read from ``entity``, its usual name; by it the entity is renamed."""
+    return next(dataset for dataset in DATASETS if dataset.entity == entity)

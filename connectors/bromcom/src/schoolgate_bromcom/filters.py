@@ -30,6 +30,10 @@ class Column(enum.Enum):
     PERSON_ID = "personID"
     EXECUTIVE_STAFF_ID = "staffID"
     CALENDAR_START_DATE = "calendarStartDate"
+    CALENDAR_MODEL_ID = "calendarModelID"
+    EVENT_RECORD_ID = "eventRecordId"
+    EVENT_DATE = "eventDate"
+    ENTERED_DATE = "enteredDate"
 
 
 def literal(value: Value) -> str:

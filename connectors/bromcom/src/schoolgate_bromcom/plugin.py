@@ -27,6 +27,10 @@ _CODE_MEANINGS = {
         "Additional Teacher": "STAFF_ROLE_ADDITIONAL_TEACHER",
         "Head of House": "STAFF_ROLE_HEAD_OF_HOUSE",
     },
+    "period.type_code": {
+        "PERIOD": "PERIOD_TYPE_LESSON",
+        "SESSION": "PERIOD_TYPE_SESSION",
+    },
 }
 """Bromcom's own words that public sources quote. How it spells the types of houses, years and departments
 they do not say: a school maps those itself.

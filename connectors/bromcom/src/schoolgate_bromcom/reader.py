@@ -130,7 +130,9 @@ class BromcomSession:
         answer = await self._client.page(dataset.entity, predicate, number)
         if answer.rows:
             columns = {name.lower() for name in answer.rows[0]}
-            missing = [name for name in dataset.required if name.lower() not in columns]
+            missing = [
+                name for name in dataset.required_columns(self._settings) if name.lower() not in columns
+            ]
             if missing:
                 raise SchemaChanged(f"rows have no column {', '.join(missing)}", entity=dataset.entity)
         return answer

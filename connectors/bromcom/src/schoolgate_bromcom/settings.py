@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from schoolgate_bromcom.datasets import DATASETS
+from schoolgate_bromcom.configured import AGREEMENT_SETTINGS, COLUMN_SETTINGS, check_configured
+from schoolgate_bromcom.datasets import DATASETS, dataset_of_entity
 from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
 from schoolgate_sdk.traffic import PausesFor
 
@@ -57,9 +58,12 @@ SETTINGS: Final = (
         default="128",
         scope=False,
     ),
+    *AGREEMENT_SETTINGS,
+    *COLUMN_SETTINGS,
     *(
         FieldSpec(f"entity_{dataset.name}", f"the entity that holds {dataset.name}", default=dataset.entity)
         for dataset in DATASETS
+        if dataset is dataset_of_entity(dataset.entity)
     ),
 )
 """Every setting, with its default."""
@@ -103,6 +107,7 @@ class BromcomSettings:
         for name in ("person_id_is_student_id", "plain_http"):
             if values[name] not in {"yes", "no"}:
                 raise Unsupported(f'setting {name} must be "yes" or "no"')
+        check_configured(values)
         return cls(
             base_url=_base_url(values["base_url"], plain_http=values["plain_http"] == "yes"),
             school_number=_integer(values, "school_number", 1, 2**31 - 1),
@@ -112,7 +117,10 @@ class BromcomSettings:
             retry_wait=_seconds(values, "retry_wait_seconds", 60),
             max_response=_integer(values, "max_response_mib", 1, 2048) << 20,
             pauses_for=_pauses_for(values["pauses_for"]),
-            entities={dataset.entity: _entity(values, f"entity_{dataset.name}") for dataset in DATASETS},
+            entities={
+                dataset.entity: _entity(values, f"entity_{dataset_of_entity(dataset.entity).name}")
+                for dataset in DATASETS
+            },
         )
 
 

@@ -17,9 +17,16 @@ _MOST_COLUMNS: Final = 512
 _MOST_CACHED_TEXT: Final = 100
 """Characters of a period name or code, padding included; the bound keeps the caches small."""
 
+_MOST_SMALL: Final = 1000
+
 _NOT_CODES: Final = frozenset({"DEFAULT", "UNKNOWN", "NoTutorGrp"})
 _YEAR_SUFFIX: Final = re.compile(r" \(\d\d/\d\d\)$")
 _DAY: Final = re.compile(r"\s*(\d{4})-(\d\d)-(\d\d)(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?)?\s*", re.ASCII)
+_MOMENT: Final = re.compile(
+    r"\s*(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,7})?)?(Z|[+-]\d\d:\d\d)?)?\s*", re.ASCII
+)
+_TIME: Final = re.compile(r"\s*(?:(\d{4})-\d\d-\d\d[T ])?(\d\d):(\d\d)(?::\d\d(?:\.\d{1,7})?)?\s*", re.ASCII)
+_SIGNED: Final = re.compile(r"-?\d{1,10}", re.ASCII)
 _INTEGER: Final = re.compile(r"\d{1,18}", re.ASCII)
 _FLAGS: Final = {"yes": True, "no": False, "true": True, "false": False}
 
@@ -144,3 +151,77 @@ def short_text(value: str) -> str | None:
     if len(value) > _MOST_CACHED_TEXT:
         raise ValueError("is longer than any name or code")
     return value.strip() or None
+
+
+def short_name(value: object) -> str | None:
+    """Return the name of something configured that becomes part of a key; stand-ins for null are nothing."""
+    found = code(value)
+    if found is not None and len(found) > _MOST_CACHED_TEXT:
+        raise ValueError("is longer than any name or code")
+    return found
+
+
+def time_of_day(value: object) -> str | None:
+    """Return a time of day as HH:MM. Bromcom writes it as a moment of the first days of 1900; which of them
+    it is means nothing.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is no time of day")
+    year, hour, minute = match.groups()
+    if year not in {None, "1900"} or int(hour) > 23 or int(minute) > 59:
+        raise ValueError("is no time of day")
+    return f"{hour}:{minute}"
+
+
+def moment(value: object) -> str | None:
+    """Return a date, or a date and time to the second, in ISO 8601; an offset is kept where there is one."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is no date and time")
+    on, hour, minute, second, offset = match.groups()
+    if day(on) is None:
+        return None
+    if hour is None:
+        return str(on)
+    if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 59:
+        raise ValueError("is no date and time")
+    return f"{on}T{hour}:{minute}:{second or '00'}{offset or ''}"
+
+
+def small_number(value: object) -> int | None:
+    """Return a number such as that of a week of the cycle; 0 is nothing."""
+    found = identifier(value)
+    if found is not None and found > _MOST_SMALL:
+        raise ValueError(f"is more than {_MOST_SMALL}")
+    return found
+
+
+def weekday(value: object) -> int | None:
+    """Return a day of the week from 1 to 7."""
+    found = identifier(value)
+    if found is not None and found > 7:
+        raise ValueError("is no day of the week")
+    return found
+
+
+def points(value: object) -> int | None:
+    """Return points, which may be negative, and 0 is a number of them."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        stripped = value.strip()
+        if not stripped:
+            return None
+        found = int(stripped) if _SIGNED.fullmatch(stripped) else None
+    elif isinstance(value, float):
+        found = int(value) if value.is_integer() and abs(value) < 1 << 31 else None
+    else:
+        found = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if found is None or not -(1 << 31) <= found < 1 << 31:
+        raise ValueError("is no whole number of points")
+    return found

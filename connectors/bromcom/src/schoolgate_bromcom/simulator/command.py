@@ -20,6 +20,7 @@ from schoolgate_bromcom.simulator.control import Control
 from schoolgate_bromcom.simulator.effects import SchoolAccount
 from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
 from schoolgate_bromcom.simulator.faults import Fault, FaultMalformed
+from schoolgate_bromcom.simulator.record_rows import SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
@@ -223,6 +224,7 @@ async def _serve(options: Options) -> None:
             "schools": list(schools),
             "application_id": options.application_id,
             "application_secret": options.application_secret,
+            "settings": SETTINGS,
             "soap_url": f"{url}{PATH}",
             "accounts": {
                 str(number): {"username": account.username, "password": account.password}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Final
 
 import orjson
@@ -27,6 +27,15 @@ _PADDED: Final = {
     "genderCode": 4,
     "enrolmentStateName": 4,
     "collectionRoleTypeDescription": 30,
+    "locationName": 20,
+    "subjectName": 30,
+    "calendarModelName": 20,
+    "calendarTypeName": 15,
+    "assessmentTypeName": 40,
+    "termName": 12,
+    "result": 8,
+    "contact1Name": 60,
+    "contact2Name": 60,
 }
 _STAND_INS: Final[dict[str, tuple[object, ...]]] = {
     "examNumber": ("0", "", None),
@@ -41,8 +50,21 @@ _STAND_INS: Final[dict[str, tuple[object, ...]]] = {
     "preferredFirstName": ("", None),
     "preferredLastName": ("", None),
     "jobTitle": ("", None),
+    "locationName": ("UNKNOWN", "DEFAULT", None),
+    "subjectName": ("UNKNOWN", "", None),
+    "termName": ("UNKNOWN", "", None),
+    "ownerId": (0, None),
+    "classId": (0, None),
+    "locationId": (0, None),
+    "comment": ("", None),
+    "internalComment": (None, ""),
+    **{
+        f"contact{position}{field}": ("", None)
+        for position in (1, 2, 3)
+        for field in ("Name", "Telephone", "Email", "Relationship", "ParentalResponsibility")
+    },
 }
-_PASCAL_CASE: Final = frozenset({"Staff", "Collections"})
+_PASCAL_CASE: Final = frozenset({"Staff", "Collections", "Subjects"})
 _TWICE: Final = 199
 """One row in so many comes twice, by a checksum of the row."""
 
@@ -78,6 +100,8 @@ class Dialect:
                 written[spelled] = stand_ins[turn % len(stand_ins)]
                 continue
             plain = _plain(name, value)
+            if isinstance(value, time) and turn % 2:
+                plain = f"1900-01-02T{value.isoformat(timespec='seconds')}"
             if isinstance(plain, str):
                 if name == "name":
                     plain += suffix
@@ -123,6 +147,8 @@ def _plain(name: str, value: object) -> object:
     """Return the value as Bromcom formats it."""
     if isinstance(value, bool):
         return value if name in _BOOLEANS else ("Yes" if value else "No")
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00"
     if isinstance(value, time):

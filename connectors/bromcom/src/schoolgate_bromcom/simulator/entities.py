@@ -1,44 +1,20 @@
 """What each entity holds: typed rows made from a world, before the dialect spoils them.
 
-Values are ``int``, ``str``, ``bool``, ``date``, ``time`` or ``None``; columns are those of the public field
-lists.
+Columns are those of the public field lists.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
+from schoolgate_bromcom.simulator.record_rows import RECORD_ENTITIES
+from schoolgate_bromcom.simulator.rows import Entity, PersonIds, TypedRow, View, last_day, shown_marks
 from schoolgate_sdk.testing.entities import Contact, ContactLink
 from schoolgate_sdk.testing.world import World
 
-TypedRow: TypeAlias = dict[str, object]
-
-PersonIds: TypeAlias = Literal["column", "absent", "same"]
-"""How pupils' person numbers show: as a column of ``StudentFlatView``; nowhere; or nowhere, because
-``personID`` in ``CollectionAssociates`` is the ``studentId`` (which is what older clients rely on)."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What rows depend on besides the world. ``today`` decides who has left."""
-
-    world: World
-    today: date
-    person_ids: PersonIds = "column"
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """One entity: its columns, spelled as public sources spell them, and its rows."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: Callable[[View], Iterator[TypedRow]]
-
+__all__ = ["BASIC_ATTENDANCE", "ENTITIES", "Entity", "PersonIds", "TypedRow", "View"]
 
 _CONTACT_FIELDS: Final = ("Name", "Telephone", "Email", "Relationship", "ParentalResponsibility")
 _STUDENT: Final = (
@@ -70,16 +46,9 @@ _STUDENT: Final = (
 _DAY_NAMES: Final = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
-def last_day(valid_to: date | None) -> date | None:
-    """Return the last day of a span as Bromcom is taken to give it (an inference of the connector's
-    README).
-    """
-    return None if valid_to is None else valid_to - timedelta(days=1)
-
-
 def _students(view: View) -> Iterator[TypedRow]:
     """Yield a row per enrolment that has not ended; a pupil whose leaving date has come is not shown any
-    more.
+    more, nor is one without "Data Processing Consent Granted".
     """
     world = view.world
     tutor_groups = world.tutor_groups(view.today)
@@ -88,6 +57,8 @@ def _students(view: View) -> Iterator[TypedRow]:
         links[link.pupil].append(link)
     for enrolment in world.enrolments.values():
         if enrolment.valid_to is not None and enrolment.valid_to <= view.today:
+            continue
+        if enrolment.pupil in world.withheld:
             continue
         pupil = world.pupils[enrolment.pupil]
         tutor_group = tutor_groups.get(pupil.number)
@@ -172,6 +143,8 @@ def _associates(view: View) -> Iterator[TypedRow]:
     world = view.world
     same = view.person_ids == "same"
     for membership in world.memberships.values():
+        if membership.pupil in world.withheld:
+            continue
         pupil = world.pupils[membership.pupil]
         yield {
             "collectionID": membership.group,
@@ -220,7 +193,7 @@ def _collection_timetables(view: View) -> Iterator[TypedRow]:
 
 
 def _basic_attendance(view: View) -> Iterator[TypedRow]:
-    for mark in view.world.marks():
+    for mark in shown_marks(view.world):
         yield {
             "studentId": mark.pupil,
             "calendarStartDate": mark.date,
@@ -284,6 +257,7 @@ ENTITIES: Final = {
             ("studentId", "calendarStartDate", "periodDisplayName", "mark", "attendanceComment"),
             _basic_attendance,
         ),
+        *RECORD_ENTITIES,
     )
 }
 """Every entity that is served, by name."""

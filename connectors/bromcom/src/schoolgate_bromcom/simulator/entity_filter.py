@@ -10,7 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from typing import Any, Final, TypeAlias
 
 Literal: TypeAlias = int | str
@@ -121,6 +121,8 @@ def as_date(literal: Literal) -> date:
 
 
 def _comparable(value: object, literal: Literal) -> tuple[Any, Any]:
+    if isinstance(value, datetime):
+        return value, datetime.combine(as_date(literal), time.min)
     if isinstance(value, date):
         return value, as_date(literal)
     if isinstance(value, int) and isinstance(literal, int):

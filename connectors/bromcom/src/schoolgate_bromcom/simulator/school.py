@@ -19,6 +19,7 @@ from schoolgate_bromcom.simulator.entities import (
     View,
 )
 from schoolgate_bromcom.simulator.entity_filter import Comparison, FilterRefused, Predicate
+from schoolgate_bromcom.simulator.rows import shown_marks
 from schoolgate_sdk.testing.entities import Mark
 from schoolgate_sdk.testing.world import World
 
@@ -138,10 +139,10 @@ class SimulatedSchool:
         """Yield the marks that match; days and pupils are narrowed down first, for there are many marks."""
         window = _window(predicate)
         if window is not None:
-            yield from self._written(self.world.marks(*window))
+            yield from self._written(shown_marks(self.world, *window))
             return
         pupils = _pupils(predicate)
-        marks = self.world.marks() if pupils is None else self._marks_of(pupils)
+        marks = shown_marks(self.world) if pupils is None else self._marks_of(pupils)
         for mark in self._written(marks):
             if predicate.matches(
                 {
@@ -156,7 +157,7 @@ class SimulatedSchool:
 
     def marks_written(self) -> Iterable[Mark]:
         """Return all marks as the school writes them."""
-        return self._written(self.world.marks())
+        return self._written(shown_marks(self.world))
 
     def _written(self, marks: Iterable[Mark]) -> Iterable[Mark]:
         """Return the marks as the school writes them, with subcodes where it has any."""
@@ -165,7 +166,7 @@ class SimulatedSchool:
     def _marks_of(self, pupils: set[int]) -> Iterator[Mark]:
         if self._by_pupil is None:
             self._by_pupil = {}
-            for mark in self.world.marks():
+            for mark in shown_marks(self.world):
                 self._by_pupil.setdefault(mark.pupil, []).append(mark)
         for pupil in sorted(pupils):
             yield from self._by_pupil.get(pupil, ())

@@ -25,10 +25,14 @@ class SimulatedSchool:
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """A simulator at ``url``, with its API at ``base_url`` and a control interface under /_simulator/."""
+    """A simulator at ``url``, with its API at ``base_url`` and a control interface under /_simulator/.
+
+    ``settings`` are those that a registration of any of its schools needs besides.
+    """
 
     url: str
     base_url: str
+    settings: Mapping[str, str]
     credentials: Mapping[str, str] = field(repr=False)
 
     def schools(self) -> list[SimulatedSchool]:
@@ -65,4 +69,4 @@ def announced(stdout: str) -> Simulator | None:
         return None
     ready = json.loads(line)
     credentials = {name: ready[name] for name in ("application_id", "application_secret")}
-    return Simulator(ready["url"], ready["base_url"], credentials)
+    return Simulator(ready["url"], ready["base_url"], ready["settings"], credentials)

@@ -100,7 +100,11 @@ def _register(narrator: Narrator, stage: Stage, year: AcademicYearSpan | None) -
                 school_id=_school_id(entry),
                 display_name=entry.name,
                 connector=CONNECTOR,
-                settings={"base_url": stage.simulator.base_url, "school_number": str(entry.number)},
+                settings={
+                    **stage.simulator.settings,
+                    "base_url": stage.simulator.base_url,
+                    "school_number": str(entry.number),
+                },
                 academic_year=year,
             ),
             credentials=stage.simulator.credentials,
