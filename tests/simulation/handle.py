@@ -44,12 +44,12 @@ class Trouble:
     mode: str
     at: int
     seconds: float = 0.0
+    at_commit: bool = False
+    """Whether it waits for the next operation that commits a transaction."""
 
     def befalls(self, number: int, *, commits: bool) -> bool:
         """Whether this is the operation that it befalls."""
-        if self.mode == "last_words":
-            return commits and number >= self.at
-        return number == self.at
+        return commits and number >= self.at if self.at_commit else number == self.at
 
     def __str__(self) -> str:
         return f"{self.mode} at operation {self.at}" + (f" for {self.seconds:g} s" if self.seconds else "")

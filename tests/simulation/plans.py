@@ -139,7 +139,9 @@ def draw_trouble(rng: Random, operations: int) -> Trouble:
         trouble.seconds = rng.choice((5.0, 25.0, 60.0, 100.0))
     if trouble.mode == "last_words":
         # After the lease and its grace, and before MongoDB itself undoes the transaction.
+        trouble.at_commit = True
         trouble.at, trouble.seconds = rng.randint(1, operations // 2), rng.choice((10.0, 40.0, 50.0, 56.0))
     if trouble.mode == "step_down":
         trouble.seconds = rng.choice((0.0, 1.0))
+        trouble.at_commit = trouble.at % 2 == 0
     return trouble

@@ -3,28 +3,29 @@
 What shows each guarantee, and mutations that were seen to be caught, each with the first seed that caught it.
 New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these again.
 
-* G01 ``Model._verify_dataset``, ``Judge``: an unproven end counts as the end (6); a window is compared with the
-  whole year (0).
-* G02 ``Judge``: no rows prove that all have left (0); no drop is suspect (0); a window that was sealed forgets
-  what is held (50).
+* G01 ``Model._verify_dataset``, ``Judge``: an unproven end counts as the end (6); a window is compared
+  with the whole year (0).
+* G02 ``Judge``: no rows prove that all have left (0); no drop is suspect (0); a window that was sealed
+  forgets what is held (50).
 * G03 ``comparing.repeat``, ``Model._verify_choice``: the last of conflicting rows wins (28).
-* G04 ``chain_of``, ``World.recreate``: a record that returns is not revived (12); pupils that were merged at
-  the MIS only leave (4).
+* G04 ``chain_of``, ``World.recreate``: a record that returns is not revived (12); pupils that were merged
+  at the MIS only leave (4).
 * G05 ``Model.identify``, ``People``, ``World.run_parts_together``: keys are joined text (0).
-* G06 ``Model._verify_record``: none was seen to be caught within a minute; ``tests/integration/engine`` has it.
-* G07 ``overtaking``: a resumed run writes older rows over newer ones (1); what others wrote since can be absent
-  from it (1).
-* G08 ``Causes``, ``change_reading``: rows are not read anew before the MIS is asked (0); what that changes is
-  told as the school's edit (3).
+* G06 ``Model._verify_record``: none was seen to be caught within a minute; ``tests/integration/engine``
+  has it.
+* G07 ``overtaking``: a resumed run writes older rows over newer ones (1); what others wrote since can be
+  absent from it (1).
+* G08 ``Causes``, ``change_reading``: rows are not read anew before the MIS is asked (0); what that
+  changes is told as the school's edit (3).
 * G09 ``Decisions``, ``counters``: findings are dropped (0).
-* G10 ``comparing.compare_undisturbed``, the crashes of ``handle``: an interrupted commit always counts as written
-  (3); retained rows are not replayed (6); counters do not survive (6); a reading counts as complete before its
-  last record is written (39).
+* G10 ``comparing.compare_undisturbed``, the crashes of ``handle``: an interrupted commit always counts as
+  written (3); retained rows are not replayed (6); counters do not survive (6); a reading counts as
+  complete before its last record is written (39).
 * G12 ``Stage.ask``: a version is still there at the moment that ended it (0).
-* G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged: that a commit which nobody
-  confirmed counts as done was not caught in seeds 0 to 60; ``tests/replicaset`` has it.
-* G15 ``last_words`` of ``handle``: a chunk passes no fence (11). A rival server: a lease is taken while somebody
-  holds it (6).
+* G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged: that a commit which
+  nobody confirmed counts as done was not caught in seeds 0 to 60; ``tests/replicaset`` has it.
+* G15 ``last_words`` of ``handle``: a chunk passes no fence (11). A rival server: a lease is taken while
+  somebody holds it (6).
 """
 
 from __future__ import annotations
