@@ -19,8 +19,13 @@ def told_apart(
     They are under a key that was tied to a record, or under a new key with a person's number of a record or
     of another one that is named: of several runs, the first makes a record of that one.
     """
-    own = {document["keys"][0] for document in documents["records"].values()}
-    taken = {document["key"] for document in documents["identities"].values()}
+    taken = {document["key"]: document["record"] for document in documents["identities"].values()}
+    own = {
+        document["keys"][0]
+        for record_id, document in documents["records"].items()
+        if taken.get(document["keys"][0], record_id)
+        == record_id  # or it was merged, and its key is another's
+    }
 
     def persons_of(parts: Sequence[Any]) -> set[str]:
         rows = [row for row in world.rows[STUDENTS] if row.get("id") in parts]
@@ -31,7 +36,7 @@ def told_apart(
 
     def is_plain(parts: Sequence[Any]) -> bool:
         persons = persons_of(parts)
-        alone = not persons & taken and all(brought[person] == 1 for person in persons)
+        alone = not persons & taken.keys() and all(brought[person] == 1 for person in persons)
         return alone or encoded("scripted/students", parts) in own
 
     plain = {**named, STUDENTS: [parts for parts in pupils if is_plain(parts)]}
