@@ -150,3 +150,60 @@ def test_spelling_refuses_one_column_twice() -> None:
 def test_spelling_is_bounded() -> None:
     with pytest.raises(ValueError, match="more columns"):
         values.spelling(tuple(f"column{n}" for n in range(600)))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1900-01-01T09:09:00", "09:09"),
+        (" 1900-01-02 09:09:59.9999999 ", "09:09"),
+        ("14:05", "14:05"),
+        ("14:05:00", "14:05"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_of_day(written: object, read: str | None) -> None:
+    assert values.time_of_day(written) == read
+
+
+@pytest.mark.parametrize("written", ["24:00", "09:60", "2026-09-01T09:00:00", "9:00", 900, "1900-01-01"])
+def test_what_is_no_time_of_day(written: object) -> None:
+    with pytest.raises(ValueError, match="is no time of day"):
+        values.time_of_day(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-09-22T10:05:00", "2026-09-22T10:05:00"),
+        ("2026-09-22 10:05:00.000", "2026-09-22T10:05:00"),
+        ("2026-07-04T09:00:00.000Z", "2026-07-04T09:00:00Z"),
+        ("2026-07-04T09:00:00+01:00", "2026-07-04T09:00:00+01:00"),
+        ("2026-09-22T10:05", "2026-09-22T10:05:00"),
+        ("2026-09-22", "2026-09-22"),
+        ("1900-01-01T00:00:00", None),
+        (" ", None),
+    ],
+)
+def test_moments_are_as_precise_as_they_come(written: object, read: str | None) -> None:
+    assert values.moment(written) == read
+
+
+@pytest.mark.parametrize("written", ["2026-02-30T10:00:00", "2026-09-22T25:00:00", "22/09/2026", 20260922])
+def test_what_is_no_moment(written: object) -> None:
+    with pytest.raises(ValueError, match="is no date"):
+        values.moment(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(-2, -2), (0, 0), ("-5 ", -5), ("", None), (None, None), (2.0, 2)]
+)
+def test_points(written: object, read: int | None) -> None:
+    assert values.points(written) == read
+
+
+@pytest.mark.parametrize("written", [True, 1.5, "1.5", "many", 1 << 31, "99999999999", float("inf")])
+def test_what_is_no_number_of_points(written: object) -> None:
+    with pytest.raises(ValueError, match="is no whole number of points"):
+        values.points(written)
