@@ -6,28 +6,41 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from schoolgate_bromcom.plugin import schoolgate_connector
-from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_bromcom.session import BromcomSession
 from schoolgate_bromcom.simulator.command import build_application
-from schoolgate_bromcom.simulator.entities import PersonIds
+from schoolgate_bromcom.simulator.effects import SchoolAccount
+from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
 from schoolgate_bromcom.simulator.faults import Fault
 from schoolgate_bromcom.simulator.record_rows import SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
+from schoolgate_bromcom.simulator.soap_service import PATH
 from schoolgate_sdk import EndOfSnapshot, ReadRows, Row, SchoolConnection, Scope
 from schoolgate_sdk.testing.world import World
 
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONNECTOR = schoolgate_connector()
 DEFAULTS = {spec.name: spec.default for spec in CONNECTOR.settings}
 CREDENTIALS = {"application_id": "the-id", "application_secret": "the-secret"}
+ACCOUNT = {"soap_username": "schoolgate-reader", "soap_password": "the-account's-<password>"}
 PAGE = 250
 """Rows of a full page, unless a test says otherwise."""
 NOW = datetime(2026, 9, 12, 8, 0, tzinfo=UTC)
+
+
+class Sent(NamedTuple):
+    """A request as it came: the surface, its headers, its body."""
+
+    surface: str
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass
@@ -38,6 +51,19 @@ class Mis:
     base_url: str
     open: Callable[[SchoolConnection], Awaitable[BromcomSession]]
     settings: dict[str, str] = field(default_factory=dict[str, str])
+    credentials: dict[str, str] = field(default_factory=lambda: dict(CREDENTIALS), repr=False)
+    recorded: list[Sent] = field(default_factory=list[Sent], repr=False)
+
+    @property
+    def account(self) -> SchoolAccount:
+        return self.api.accounts[self.school.number]
+
+    def requests(self, entity: str | None = None) -> int:
+        """Return how many requests came, or how many about an entity."""
+        log: Any = self.api.log.as_json()
+        if entity is None:
+            return int(log["requests"])
+        return int(log["entities"].get(entity, {"requests": 0})["requests"])
 
     @property
     def school(self) -> SimulatedSchool:
@@ -53,7 +79,7 @@ class Mis:
     def connection(self, *, credentials: dict[str, str] | None = None, **settings: str) -> SchoolConnection:
         given = self.settings | settings
         return SchoolConnection(
-            "school-1", given, lambda: NOW, CREDENTIALS if credentials is None else credentials
+            "school-1", given, lambda: NOW, self.credentials if credentials is None else credentials
         )
 
     async def session(self, *, credentials: dict[str, str] | None = None, **settings: str) -> BromcomSession:
@@ -68,6 +94,7 @@ class StartMis(Protocol):
         person_ids: PersonIds = "column",
         tidy: bool = False,
         today: date | None = None,
+        surface: str = "partner",
     ) -> Mis: ...
 
 
@@ -86,6 +113,7 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
             person_ids: PersonIds = "column",
             tidy: bool = False,
             today: date | None = None,
+            surface: str = "partner",
         ) -> Mis:
             schools = {
                 20001 + index: SimulatedSchool(
@@ -98,8 +126,25 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
                 )
                 for index, world in enumerate(worlds)
             }
-            api = PartnerApi(schools, CREDENTIALS["application_id"], CREDENTIALS["application_secret"])
-            server = TestServer(build_application(api))
+            accounts = {
+                number: SchoolAccount(ACCOUNT["soap_username"], ACCOUNT["soap_password"], set(ENTITIES))
+                for number in schools
+            }
+            api = PartnerApi(
+                schools, CREDENTIALS["application_id"], CREDENTIALS["application_secret"], accounts
+            )
+            recorded: list[Sent] = []
+            application = build_application(api)
+
+            @web.middleware
+            async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+                body = await request.read()
+                where = "soap" if request.path == PATH else "partner"
+                recorded.append(Sent(where, dict(request.headers), body))
+                return await handler(request)
+
+            application.middlewares.append(record)
+            server = TestServer(application)
             await server.start_server()
             stack.push_async_callback(server.close)
             settings = {
@@ -111,8 +156,12 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
                 "person_id_is_student_id": "no",
                 "retry_wait_seconds": "0.001",
                 "read_attempts": "3",
+                "surface": surface,
+                "surface_fallback": "no",
+                "soap_url": str(server.make_url(PATH)),
             }
-            return Mis(api, settings["base_url"], open_session, settings)
+            credentials = dict(CREDENTIALS) | (ACCOUNT if surface == "soap" else {})
+            return Mis(api, settings["base_url"], open_session, settings, credentials, recorded)
 
         yield start
 

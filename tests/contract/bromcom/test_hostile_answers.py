@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_bromcom.session import BromcomSession
 from schoolgate_sdk import (
     ConnectorError,
     Incomplete,

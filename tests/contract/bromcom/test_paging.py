@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schoolgate_bromcom import reader
+from schoolgate_bromcom import partner_reader
 from schoolgate_sdk import Incomplete, RateLimited, Scope, Unsupported
 from schoolgate_sdk.testing.world import World
 from tests.contract.bromcom.conftest import PAGE, Mis, StartMis, read_all
@@ -80,7 +80,7 @@ async def test_a_looping_mis_is_found_out(mis: Mis) -> None:
 
 
 async def test_a_mis_that_never_ends_is_given_up(mis: Mis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MOST_PAGES", 1)
+    monkeypatch.setattr(partner_reader, "_MOST_PAGES", 1)
     with pytest.raises(Incomplete, match="more than 1 pages"):
         await read_all(await mis.session(), "attendance_marks")
 

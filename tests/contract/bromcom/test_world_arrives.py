@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from schoolgate.v1 import kind_pb2 as k
-from schoolgate_bromcom.reader import BromcomSession
+from schoolgate_bromcom.session import BromcomSession
 from schoolgate_sdk import KINDS, Parsed, SourceKey
 from schoolgate_sdk.testing.world import World
 from tests.contract.bromcom.conftest import CONNECTOR, Mis, StartMis, read_all

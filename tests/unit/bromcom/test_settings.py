@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schoolgate_bromcom.plugin import schoolgate_connector
-from schoolgate_bromcom.settings import BromcomSettings, check_credentials
+from schoolgate_bromcom.settings import BromcomSettings, application_of
 from schoolgate_sdk import AuthInvalid, Connector, SchoolConnection, Unsupported
 
 
@@ -86,7 +86,7 @@ async def test_g16_a_session_over_plain_http_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize("secret", ["", "with space", "line\r\nX-Injected: 1", "£"])
 def test_g16_a_malformed_secret_is_named_and_not_quoted(secret: str) -> None:
     with pytest.raises(AuthInvalid, match="application_secret") as caught:
-        check_credentials({"application_id": "id", "application_secret": secret})
+        application_of({"application_id": "id", "application_secret": secret})
     assert not secret or secret not in str(caught.value)
 
 
@@ -116,7 +116,11 @@ def test_the_hook_describes_the_connector() -> None:
         "assessment_results",
     ]
     assert {spec.name for spec in connector.settings if spec.required} == {"school_number"}
-    assert {spec.name for spec in connector.settings if spec.endpoint} == {"base_url", "plain_http"}
+    assert {spec.name for spec in connector.settings if spec.endpoint} == {
+        "base_url",
+        "plain_http",
+        "soap_url",
+    }
     assert {spec.name for spec in connector.settings if not spec.scope} == {
         "plain_http",
         "page_size",
@@ -125,4 +129,7 @@ def test_the_hook_describes_the_connector() -> None:
         "retry_wait_seconds",
         "pauses_for",
         "max_response_mib",
+        "surface_fallback",
+        "soap_timeout_seconds",
+        "soap_max_response_mib",
     }

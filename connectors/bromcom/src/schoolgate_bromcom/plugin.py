@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
+from schoolgate_bromcom import soap_client
 from schoolgate_bromcom.client import BromcomClient, http_options
 from schoolgate_bromcom.datasets import DATASETS
-from schoolgate_bromcom.reader import BromcomSession
-from schoolgate_bromcom.settings import CREDENTIALS, SETTINGS, BromcomSettings, check_credentials
-from schoolgate_sdk import Connector, SchoolConnection, hookimpl
+from schoolgate_bromcom.partner_reader import PartnerReader
+from schoolgate_bromcom.session import BromcomSession, SurfaceReader
+from schoolgate_bromcom.settings import CREDENTIALS, SETTINGS, BromcomSettings, application_of
+from schoolgate_bromcom.soap_client import SoapClient
+from schoolgate_bromcom.soap_reader import SoapReader
+from schoolgate_bromcom.surfaces import Surface, SurfaceSettings, account_of
+from schoolgate_sdk import AuthInvalid, Connector, Identity, SchoolConnection, hookimpl
 from schoolgate_sdk.http import http_client
 
 _DISTRIBUTION = "schoolgate-bromcom"
+_USER_AGENT = f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}"
 
 _CODE_MEANINGS = {
     "group.type_code": {
@@ -46,15 +52,39 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
         AuthInvalid: a credential is missing.
     """
     settings = BromcomSettings.parse(connection.settings)
-    application_id, application_secret = check_credentials(connection.credentials)
-    headers = {
+    surfaces = SurfaceSettings.parse(connection.settings)
+    application = application_of(connection.credentials)
+    account = account_of(connection.credentials)
+    if application is None and Surface.PARTNER in surfaces.in_use:
+        raise AuthInvalid("credential application_id is missing", identity=Identity.PARTNER)
+    if account is None and Surface.SOAP in surfaces.in_use:
+        raise AuthInvalid("credential soap_username is missing", identity=Identity.SCHOOL)
+    readers: dict[Surface, SurfaceReader] = {}
+    async with AsyncExitStack() as stack:
+        # Each surface has a client of its own, so that neither party's credentials reach the other's host.
+        if application is not None and surfaces.may_use(Surface.PARTNER):
+            http = await stack.enter_async_context(
+                http_client(connection, http_options(settings), _partner_headers(*application))
+            )
+            client = BromcomClient(http, settings)
+            readers[Surface.PARTNER] = PartnerReader(client, connection.settings, settings.page_size)
+        if account is not None and surfaces.may_use(Surface.SOAP):
+            options = soap_client.http_options(settings, surfaces)
+            http = await stack.enter_async_context(
+                http_client(connection, options, {"User-Agent": _USER_AGENT})
+            )
+            services = SoapClient(http, surfaces.soap_url, settings.school_number, account)
+            readers[Surface.SOAP] = SoapReader(services, connection.settings, surfaces.entities)
+        yield BromcomSession(readers, surfaces, connection.settings)
+
+
+def _partner_headers(application_id: str, application_secret: str) -> dict[str, str]:
+    return {
         "ApplicationId": application_id,
         "ApplicationSecret": application_secret,
         "Accept": "application/json",
-        "User-Agent": f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}",
+        "User-Agent": _USER_AGENT,
     }
-    async with http_client(connection, http_options(settings), headers) as http:
-        yield BromcomSession(BromcomClient(http, settings), connection.settings, settings.page_size)
 
 
 def _simulate(arguments: Sequence[str]) -> int:
@@ -68,7 +98,7 @@ def schoolgate_connector() -> Connector:
     """Return the description of the Bromcom connector."""
     return Connector(
         name="bromcom",
-        display_name="Bromcom (Partner API 2.0)",
+        display_name="Bromcom (Partner API 2.0 and SOAP services)",
         version=version(_DISTRIBUTION),
         settings=SETTINGS,
         credentials=CREDENTIALS,

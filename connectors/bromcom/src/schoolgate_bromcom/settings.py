@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
+from schoolgate_bromcom import setting_values
 from schoolgate_bromcom.configured import AGREEMENT_SETTINGS, COLUMN_SETTINGS, check_configured
 from schoolgate_bromcom.datasets import DATASETS, dataset_of_entity
+from schoolgate_bromcom.surfaces import ACCOUNT, SURFACE_SETTINGS
 from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
 from schoolgate_sdk.traffic import PausesFor
 
@@ -58,6 +58,7 @@ SETTINGS: Final = (
         default="128",
         scope=False,
     ),
+    *SURFACE_SETTINGS,
     *AGREEMENT_SETTINGS,
     *COLUMN_SETTINGS,
     *(
@@ -69,12 +70,14 @@ SETTINGS: Final = (
 """Every setting, with its default."""
 
 CREDENTIALS: Final = (
-    FieldSpec("application_id", "ApplicationId of the partner application (a GUID)", required=True),
-    FieldSpec("application_secret", "ApplicationSecret of the partner application", required=True),
+    FieldSpec("application_id", "ApplicationId of the partner application (a GUID)"),
+    FieldSpec("application_secret", "ApplicationSecret of the partner application"),
+    *ACCOUNT,
 )
-"""Both are sent as headers with every request."""
+"""The application's are sent as headers with every request to the Partner API, the account's in the body of
+requests to the SOAP services. Which are needed depends on the surfaces in use.
+"""
 
-_ENTITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]{1,512}")
 
 
@@ -109,30 +112,35 @@ class BromcomSettings:
                 raise Unsupported(f'setting {name} must be "yes" or "no"')
         check_configured(values)
         return cls(
-            base_url=_base_url(values["base_url"], plain_http=values["plain_http"] == "yes"),
-            school_number=_integer(values, "school_number", 1, 2**31 - 1),
-            page_size=_integer(values, "page_size", 1, 1_000_000),
-            request_timeout=_seconds(values, "request_timeout_seconds", 3600),
-            read_attempts=_integer(values, "read_attempts", 1, 20),
-            retry_wait=_seconds(values, "retry_wait_seconds", 60),
-            max_response=_integer(values, "max_response_mib", 1, 2048) << 20,
+            base_url=setting_values.address(values, "base_url", plain_http=values["plain_http"] == "yes"),
+            school_number=setting_values.integer(values, "school_number", 1, 2**31 - 1),
+            page_size=setting_values.integer(values, "page_size", 1, 1_000_000),
+            request_timeout=setting_values.seconds(values, "request_timeout_seconds", 3600),
+            read_attempts=setting_values.integer(values, "read_attempts", 1, 20),
+            retry_wait=setting_values.seconds(values, "retry_wait_seconds", 60),
+            max_response=setting_values.integer(values, "max_response_mib", 1, 2048) << 20,
             pauses_for=_pauses_for(values["pauses_for"]),
             entities={
-                dataset.entity: _entity(values, f"entity_{dataset_of_entity(dataset.entity).name}")
+                dataset.entity: setting_values.entity(
+                    values, f"entity_{dataset_of_entity(dataset.entity).name}"
+                )
                 for dataset in DATASETS
             },
         )
 
 
-def check_credentials(given: Mapping[str, str]) -> tuple[str, str]:
-    """Return ``application_id`` and ``application_secret``.
+def application_of(given: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return ``application_id`` and ``application_secret``, or ``None`` where neither is there.
 
     Raises:
         AuthInvalid: one is missing, or holds what no header can; its value is not quoted.
     """
-    for spec in CREDENTIALS:
-        if not _HEADER_VALUE.fullmatch(given.get(spec.name, "")):
-            raise AuthInvalid(f"credential {spec.name} is missing or malformed", identity=Identity.PARTNER)
+    names = ("application_id", "application_secret")
+    if not any(given.get(name) for name in names):
+        return None
+    for name in names:
+        if not _HEADER_VALUE.fullmatch(given.get(name, "")):
+            raise AuthInvalid(f"credential {name} is missing or malformed", identity=Identity.PARTNER)
     return given["application_id"], given["application_secret"]
 
 
@@ -141,53 +149,3 @@ def _pauses_for(value: str) -> PausesFor:
         return PausesFor(value)
     except ValueError:
         raise Unsupported('setting pauses_for must be "host" or "school"') from None
-
-
-def _base_url(value: str, *, plain_http: bool) -> str:
-    wrong = Unsupported("setting base_url must be an http or https address without query or user name")
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname if parts.scheme in {"https", "http"} and parts.port != 0 else None
-    except ValueError as error:
-        raise wrong from error
-    if not host or parts.query or parts.fragment or parts.username or parts.password:
-        raise wrong
-    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
-        raise Unsupported(
-            "setting base_url must be an https address: over http the network sees the credentials; on a "
-            'test network, setting plain_http "yes" accepts that'
-        )
-    return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine; other names than localhost are not looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _integer(values: Mapping[str, str], name: str, least: int, most: int) -> int:
-    value = values[name]
-    if not (value.isascii() and value.isdigit() and len(value) <= 12 and least <= int(value) <= most):
-        raise Unsupported(f"setting {name} must be an integer from {least} to {most}")
-    return int(value)
-
-
-def _seconds(values: Mapping[str, str], name: str, most: float) -> float:
-    try:
-        found = float(values[name])
-    except ValueError:
-        found = -1.0
-    if not 0 < found <= most:
-        raise Unsupported(f"setting {name} must be a number of seconds above 0, at most {most}")
-    return found
-
-
-def _entity(values: Mapping[str, str], name: str) -> str:
-    if not _ENTITY.fullmatch(values[name]):
-        raise Unsupported(f"setting {name} must be the name of an entity: letters, digits and underscores")
-    return values[name]

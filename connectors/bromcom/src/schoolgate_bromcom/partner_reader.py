@@ -1,16 +1,16 @@
-"""A session with one school's MIS: whole datasets with proof of their end, rows by key, grants."""
+"""Datasets over the Partner API: pages, and what proves that there are no more of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from schoolgate_bromcom import filters
 from schoolgate_bromcom.client import Answer, BromcomClient
-from schoolgate_bromcom.datasets import DATASETS, BromcomDataset
+from schoolgate_bromcom.datasets import BromcomDataset
 from schoolgate_sdk import (
     EndOfSnapshot,
     EntityDenied,
@@ -18,10 +18,8 @@ from schoolgate_sdk import (
     Incomplete,
     Page,
     Row,
-    RowRejected,
     SchemaChanged,
     Scope,
-    SourceKey,
     Unsupported,
 )
 
@@ -29,9 +27,6 @@ _MOST_PAGES: Final = 1000
 """Pages of one read: a hundred million rows at Bromcom's page size, which no school has."""
 
 _MOST_PAGES_OF_KEYS: Final = 20
-
-_KEYS_PER_REQUEST: Final = 40
-"""Keeps the address of a request under 2,048 characters, beyond which IIS by default refuses the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +58,18 @@ class _Progress:
         raise Incomplete("the cursor is none of this connector's")
 
 
-class BromcomSession:
-    """Implements ``ReadRows``, ``ReadBack`` and ``Grants`` of the SDK. Bromcom has no count that could be
-    asked for.
-    """
+class PartnerReader:
+    """Reads datasets with the application's credentials."""
+
+    keys_per_request = 40
+    """Keeps the address of a request under 2,048 characters, beyond which IIS by default refuses it."""
 
     def __init__(self, client: BromcomClient, settings: Mapping[str, str], page_size: int) -> None:
         self._client = client
         self._settings = settings
         self._page_size = page_size
 
-    async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+    async def read(self, dataset: BromcomDataset, scope: Scope, cursor: str = "") -> AsyncGenerator[Page]:
         """Yield the pages of a snapshot.
 
         A short page proves nothing, for a truncated page looks just the same. The end is proven by the
@@ -83,7 +79,6 @@ class BromcomSession:
             Incomplete: more pages came than any school has, or the cursor is malformed.
             ConnectorError: as :meth:`BromcomClient.page` raises.
         """
-        dataset = _dataset(scope.dataset)
         predicate = dataset.predicate(scope.date_from, scope.date_to)
         progress = _Progress.from_cursor(cursor)
         first_seen: dict[str, int] = {}
@@ -137,28 +132,8 @@ class BromcomSession:
                 raise SchemaChanged(f"rows have no column {', '.join(missing)}", entity=dataset.entity)
         return answer
 
-    async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
-        """Return the rows that Bromcom has for ``keys``, duplicates included.
-
-        A filter holds only integers and dates, so it finds more than was asked for; the parser says which
-        rows have one of the keys.
-
-        Raises:
-            Unsupported: a key is not one of the dataset's.
-            ConnectorError: as :meth:`BromcomClient.page` raises.
-        """
-        dataset = _dataset(scope.dataset)
-        wanted = frozenset(keys)
-        asked = [key for key in keys if dataset.could_have(key)]
-        found: list[Row] = []
-        for start in range(0, len(asked), _KEYS_PER_REQUEST):
-            predicate = dataset.predicate_for(asked[start : start + _KEYS_PER_REQUEST])
-            async for row in self._rows(dataset, predicate):
-                if wanted & self._keys_of(dataset, row):
-                    found.append(row)  # noqa: PERF401 - an asynchronous comprehension reads worse
-        return found
-
-    async def _rows(self, dataset: BromcomDataset, predicate: str) -> AsyncIterator[Row]:
+    async def found(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[Row]:
+        """Yield the rows under a predicate of keys."""
         for number in range(_MOST_PAGES_OF_KEYS):
             answer = await self._page(dataset, predicate, number)
             if not answer.rows:
@@ -167,35 +142,15 @@ class BromcomSession:
                 yield row
         raise Incomplete("Bromcom gave more rows than the keys can have", entity=dataset.entity)
 
-    def _keys_of(self, dataset: BromcomDataset, row: Row) -> frozenset[SourceKey]:
+    async def grant(self, dataset: BromcomDataset) -> EntityGrantState:
+        """Ask for no row of the dataset's entity, and return what Bromcom made of that."""
         try:
-            return frozenset(parsed.key for parsed in dataset.parser(row, self._settings))
-        except RowRejected as rejected:
-            # A row that cannot be taken over is there all the same, and the server will hear why it was
-            # refused.
-            return frozenset(() if rejected.key is None else (rejected.key,))
+            await self._client.page(dataset.entity, filters.NOTHING, 0)
+        except EntityDenied:
+            return EntityGrantState.DENIED
+        except Unsupported:
+            return EntityGrantState.UNKNOWN_ENTITY
+        return EntityGrantState.GRANTED
 
-    async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
-        """Ask for no row of each entity, and return what Bromcom made of that."""
-        states: dict[str, EntityGrantState] = {}
-        for entity in entities:
-            try:
-                await self._client.page(entity, filters.NOTHING, 0)
-            except EntityDenied:
-                states[entity] = EntityGrantState.DENIED
-            except Unsupported:
-                states[entity] = EntityGrantState.UNKNOWN_ENTITY
-            else:
-                states[entity] = EntityGrantState.GRANTED
-        return states
-
-
-_BY_NAME: Final[Mapping[str, Any]] = {dataset.name: dataset for dataset in DATASETS}
-
-
-def _dataset(name: str) -> BromcomDataset:
-    try:
-        found: BromcomDataset = _BY_NAME[name]
-    except KeyError:
-        raise Unsupported(f"Bromcom's connector has no dataset {name}") from None
-    return found
+    async def discover(self) -> None:
+        """Return nothing: the Partner API has not been seen to say which entities there are."""

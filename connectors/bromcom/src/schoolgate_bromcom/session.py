@@ -1,0 +1,215 @@
+"""A session with one school: every dataset from the surface that the school chose, or else from the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final, Protocol
+
+from schoolgate_bromcom.datasets import DATASETS, BromcomDataset
+from schoolgate_bromcom.surfaces import Surface, SurfaceSettings
+from schoolgate_sdk import (
+    AuthExpired,
+    AuthInvalid,
+    ConnectorError,
+    EntityDenied,
+    EntityGrantState,
+    Incomplete,
+    Page,
+    Row,
+    RowRejected,
+    Scope,
+    SourceKey,
+    SurfaceProbe,
+    Unsupported,
+)
+
+_DATASETS: Final[Mapping[str, BromcomDataset]] = {dataset.name: dataset for dataset in DATASETS}
+
+_REFUSED: Final = (EntityDenied, Unsupported)
+"""What the other surface may help with."""
+
+
+class SurfaceReader(Protocol):
+    """One surface, as :mod:`partner_reader` and :mod:`soap_reader` read it."""
+
+    keys_per_request: int
+
+    def read(self, dataset: BromcomDataset, scope: Scope, cursor: str = "") -> AsyncGenerator[Page]:
+        """Yield the pages of a snapshot."""
+        ...
+
+    def found(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[Row]:
+        """Yield the rows under a predicate."""
+        ...
+
+    async def grant(self, dataset: BromcomDataset) -> EntityGrantState:
+        """Ask for no row of the dataset's entity, and return what Bromcom made of that."""
+        ...
+
+    async def discover(self) -> frozenset[str] | None:
+        """Return the entities that may be read, or ``None`` where nobody can be asked."""
+        ...
+
+
+class BromcomSession:
+    """Implements ``ReadRows``, ``ReadBack``, ``Grants`` and ``ProbeSurfaces`` of the SDK. Bromcom has no
+    count that could be asked for.
+
+    ``readers`` are the surfaces for which there are credentials.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[Surface, SurfaceReader],
+        surfaces: SurfaceSettings,
+        settings: Mapping[str, str],
+    ) -> None:
+        self._readers = readers
+        self._surfaces = surfaces
+        self._settings = settings
+        self._used: dict[str, Surface] = {}
+
+    async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        """Yield the pages of a snapshot; its end says from which surface it was read.
+
+        Another surface is tried only before there is a row: half of a snapshot each proves nothing. So a
+        read that goes on after ``cursor`` stays where it was, which is the Partner API, for SOAP has none.
+
+        Raises:
+            ConnectorError: as the surface's reader raises. Where the dataset's own surface refuses and the
+                other refuses too, what the dataset's own said.
+        """
+        dataset = _dataset(scope.dataset)
+        order = (Surface.PARTNER,) if cursor else self._order(dataset)
+        refusal: ConnectorError | None = None
+        for surface in order:
+            reader = self._readers.get(surface)
+            if reader is None:
+                raise Incomplete("the read began on a surface that is not in use any more")
+            try:
+                async with aclosing(reader.read(dataset, scope, cursor)) as pages:
+                    async for page in pages:
+                        self._used[dataset.name] = surface
+                        yield _marked(page, surface)
+                return
+            except _REFUSED as error:
+                if self._used.get(dataset.name) is surface:
+                    raise
+                refusal = refusal or error
+            except (AuthInvalid, AuthExpired):
+                if refusal is None:
+                    raise
+        assert refusal is not None
+        raise refusal
+
+    def _order(self, dataset: BromcomDataset) -> tuple[Surface, ...]:
+        """Return the surfaces to try for a dataset, its own first."""
+        own = self._surfaces.chosen[dataset.name]
+        falls_back = self._surfaces.falls_back and own.other in self._readers
+        return (own, own.other) if falls_back else (own,)
+
+    async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
+        """Return the rows that Bromcom has for ``keys``, duplicates included.
+
+        They are asked for where the dataset was read in this session. A filter holds only integers and
+        dates, so it finds more than was asked for; the parser says which rows have one of the keys.
+
+        Raises:
+            Unsupported: a key is not one of the dataset's.
+            ConnectorError: as the surface's reader raises.
+        """
+        dataset = _dataset(scope.dataset)
+        used = self._used.get(dataset.name)
+        order = self._order(dataset) if used is None else (used,)
+        refusal: ConnectorError | None = None
+        for surface in order:
+            try:
+                return await self._found(self._readers[surface], dataset, keys)
+            except _REFUSED as error:
+                refusal = refusal or error
+            except (AuthInvalid, AuthExpired):
+                if refusal is None:
+                    raise
+        assert refusal is not None
+        raise refusal
+
+    async def _found(
+        self, reader: SurfaceReader, dataset: BromcomDataset, keys: Sequence[SourceKey]
+    ) -> Sequence[Row]:
+        wanted = frozenset(keys)
+        asked = [key for key in keys if dataset.could_have(key)]
+        found: list[Row] = []
+        for start in range(0, len(asked), reader.keys_per_request):
+            predicate = dataset.predicate_for(asked[start : start + reader.keys_per_request])
+            async with aclosing(reader.found(dataset, predicate)) as rows:
+                async for row in rows:
+                    if wanted & self._keys_of(dataset, row):
+                        found.append(row)  # noqa: PERF401 - an asynchronous comprehension reads worse
+        return found
+
+    def _keys_of(self, dataset: BromcomDataset, row: Row) -> frozenset[SourceKey]:
+        try:
+            return frozenset(parsed.key for parsed in dataset.parser(row, self._settings))
+        except RowRejected as rejected:
+            # A row that cannot be taken over is there all the same, and the server will hear why it was
+            # refused.
+            return frozenset(() if rejected.key is None else (rejected.key,))
+
+    async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
+        """Ask for no row of each entity, and return what Bromcom made of that.
+
+        An entity is granted where each dataset that needs it can be read, be it from the other surface.
+        """
+        states: dict[str, EntityGrantState] = {}
+        for entity in entities:
+            found = [await self._grant(dataset) for dataset in DATASETS if dataset.entity == entity]
+            missing = [state for state in found if state is not EntityGrantState.GRANTED]
+            if found:
+                states[entity] = missing[0] if missing else EntityGrantState.GRANTED
+        return states
+
+    async def _grant(self, dataset: BromcomDataset) -> EntityGrantState:
+        own: EntityGrantState | None = None
+        for surface in self._order(dataset):
+            try:
+                state = await self._readers[surface].grant(dataset)
+            except (AuthInvalid, AuthExpired):
+                if own is None:
+                    raise
+                break
+            if state is EntityGrantState.GRANTED:
+                return state
+            own = own or state
+        assert own is not None
+        return own
+
+    async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
+        """Ask every surface what it grants, and which entities it names."""
+        return [await self._probe(surface, frozenset(entities)) for surface in self._readers]
+
+    async def _probe(self, surface: Surface, entities: frozenset[str]) -> SurfaceProbe:
+        reader = self._readers[surface]
+        states: dict[str, EntityGrantState] = {}
+        named: frozenset[str] | None = None
+        try:
+            for dataset in DATASETS:
+                if dataset.entity in entities and surface in self._order(dataset):
+                    state = await reader.grant(dataset)
+                    states.setdefault(dataset.entity, state)
+            named = await reader.discover()
+        except ConnectorError as error:
+            return SurfaceProbe(surface.value, states, failure=error)
+        return SurfaceProbe(surface.value, states, None if named is None else tuple(sorted(named)))
+
+
+def _marked(page: Page, surface: Surface) -> Page:
+    return page if page.end is None else replace(page, end=replace(page.end, surface=surface.value))
+
+
+def _dataset(name: str) -> BromcomDataset:
+    try:
+        return _DATASETS[name]
+    except KeyError:
+        raise Unsupported(f"Bromcom's connector has no dataset {name}") from None
