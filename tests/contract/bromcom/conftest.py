@@ -73,6 +73,11 @@ class Mis:
     def world(self) -> World:
         return self.school.world
 
+    def revoke(self, entity: str, surface: str) -> None:
+        """Withdraw an entity on one surface."""
+        granted = self.school.granted if surface == "partner" else self.account.granted
+        granted.discard(entity)
+
     def fault(self, **members: object) -> None:
         self.api.faults.add(Fault.from_json(members))
 
