@@ -32,7 +32,9 @@ async def _arrived(session: BromcomSession, settings: Mapping[str, str]) -> Stat
         assert end.contradiction is None
         kinds = {spec.kind: spec.namespace for spec in dataset.kinds}
         for row in rows:
-            for parsed in dataset.parser(row, settings):
+            messages = list(dataset.parser(row, settings))
+            assert messages, "a row that yields nothing is a defect of the parser to the server"
+            for parsed in messages:
                 assert parsed.key.namespace == kinds[parsed.kind]
                 _add(found, parsed)
     return found

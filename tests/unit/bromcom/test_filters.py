@@ -111,3 +111,11 @@ def test_every_filter_is_one_that_the_other_side_understands_in_the_same_way(
         "=",
         tuple(value if isinstance(value, int) else value.isoformat().replace("-", "") for value in values),
     )
+
+
+def test_pupils_without_contacts_are_left_out_by_a_filter_of_constants() -> None:
+    [contacts] = [dataset for dataset in DATASETS if dataset.name == "contacts"]
+    terms = contacts.predicate(None, None).split(" OR ")
+    assert len(terms) == 9
+    assert terms[0] == "isnull(contact1Name,'') <> ''"
+    assert filters.any_filled([]) == filters.NOTHING

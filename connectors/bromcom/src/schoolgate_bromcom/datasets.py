@@ -20,7 +20,8 @@ class BromcomDataset:
 
     ``configured`` names the settings that name further such columns. ``found_by`` names the column for each
     leading part of a key, and none where the entity is small enough to be read as a whole; ``window`` is the
-    column that a scope's dates bound. ``other_parsers`` are versions beside the one that is used unless a
+    column that a scope's dates bound; ``only`` leaves out rows that the dataset has nothing of.
+    ``other_parsers`` are versions beside the one that is used unless a
     school is held at or promoted to another.
     """
 
@@ -33,6 +34,7 @@ class BromcomDataset:
     found_by: tuple[Column, ...]
     window: Column | None = None
     configured: tuple[str, ...] = ()
+    only: str = filters.EVERYTHING
     other_parsers: Mapping[int, Parser] = field(default_factory=dict[int, Parser])
 
     def describe(self) -> Dataset:
@@ -54,7 +56,7 @@ class BromcomDataset:
     def predicate(self, date_from: date | None, date_to: date | None) -> str:
         """Return the filter for a read within the dates (half-open), which only a windowed dataset heeds."""
         if self.window is None:
-            return filters.EVERYTHING
+            return self.only
         return filters.between(self.window, date_from, date_to)
 
     def predicate_for(self, keys: Sequence[SourceKey]) -> str:
@@ -125,6 +127,7 @@ DATASETS: Final = (
         parser_version=1,
         required=("studentId",),
         found_by=(Column.STUDENT_ID,),
+        only=filters.any_filled([column for column in Column if column.name.startswith("CONTACT_")]),
     ),
     BromcomDataset(
         name="staff",

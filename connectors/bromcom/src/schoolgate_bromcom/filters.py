@@ -34,6 +34,15 @@ class Column(enum.Enum):
     EVENT_RECORD_ID = "eventRecordId"
     EVENT_DATE = "eventDate"
     ENTERED_DATE = "enteredDate"
+    CONTACT_1_NAME = "contact1Name"
+    CONTACT_1_TELEPHONE = "contact1Telephone"
+    CONTACT_1_EMAIL = "contact1Email"
+    CONTACT_2_NAME = "contact2Name"
+    CONTACT_2_TELEPHONE = "contact2Telephone"
+    CONTACT_2_EMAIL = "contact2Email"
+    CONTACT_3_NAME = "contact3Name"
+    CONTACT_3_TELEPHONE = "contact3Telephone"
+    CONTACT_3_EMAIL = "contact3Email"
 
 
 def literal(value: Value) -> str:
@@ -70,6 +79,11 @@ def one_of(column: Column, values: Sequence[Value]) -> str:
     if not values:
         raise ValueError("a filter needs a value")
     return f"{Column(column).value} IN ({','.join(literal(value) for value in values)})"
+
+
+def any_filled(columns: Sequence[Column]) -> str:
+    """Return the predicate for at least one of ``columns``, which hold texts, not being blank."""
+    return " OR ".join(f"isnull({Column(column).value},'') <> ''" for column in columns) or NOTHING
 
 
 def page_of(predicate: str, number: int) -> str:

@@ -139,8 +139,9 @@ def _contact(reader: RowReader, student_id: int, position: int) -> Iterator[Pars
         relationship_code=reader.code(f"{prefix}Relationship"),
         parental_responsibility=reader.flag(f"{prefix}ParentalResponsibility"),
     )
-    # A flag of "No" alone is what a row without a contact may have just as well.
-    if not contact.ListFields() and not link.relationship_code:
+    # A flag of "No" alone is what a row without a contact may have just as well; the dataset's filter, which
+    # leaves out pupils without contacts, looks at the same three columns.
+    if not contact.ListFields():
         return
     yield Parsed(KIND_CONTACT, key, contact)
     refs = (*keys.student_ref(keys.STUDENT, student_id), Ref("contact_id", KIND_CONTACT, key))
