@@ -22,7 +22,7 @@ from schoolgate_sdk.parsing import Parsed
 from schoolgate_sdk.testing.truth import Truth
 
 KindValue: TypeAlias = k.Kind.ValueType
-Key: TypeAlias = tuple[KindValue, Hashable]
+Key: TypeAlias = tuple[KindValue, tuple[object, ...]]
 
 _FIRST = (
     *(k.KIND_SCHOOL, k.KIND_ACADEMIC_YEAR, k.KIND_LOCAL_CODE, k.KIND_ATTENDANCE_CODE),
@@ -40,7 +40,7 @@ class Entity:
     """One entity of either side: its key there, its fields, and the keys that its references name."""
 
     kind: KindValue
-    key: Hashable
+    key: tuple[object, ...]
     fields: Mapping[str, Hashable]
     refs: Mapping[str, Key]
 

@@ -12,12 +12,16 @@ from schoolgate_sdk.testing.world import World
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One thing that happens: ``make(world)`` lets it happen. ``keeps_keys``: nobody's key changes."""
+    """One thing that happens: ``make(world)`` lets it happen.
+
+    ``keeps_keys`` says that nobody's key changes, ``restores`` that in the end all is as it was.
+    """
 
     name: str
     says: str
     make: Callable[[World], object]
     keeps_keys: bool = True
+    restores: bool = False
 
 
 def _pupil(world: World, index: int) -> int:
@@ -188,7 +192,7 @@ EDITS: tuple[Edit, ...] = (
     Edit("record_result", "An assessment result arrives.", _record_result),
     Edit("record_lesson_mark", "A mark of a lesson arrives.", _record_lesson_mark),
     Edit("withdraw_consent", "Without consent, nothing of a pupil is shown.", _withdraw_consent),
-    Edit("grant_consent", "With it again, all is shown under the same keys.", _grant_consent),
+    Edit("grant_consent", "With it again, all is shown as before.", _grant_consent, restores=True),
     Edit("advance", "Further registers arrive.", _advance),
 )
 """Every edit, on pupils of its own, so that they can be made one after another as well."""

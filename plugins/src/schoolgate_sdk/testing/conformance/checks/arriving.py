@@ -102,12 +102,12 @@ async def _references(bench: Bench) -> str:
 def _edit_check(edit: Edit) -> Check:
     async def run(bench: Bench) -> str:
         async with bench.stage() as stage:
-            await stage.arrive()  # so that whatever the simulator keeps of the world is kept from before
+            await stage.look()
             before = stage.expected()
             edit.make(stage.world)
-            arrival = await stage.arrive()
-            complain(stage.compare(arrival).of(), arrival)
-            if stage.expected() == before:
+            arrival, after = await stage.arrive(), stage.expected()
+            complain(stage.compare(arrival, after).of(), arrival)
+            if after == before and not edit.restores:
                 raise NotApplicable("nothing changes in what this connector gives")
         return f"{len(arrival.entities)} entities as in the world"
 

@@ -54,11 +54,9 @@ def _someone(comparison: Comparison, kind: Kind.ValueType, place: int = 0) -> tu
     """Return the world's number and the MIS's key of one of a kind."""
     found: list[tuple[int | str, SourceKey]] = []
     for key, ours in comparison.pairs.items():
-        match key:
-            case (of_kind, (int() | str() as number, *_)) if of_kind == kind:
-                found.append((number, ours))
-            case _:
-                pass
+        number = key[1][0]
+        if key[0] == kind and isinstance(number, int | str):
+            found.append((number, ours))
     if len(found) <= place:
         raise NotApplicable("nobody arrived whom a write could be about")
     return found[place]

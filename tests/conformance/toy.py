@@ -1,0 +1,143 @@
+"""A MIS without a network: rows of a world, each a canonical message as JSON, and faults that strike them.
+
+``tests.conformance.toy_connector`` has the connector that reads it, rightly or wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk import KINDS, SourceKey, Unsupported, WriteRequest
+from schoolgate_sdk.testing.conformance.comparing import ORDER
+from schoolgate_sdk.testing.conformance.target import Fault
+from schoolgate_sdk.testing.world import World, WorldError
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+PAGE = 50
+SECRET = "the-toy-secret"
+TIMEOUT = 0.05
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        if isinstance(value, str | int | float | bool):
+            shown[descriptor.name] = value
+        else:
+            shown[descriptor.name] = [_as_json(item) for item in value]
+    return shown
+
+
+def name_of(kind: Kind.ValueType) -> str:
+    return KINDS[kind].name
+
+
+ENTITIES = tuple(name_of(kind) for kind in ORDER)
+
+
+@dataclass
+class ToyMis:
+    """The MIS. ``states`` are what it was at positions that it told, ``written`` what came of writes."""
+
+    world: World
+    granted: set[str] = field(default_factory=lambda: set(ENTITIES))
+    expired: bool = False
+    faults: list[Fault] = field(default_factory=list[Fault])
+    requests: int = 0
+    states: dict[str, Rows] = field(default_factory=dict[str, Rows])
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    _revision: int = -1
+    _rows: dict[str, Rows] = field(default_factory=dict[str, Rows])
+
+    def rows(self, entity: str) -> Rows:
+        """Return all rows as they are now."""
+        if self._revision != self.world.revision:
+            self._rows = {name: [] for name in ENTITIES}
+            for truth in self.world.canonical():
+                self._rows[name_of(truth.kind)].append(
+                    {
+                        "key": list(truth.key),
+                        "fields": _as_json(truth.message),
+                        "refs": [[ref.field, name_of(ref.kind), list(ref.key)] for ref in truth.refs],
+                    }
+                )
+            self._revision = self.world.revision
+        return self._rows[entity]
+
+    def remember(self, entity: str) -> str:
+        """Return a position of now, from which changes can be asked for."""
+        position = f"position {len(self.states)}"
+        self.states[position] = list(self.rows(entity))
+        return position
+
+    def strike(self, entity: str, page: int) -> Fault | None:
+        """Return the fault that strikes a request."""
+        for place, fault in enumerate(self.faults):
+            later = fault.kind == "loop_page" and fault.page is not None and page > fault.page
+            if fault.entity not in {None, entity} or not (later or fault.page in {None, page}):
+                continue
+            if fault.times is not None:
+                del self.faults[place]
+            return fault
+        return None
+
+    def fault(self, fault: Fault) -> None:
+        """Take a fault; grants change at once."""
+        if fault.kind == "grant" and fault.entity:
+            self.granted.add(fault.entity)
+        elif fault.kind == "revoke" and fault.entity and fault.page is None:
+            self.granted.discard(fault.entity)
+        elif fault.kind == "expire_credentials":
+            self.expired = True
+        else:
+            self.faults.append(fault)
+
+    def write(self, request: WriteRequest) -> str:
+        """Do to the world what a write asks for, and return the number of what came to be."""
+        values: Any = request.values
+        student = values["student_id"]
+        assert isinstance(student, SourceKey)
+        pupil = student.parts[0]
+        assert isinstance(pupil, int)
+        world = self.world
+        try:
+            match request.operation:
+                case "record_attendance_mark":
+                    day = datetime.fromisoformat(values["date"]).date()
+                    world.record_mark(
+                        pupil, day, values["code"], session=values["session"], comment=values["comment"]
+                    )
+                    return f"{pupil}-{day}"
+                case "record_behaviour_event":
+                    at = datetime.fromisoformat(values["occurred_at"]).replace(tzinfo=None)
+                    kind = next(
+                        kind.number
+                        for kind in world.behaviour_types.values()
+                        if values["type_code"] in {str(kind.number), kind.name}
+                    )
+                    event = world.record_behaviour(
+                        pupil,
+                        kind,
+                        at,
+                        points=values["points"],
+                        staff=values["staff_id"].parts[0],
+                        comment=values["comment"],
+                    )
+                    return str(event.number)
+                case _:
+                    result = world.record_result(
+                        pupil,
+                        values["assessment_name"],
+                        values["result"],
+                        subject=values["subject_id"].parts[0],
+                        entered_on=datetime.fromisoformat(values["date"]).date(),
+                    )
+                    return str(result.number)
+        except WorldError as refused:
+            raise Unsupported("the MIS refuses the write") from refused
