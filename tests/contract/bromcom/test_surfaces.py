@@ -140,6 +140,13 @@ async def test_a_read_is_resumed_where_it_began(mis: Mis) -> None:
         await read_all(over_soap, "attendance_marks", cursor=cursor)
 
 
+async def test_a_grant_revoked_between_two_reads_is_fallen_back_from(mis: Mis) -> None:
+    session = await mis.session()
+    assert (await read_all(session, "staff"))[1].surface == "partner"
+    mis.revoke("Staff", "partner")
+    assert (await read_all(session, "staff"))[1].surface == "soap"
+
+
 async def test_rows_are_read_back_where_they_were_read(mis: Mis) -> None:
     session = await mis.session()
     mis.revoke("StudentFlatView", "partner")

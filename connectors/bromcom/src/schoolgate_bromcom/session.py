@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, Protocol
 
+from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
 from schoolgate_bromcom.datasets import DATASETS, BromcomDataset
 from schoolgate_bromcom.surfaces import Surface, SurfaceSettings
 from schoolgate_sdk import (
@@ -23,6 +24,8 @@ from schoolgate_sdk import (
     SourceKey,
     SurfaceProbe,
     Unsupported,
+    WriteReceipt,
+    WriteRequest,
 )
 
 _DATASETS: Final[Mapping[str, BromcomDataset]] = {dataset.name: dataset for dataset in DATASETS}
@@ -54,10 +57,11 @@ class SurfaceReader(Protocol):
 
 
 class BromcomSession:
-    """Implements ``ReadRows``, ``ReadBack``, ``Grants`` and ``ProbeSurfaces`` of the SDK. Bromcom has no
-    count that could be asked for.
+    """Implements ``ReadRows``, ``ReadBack``, ``Grants``, ``ProbeSurfaces``, ``WriteRows`` and ``FindWrite`` of
+    the SDK. Bromcom has no count that could be asked for.
 
-    ``readers`` are the surfaces for which there are credentials.
+    ``readers`` are the surfaces for which there are credentials; ``writer`` is the Partner API's, for nothing
+    can be written by way of the other.
     """
 
     def __init__(
@@ -65,7 +69,9 @@ class BromcomSession:
         readers: Mapping[Surface, SurfaceReader],
         surfaces: SurfaceSettings,
         settings: Mapping[str, str],
+        writer: BehaviourWriter | None = None,
     ) -> None:
+        self._writer = writer
         self._readers = readers
         self._surfaces = surfaces
         self._settings = settings
@@ -88,14 +94,16 @@ class BromcomSession:
             reader = self._readers.get(surface)
             if reader is None:
                 raise Incomplete("the read began on a surface that is not in use any more")
+            has_begun = False
             try:
                 async with aclosing(reader.read(dataset, scope, cursor)) as pages:
                     async for page in pages:
+                        has_begun = True
                         self._used[dataset.name] = surface
                         yield _marked(page, surface)
                 return
             except _REFUSED as error:
-                if self._used.get(dataset.name) is surface:
+                if has_begun:
                     raise
                 refusal = refusal or error
             except (AuthInvalid, AuthExpired):
@@ -156,6 +164,31 @@ class BromcomSession:
             # A row that cannot be taken over is there all the same, and the server will hear why it was
             # refused.
             return frozenset(() if rejected.key is None else (rejected.key,))
+
+    async def write(self, request: WriteRequest) -> WriteReceipt:
+        """Send a write once; only behaviour events can be written, over the Partner API.
+
+        Raises:
+            Unsupported: the operation or a value of it cannot be written; nothing was sent.
+            ConnectorError: as :meth:`BehaviourWriter.write` raises.
+        """
+        return await self._writer_of(request).write(request)
+
+    async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
+        """Return the receipt of a write that took effect, ``None`` where it did not.
+
+        Raises:
+            Unsupported: as :meth:`write`.
+            ConnectorError: as :meth:`BehaviourWriter.find` raises.
+        """
+        return await self._writer_of(request).find(request)
+
+    def _writer_of(self, request: WriteRequest) -> BehaviourWriter:
+        if request.operation != RECORD_BEHAVIOUR_EVENT.name:
+            raise Unsupported(f"Bromcom's connector cannot write {request.operation}")
+        if self._writer is None:
+            raise Unsupported("behaviour events can be written over the Partner API alone")
+        return self._writer
 
     async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
         """Ask for no row of each entity, and return what Bromcom made of that.
