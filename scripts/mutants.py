@@ -44,6 +44,7 @@ _PIPELINE = "server/src/schoolgate_server/ingest/pipeline.py"
 _SNAPSHOT = "server/src/schoolgate_server/sync/snapshot.py"
 _DATASET = "server/src/schoolgate_server/sync/dataset.py"
 _REPROJECTION = "server/src/schoolgate_server/sync/reprojection.py"
+_READINGS = "server/src/schoolgate_server/store/readings.py"
 _FENCES = "server/src/schoolgate_server/store/fences.py"
 _LATE = "tests/contract/store/test_fences.py"
 _PARTIAL = "server/src/schoolgate_server/sync/partial.py"
@@ -446,6 +447,51 @@ MUTANTS = (
         "        pass\n",
         SIMULATION,
         "histories",
+    ),
+    Mutant(
+        "g07",
+        "an edit that a merge lies on top of does not count",
+        _READINGS,
+        "async for batch in self._history.batches(superseded,",
+        'async for batch in self._history.batches({**superseded, "school": ""},',
+        f"{ENGINE}/test_reprojection_edits.py",
+        "a_merge_lies_on_top",
+    ),
+    Mutant(
+        "g07",
+        "an edit counts for the merged record only",
+        _REPROJECTION,
+        "for each in {record_id, survivors.get(record_id, record_id)}:",
+        "for each in {record_id}:",
+        f"{ENGINE}/test_reprojection_edits.py",
+        "lives_on_as",
+    ),
+    Mutant(
+        "g07",
+        "an edit counts for the first of several survivors",
+        _READINGS,
+        "            if not onward:\n",
+        "            if True:\n",
+        f"{ENGINE}/test_reprojection_edits.py",
+        "chain_of_merges",
+    ),
+    Mutant(
+        "g07",
+        "what is newer than the sealed rows is newer than the run that sealed them",
+        _REPROJECTION,
+        "return min((segment.seq for segment in last.segments), default=last.seq)",
+        "return last.seq",
+        f"{ENGINE}/test_reprojection_edits.py",
+        "before_a_run_sealed",
+    ),
+    Mutant(
+        "g08",
+        "an edit is under the reading that brought it, whatever read it since",
+        _REPROJECTION,
+        "read_by[each] = max((seq, run_id), read_by[each])",
+        "pass",
+        f"{ENGINE}/test_reprojection_edits.py",
+        "two_edits or read_otherwise_since",
     ),
     Mutant(
         "g01",

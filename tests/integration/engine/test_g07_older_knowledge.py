@@ -7,57 +7,21 @@ that is new, without `protect_newer`.
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import Callable
-
 import pytest
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.supervisor import Supervisor
-from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
+from tests.support.engine import Engine, engine_over, outcome, record_id
+from tests.support.overtaking import interrupted, launching_all_but, stand_aside
 from tests.support.scripted import STUDENTS, ScriptedMis, student
-
-
-async def interrupted(engine: Engine, at: int) -> str:
-    """Start a run of the pupils, and return its id once it waits for page ``at``."""
-    reached = asyncio.Event()
-
-    async def hang(dataset: str, index: int) -> None:
-        if index == at:
-            reached.set()
-            await asyncio.Event().wait()
-
-    engine.mis.on_page = hang
-    accepted = await engine.supervisor.start_sync(SCHOOL, [STUDENTS], str(uuid.uuid4()), "tests")
-    await reached.wait()
-    engine.mis.on_page = lambda dataset, index: None
-    return accepted.run_id
 
 
 async def surnames(engine: Engine) -> dict[str, str]:
     records = await engine.records(kinds.KIND_STUDENT, tombstones=False)
     return {record.id: record.student.surname for record in records}
-
-
-async def stand_aside(store: Store, run_id: str) -> None:
-    """Let another run of the school begin, as a notification's may, though this one has not ended."""
-    runs = store.database.collection("runs")
-    await runs.update_one({"_id": run_id}, {"$set": {"unfinished": f"{SCHOOL}:aside"}})
-
-
-def launching_all_but(run_id: str) -> Callable[[Supervisor, RunEntry], None]:
-    launch: Callable[[Supervisor, RunEntry], None] = vars(Supervisor)["_launch"]
-
-    def launch_others(self: Supervisor, entry: RunEntry) -> None:
-        if entry.run.run_id != run_id:
-            launch(self, entry)
-
-    return launch_others
 
 
 async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
@@ -68,7 +32,7 @@ async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
     async with engine_over(store, mis) as engine:
         await engine.sync(STUDENTS)
         rows[0] = student(1, "First")  # what the first run will have read ...
-        run_id = await interrupted(engine, 4)
+        run_id = await interrupted(engine, STUDENTS, at=(STUDENTS, 4))
     await stand_aside(store, run_id)
     rows[0], rows[1] = student(1, "Second"), student(2, "Second")  # ... and what the other one reads later
     rows.append(student(99, "Joiner"))

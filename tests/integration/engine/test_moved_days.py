@@ -20,9 +20,9 @@ from schoolgate_sdk import Connector, Parsed, Row, Scope, SourceKey, source_key
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
-from tests.integration.engine.test_g07_older_knowledge import launching_all_but, stand_aside
 from tests.support.changing import BlindSession, ChangingMis, ChangingSession, changing_connector
 from tests.support.engine import SCHOOL, Engine, engine_over, outcome, record_id
+from tests.support.overtaking import launching_all_but, stand_aside
 from tests.support.reparsed import change
 from tests.support.scripted import MARKS
 

@@ -13,11 +13,9 @@ from schoolgate_server.model.changes import Change
 from schoolgate_server.model.dates import validity
 from schoolgate_server.model.hashing import content_digest
 from schoolgate_server.model.ids import Minter
+from schoolgate_server.store.redirects import LONGEST_CHAIN
 from schoolgate_server.store.references import Stored
 from schoolgate_server.store.store import Store
-
-LONGEST_CHAIN = 1000
-"""Merges that are followed from one record: far more than there are, so that a defect cannot make a loop."""
 
 
 class NotMergeable(ValueError):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass
 
-from schoolgate_server.store.handles import Collection, Document
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.model.ids import kind_of
+from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.leases import Lease, Leases, lost
+from schoolgate_server.store.redirects import LONGEST_CHAIN
 
-_NO_EDITS = ["REPROJECTION", "IDENTITY"]
+_READ_ANEW = "REPROJECTION"
+_NO_EDITS = [_READ_ANEW, "IDENTITY"]
 """Causes of versions that brought nothing new from the MIS."""
 
 
@@ -62,9 +67,9 @@ class Readings:
             raise lost(lease)
 
     async def edits(
-        self, school_id: str, dataset: str, kinds: Sequence[str], since: int, *, not_by: str
+        self, school_id: str, dataset: str, kinds: Sequence[Kind.ValueType], since: int, *, not_by: str
     ) -> AsyncIterator[list[tuple[str, int, str]]]:
-        """Yield id, seq and run of versions that came from the MIS after seq ``since``, the latest ones last.
+        """Yield id, seq and run of versions that came from the MIS after seq ``since``, in any order.
 
         Superseded ones count: a merge or another reading that lies on top of an edit does not undo it. What
         run ``not_by`` wrote is left out. ``kinds`` names the kinds of ``dataset``. For the holder of the
@@ -77,11 +82,40 @@ class Readings:
             "run": {"$ne": not_by},
             "cause": {"$nin": _NO_EDITS},
         }
-        superseded: Document = {**query, "kind": {"$in": list(kinds)}, "until": {"$gt": since}}
+        names = [KINDS[kind].name for kind in kinds]
+        superseded: Document = {**query, "kind": {"$in": names}, "until": {"$gt": since}}
         async for batch in self._history.batches(superseded, {"id": 1, "seq": 1, "run": 1}, size=50_000):
             yield [(document["id"], document["seq"], document["run"]) for document in batch]
         async for batch in self._records.batches(query, {"_id": 1, "seq": 1, "run": 1}, size=50_000):
             yield [(document["_id"], document["seq"], document["run"]) for document in batch]
+
+    async def reread(
+        self, school_id: str, record_ids: Iterable[str], since: int
+    ) -> AsyncIterator[list[tuple[str, int, str]]]:
+        """Yield id, seq and run of the records' versions after ``since`` that differ by a reading alone."""
+        query: Document = {"school": school_id, "seq": {"$gt": since}, "cause": "REPROJECTION"}
+        for some in chunks(sorted(record_ids)):
+            found = await self._history.find(
+                {**query, "id": {"$in": list(some)}}, {"id": 1, "seq": 1, "run": 1}
+            )
+            yield [(document["id"], document["seq"], document["run"]) for document in found]
+            found = await self._records.find({**query, "_id": {"$in": list(some)}}, {"seq": 1, "run": 1})
+            yield [(document["_id"], document["seq"], document["run"]) for document in found]
+
+    async def survivors(self, school_id: str, kinds: Container[Kind.ValueType]) -> dict[str, str]:
+        """Return, for each merged record of ``kinds``, the record that it lives on in by now."""
+        into: dict[str, str] = {}
+        query: Document = {"school": school_id, "tombstone.merged_into": {"$exists": True}}
+        async for batch in self._records.batches(query, {"tombstone.merged_into": 1}):
+            into.update((document["_id"], document["tombstone"]["merged_into"]) for document in batch)
+        merged = [record_id for record_id in into if kind_of(record_id) in kinds]
+        found = {record_id: into[record_id] for record_id in merged}
+        for _ in range(LONGEST_CHAIN):
+            onward = {record_id: into[by] for record_id, by in found.items() if by in into}
+            if not onward:
+                break
+            found.update(onward)
+        return found
 
     async def _all(self, school_id: str) -> list[Document]:
         head = await self._heads.find_one({"_id": school_id}, {"readings": 1})

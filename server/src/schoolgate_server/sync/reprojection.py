@@ -148,23 +148,28 @@ class _Reprojector:
         await self._store.readings.put(self._ingest.lease(), self._dataset.name, reading)
 
     async def _edits(self, last: SealedSnapshot, in_force: str) -> _Edits:
-        school_id, name = self._ingest.school_id, self._dataset.name
-        # What this run itself read before an interruption was read as the records were then.
-        readings = {self._ingest.run_id: in_force}
+        school_id, name, since = self._ingest.school_id, self._dataset.name, _as_of(last)
+        readings, kinds = self._store.readings, [spec.kind for spec in self._dataset.kinds]
+        survivors = await readings.survivors(school_id, kinds)
         seqs: dict[str, int] = {}
-        read_otherwise: set[str] = set()
-        kinds = [kind_info(spec.kind).name for spec in self._dataset.kinds]
-        found = self._store.readings.edits(school_id, name, kinds, _as_of(last), not_by=last.run_id)
-        async for batch in found:
+        read_by: dict[str, tuple[int, str]] = {}
+        async for batch in readings.edits(school_id, name, kinds, since, not_by=last.run_id):
             for record_id, seq, run_id in batch:
-                if seq < seqs.get(record_id, 0):
-                    continue
-                if run_id not in readings:
-                    readings[run_id] = await self._reading_of(run_id)
-                seqs[record_id] = seq
-                read_otherwise.discard(record_id)
-                if readings[run_id] != self._wanted:
-                    read_otherwise.add(record_id)
+                # The rows of a merged record are its survivor's by now, and so is what was edited in them.
+                for each in {record_id, survivors.get(record_id, record_id)}:
+                    seqs[each] = max(seq, seqs.get(each, 0))
+                    read_by[each] = max((seq, run_id), read_by.get(each, (0, "")))
+        async for batch in readings.reread(school_id, seqs, since):
+            for record_id, seq, run_id in batch:
+                each = survivors.get(record_id, record_id)
+                read_by[each] = max((seq, run_id), read_by[each])
+        # What this run itself read before an interruption was read as the records were then.
+        known = {self._ingest.run_id: in_force}
+        for run_id in {run_id for _, run_id in read_by.values()} - known.keys():
+            known[run_id] = await self._reading_of(run_id)
+        read_otherwise = [
+            record_id for record_id, (_, run_id) in read_by.items() if known[run_id] != self._wanted
+        ]
         return _Edits(seqs, frozenset(read_otherwise))
 
     async def _reading_of(self, run_id: str) -> str:
