@@ -62,7 +62,7 @@ def parse_subject(row: Row, settings: Mapping[str, str], /) -> tuple[Parsed, ...
     number = reader.key_number(settings["column_subject_id"])
     key = reader.key = SourceKey(keys.SUBJECT, (number,))
     subject = Subject(
-        code=reader.configured_text(settings["column_subject_code"]),
-        name=reader.configured_text(settings["column_subject_name"]),
+        code=reader.configured_text(settings.get("column_subject_code", "")),
+        name=reader.configured_text(settings.get("column_subject_name", "")),
     )
     return (Parsed(KIND_SUBJECT, key, subject),)

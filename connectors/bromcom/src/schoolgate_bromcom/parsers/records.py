@@ -34,7 +34,7 @@ def parse_behaviour_type(row: Row, settings: Mapping[str, str], /) -> tuple[Pars
     code = LocalCode(
         category=BEHAVIOUR_TYPE,
         code=str(number),
-        description=reader.configured_text(settings["column_behaviour_type_name"]),
+        description=reader.configured_text(settings.get("column_behaviour_type_name", "")),
     )
     return (Parsed(KIND_LOCAL_CODE, key, code),)
 

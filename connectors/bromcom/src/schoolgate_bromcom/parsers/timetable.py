@@ -21,8 +21,8 @@ def parse_room(row: Row, settings: Mapping[str, str], /) -> tuple[Parsed, ...]:
     number = reader.key_number(settings["column_room_id"])
     key = reader.key = SourceKey(keys.LOCATION, (number,))
     room = Room(
-        code=reader.configured_text(settings["column_room_code"]),
-        name=reader.configured_text(settings["column_room_name"]),
+        code=reader.configured_text(settings.get("column_room_code", "")),
+        name=reader.configured_text(settings.get("column_room_name", "")),
     )
     return (Parsed(KIND_ROOM, key, room),)
 
