@@ -549,6 +549,15 @@ MUTANTS = (
     ),
     Mutant(
         "g07",
+        "of a row some of whose records changed again, all are taken",
+        _PARTIAL,
+        "self._is_mixed |= any(stale) and not all(stale)",
+        "pass",
+        f"{ENGINE}/test_changes_mixed.py",
+        "g07",
+    ),
+    Mutant(
+        "g07",
         "a later notification narrows down an earlier one",
         "server/src/schoolgate_server/sync/notifications.py",
         "is_whole = not keys or before == []",
