@@ -15,6 +15,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, encode_key, source_key
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE
@@ -105,6 +106,7 @@ async def engine_over(
     profile: Sequence[str] = CORE_PROFILE,
     clock: Clock | None = None,
     connector: Connector | None = None,
+    traffic: Traffic | None = None,
 ) -> AsyncGenerator[Engine]:
     """Register the school where it is not yet, and run a supervisor over ``store``."""
     mis = mis or ScriptedMis()
@@ -112,7 +114,9 @@ async def engine_over(
     connector = connector or scripted_connector(mis, parser_version=parser_version)
     host = ConnectorHost({"scripted": connector}, {})
     options = options or SyncOptions(commit_batch=7, segment_rows=10)
-    supervisor = Supervisor(store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex)
+    supervisor = Supervisor(
+        store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex, traffic=traffic
+    )
     school = School(
         school_id=SCHOOL,
         display_name="Oak",

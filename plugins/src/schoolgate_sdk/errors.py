@@ -85,6 +85,8 @@ class AuthInvalid(ConnectorError):
 class AuthRevoked(AuthInvalid):
     """The MIS says that somebody has withdrawn what was accepted before: new secrets alone may not help."""
 
+    failure_type = failure_pb2.FAILURE_TYPE_AUTH_REVOKED
+
 
 class EntityDenied(ConnectorError):
     """The school has not granted ``entity``, or has withdrawn it."""

@@ -16,12 +16,20 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from schoolgate_sdk.traffic import Traffic, TrafficLimits
 from schoolgate_server.log import Redactor, configure_logging, loop_exception_handler
 from schoolgate_server.model.clock import system_clock
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers, CallersFile, CallersInvalid
 from schoolgate_server.rpc.server import Listen, ListenRefused, RpcServer, Tls, build_server, check_exposure
-from schoolgate_server.settings import ListenSettings, Settings, SettingsInvalid, SyncSettings, load_settings
+from schoolgate_server.settings import (
+    ListenSettings,
+    Settings,
+    SettingsInvalid,
+    SyncSettings,
+    TrafficSettings,
+    load_settings,
+)
 from schoolgate_server.store.embedded import EmbeddedMongod, EmbeddedOptions
 from schoolgate_server.store.errors import EmbeddedError, StoreMisconfigured, StoreUnavailable
 from schoolgate_server.store.handles import Document
@@ -99,6 +107,7 @@ async def _started(settings: Settings, redactor: Redactor, stack: AsyncExitStack
         _sync_options(settings.sync),
         owner=f"server-{uuid.uuid4().hex}",
         new_id=lambda: uuid.uuid4().hex,
+        traffic=Traffic(_traffic_limits(settings.traffic)),
     )
     server = build_server(
         store,
@@ -163,6 +172,21 @@ def _sync_options(settings: SyncSettings) -> SyncOptions:
             updates_fraction=settings.hold_updates_fraction,
             updates_count=settings.hold_updates_count,
         ),
+    )
+
+
+def _traffic_limits(settings: TrafficSettings) -> TrafficLimits:
+    return TrafficLimits(
+        host_concurrency=settings.host_concurrency,
+        school_concurrency=settings.school_concurrency,
+        host_rate=settings.host_rate,
+        host_burst=settings.host_burst,
+        school_rate=settings.school_rate,
+        school_burst=settings.school_burst,
+        circuit_failures=settings.circuit_failures,
+        circuit_open=settings.circuit_open_s,
+        circuit_open_longest=settings.circuit_open_longest_s,
+        quiet_interval=settings.quiet_interval_s,
     )
 
 

@@ -178,6 +178,44 @@ class SyncSettings(Group):
     )
 
 
+class TrafficSettings(Group):
+    """How much MISs are asked, over all schools of this server."""
+
+    host_concurrency: int = Field(
+        default=8, ge=1, le=100, description="Requests at once with one host, whichever schools they are for."
+    )
+    school_concurrency: int = Field(
+        default=2, ge=1, le=20, description="Requests at once for one school; its MIS serves the school too."
+    )
+    host_rate: float = Field(
+        default=20.0, gt=0, le=10_000, description="Requests per second with one host, in the long run."
+    )
+    host_burst: int = Field(
+        default=40, ge=1, le=10_000, description="Requests at once with one host after a lull."
+    )
+    school_rate: float = Field(
+        default=10.0, gt=0, le=10_000, description="Requests per second for one school, in the long run."
+    )
+    school_burst: int = Field(
+        default=20, ge=1, le=10_000, description="Requests at once for one school after a lull."
+    )
+    circuit_failures: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Failures in a row after which a MIS is left alone a while.",
+    )
+    circuit_open_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds of that while; doubled as long as the MIS fails on."
+    )
+    circuit_open_longest_s: float = Field(
+        default=900.0, gt=0, le=86_400, description="Seconds to which it doubles at most."
+    )
+    quiet_interval_s: float = Field(
+        default=5.0, ge=0, le=300, description="Seconds between a school's requests in its quiet hours."
+    )
+
+
 class LogSettings(Group):
     """What is logged, to standard error."""
 
@@ -210,6 +248,7 @@ class Settings(BaseSettings):
         default=("bromcom",), description="Connectors to load, and no others; in the environment with commas."
     )
     sync: SyncSettings = Field(default_factory=SyncSettings)
+    traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @field_validator("connectors", mode="before")

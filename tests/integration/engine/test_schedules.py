@@ -14,10 +14,11 @@ from pymongo import AsyncMongoClient
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.school_service_pb2 import School, SyncSchedule
+from schoolgate.v1.school_service_pb2 import QuietHours, School, SyncSchedule
 from schoolgate_sdk import AuthInvalid, RateLimited
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import schedule, supervisor
+from schoolgate_server.sync.refusals import AUTH_PAUSES
 from schoolgate_server.sync.schedule import Scheduler
 from tests.integration.engine.conftest import NoCredentials
 from tests.support.changing import ChangingMis, changing_connector
@@ -175,8 +176,7 @@ async def test_refused_credentials_are_not_tried_again_until_something_changed(
     await plan(engine.store, CHANGES)
     clock.forward(minutes=1)
     assert await look(engine) == ["CHANGES"]
-    last = await engine.store.runs.last_finished(SCHOOL)
-    assert last is not None
+    [last] = await engine.store.runs.finished(SCHOOL, 5)
     assert last.failure.type == failures.FAILURE_TYPE_AUTH_INVALID
     for _ in range(3):
         clock.forward(hours=1)
@@ -185,8 +185,38 @@ async def test_refused_credentials_are_not_tried_again_until_something_changed(
     assert await look(engine) == ["CHANGES"]
     clock.forward(hours=1)
     assert await look(engine) == []
-    clock.forward(hours=24)
+    for pause in AUTH_PAUSES:  # the gaps grow
+        clock.forward(seconds=pause.total_seconds() - 3600 - 60)
+        assert await look(engine) == []
+        clock.forward(hours=1, seconds=60)
+        assert await look(engine) == ["CHANGES"]
+        clock.forward(hours=1)
+
+
+async def test_schedules_wait_for_the_end_of_quiet_hours_and_people_do_not(
+    engine: Engine, clock: SetClock
+) -> None:
+    """Seen to fail without the look at quiet hours: the schedule's run began in them."""
+    await engine.store.schools.update(
+        School(
+            school_id=SCHOOL,
+            schedules=[CHANGES],
+            quiet_hours=[QuietHours(begins="08:30", ends="09:30")],
+        ),
+        ["schedules", "quiet_hours"],
+        str(uuid.uuid4()),
+        b"",
+    )
     assert await look(engine) == ["CHANGES"]
+    clock.forward(hours=2, minutes=45)  # 08:45 in London
+    assert await look(engine) == []
+    asked = await engine.sync(STUDENTS)
+    assert asked.state == pb.RUN_STATE_SUCCEEDED
+    assert asked.quiet_until.ToDatetime(tzinfo=UTC) == datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
+    clock.forward(minutes=46)
+    assert await look(engine) == ["CHANGES"]
+    [last, *_] = await engine.store.runs.finished(SCHOOL, 1)
+    assert not last.HasField("quiet_until")
 
 
 async def test_a_pause_that_the_mis_asked_for_is_kept(engine: Engine, clock: SetClock) -> None:

@@ -10,8 +10,9 @@ from schoolgate.v1 import failure_pb2
 from schoolgate_sdk import errors
 
 TYPES: list[type[errors.ConnectorError]] = [
-    error for error in errors.ConnectorError.__subclasses__() if error.__module__ == errors.__name__
+    error for error in vars(errors).values() if isinstance(error, type) and "failure_type" in vars(error)
 ]
+"""Those with a type of their own; further ones say more about the same."""
 ENGINES_OWN = {
     failure_pb2.FAILURE_TYPE_UNSPECIFIED,
     failure_pb2.FAILURE_TYPE_HELD,  # the engine's judgement of a change, not a connector's

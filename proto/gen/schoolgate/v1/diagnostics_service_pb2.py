@@ -23,53 +23,54 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from schoolgate.v1 import failure_pb2 as schoolgate_dot_v1_dot_failure__pb2
 from schoolgate.v1 import kind_pb2 as schoolgate_dot_v1_dot_kind__pb2
 from schoolgate.v1 import record_pb2 as schoolgate_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'schoolgate/v1/diagnostics_service.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"Y\n\x0e\x45xplainRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x11\n\trecord_id\x18\x03 \x01(\t\"#\n\x0f\x45xplainResponse\x12\x10\n\x08\x66indings\x18\x01 \x03(\t\"*\n\x15GetDataQualityRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\"\xaa\x01\n\x16GetDataQualityResponse\x12\x39\n\x05items\x18\x01 \x03(\x0b\x32*.schoolgate.v1.GetDataQualityResponse.Item\x1aU\n\x04Item\x12-\n\x06reason\x18\x01 \x01(\x0e\x32\x1d.schoolgate.v1.DecisionReason\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"n\n\x0e\x43onnectorField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x15\n\rdefault_value\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\x08\"\x87\x01\n\x10\x43onnectorDataset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x10\n\x08\x65ntities\x18\x03 \x03(\t\x12\x16\n\x0eparser_version\x18\x04 \x01(\x05\x12\x17\n\x0fparser_versions\x18\x05 \x03(\x05\"\x96\x02\n\rConnectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06loaded\x18\x02 \x01(\x08\x12\x12\n\nload_error\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12/\n\x08settings\x18\x06 \x03(\x0b\x32\x1d.schoolgate.v1.ConnectorField\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.schoolgate.v1.ConnectorField\x12\x31\n\x08\x64\x61tasets\x18\x08 \x03(\x0b\x32\x1f.schoolgate.v1.ConnectorDataset\x12\x14\n\x0c\x63\x61pabilities\x18\t \x03(\t\"\x17\n\x15ListConnectorsRequest\"J\n\x16ListConnectorsResponse\x12\x30\n\nconnectors\x18\x01 \x03(\x0b\x32\x1c.schoolgate.v1.ConnectorInfo\"\x9c\x02\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x11\n\tschool_id\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12-\n\x06reason\x18\x04 \x01(\x0e\x32\x1d.schoolgate.v1.DecisionReason\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x31\n\nsource_key\x18\x07 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x88\x01\x01\x12\x14\n\x0c\x66irst_run_id\x18\x08 \x01(\t\x12\x31\n\rfirst_seen_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_source_key\"a\n\x14ListDecisionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x15ListDecisionsResponse\x12*\n\tdecisions\x18\x01 \x03(\x0b\x32\x17.schoolgate.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x15\x43ompareParsersRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x05\x12\x12\n\nto_version\x18\x04 \x01(\x05\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\xd5\x01\n\x0f\x46ieldDifference\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x35\n\x06values\x18\x04 \x03(\x0b\x32%.schoolgate.v1.FieldDifference.Values\x1aJ\n\x06Values\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nrecord_ids\x18\x04 \x03(\t\"\x9a\x02\n\x16\x43ompareParsersResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\x05\x12\x12\n\nto_version\x18\x02 \x01(\x05\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0c\n\x04same\x18\x05 \x01(\x03\x12\x11\n\tdiffering\x18\x06 \x01(\x03\x12\x13\n\x0bonly_before\x18\x07 \x01(\x03\x12\x12\n\nonly_after\x18\x08 \x01(\x03\x12\x1c\n\x14rejected_only_before\x18\t \x01(\x03\x12\x1b\n\x13rejected_only_after\x18\n \x01(\x03\x12\x33\n\x0b\x64ifferences\x18\x0b \x03(\x0b\x32\x1e.schoolgate.v1.FieldDifference*\xb9\x03\n\x0e\x44\x65\x63isionReason\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x44\x45\x43ISION_REASON_DUPLICATE_ROW\x10\x01\x12#\n\x1f\x44\x45\x43ISION_REASON_CONFLICTING_ROW\x10\x02\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_KEY_MISSING\x10\x03\x12!\n\x1d\x44\x45\x43ISION_REASON_VALUE_INVALID\x10\x04\x12(\n$DECISION_REASON_REFERENCE_UNRESOLVED\x10\x05\x12!\n\x1d\x44\x45\x43ISION_REASON_CODE_UNMAPPED\x10\x06\x12 \n\x1c\x44\x45\x43ISION_REASON_OUT_OF_SCOPE\x10\x07\x12 \n\x1c\x44\x45\x43ISION_REASON_PARSER_ERROR\x10\x08\x12&\n\"DECISION_REASON_IDENTITY_UNDECIDED\x10\t\x12\x1c\n\x18\x44\x45\x43ISION_REASON_RELINKED\x10\n\x12#\n\x1f\x44\x45\x43ISION_REASON_OLDER_KNOWLEDGE\x10\x0b\x32\xd7\x03\n\x12\x44iagnosticsService\x12H\n\x07\x45xplain\x12\x1d.schoolgate.v1.ExplainRequest\x1a\x1e.schoolgate.v1.ExplainResponse\x12]\n\x0eGetDataQuality\x12$.schoolgate.v1.GetDataQualityRequest\x1a%.schoolgate.v1.GetDataQualityResponse\x12]\n\x0eListConnectors\x12$.schoolgate.v1.ListConnectorsRequest\x1a%.schoolgate.v1.ListConnectorsResponse\x12Z\n\rListDecisions\x12#.schoolgate.v1.ListDecisionsRequest\x1a$.schoolgate.v1.ListDecisionsResponse\x12]\n\x0e\x43ompareParsers\x12$.schoolgate.v1.CompareParsersRequest\x1a%.schoolgate.v1.CompareParsersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'schoolgate/v1/diagnostics_service.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bschoolgate/v1/failure.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"Y\n\x0e\x45xplainRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x11\n\trecord_id\x18\x03 \x01(\t\"#\n\x0f\x45xplainResponse\x12\x10\n\x08\x66indings\x18\x01 \x03(\t\"*\n\x15GetDataQualityRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\"\xaa\x01\n\x16GetDataQualityResponse\x12\x39\n\x05items\x18\x01 \x03(\x0b\x32*.schoolgate.v1.GetDataQualityResponse.Item\x1aU\n\x04Item\x12-\n\x06reason\x18\x01 \x01(\x0e\x32\x1d.schoolgate.v1.DecisionReason\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\x9d\x01\n\x0e\x43onnectorField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x15\n\rdefault_value\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\x08\x12-\n\x05party\x18\x06 \x01(\x0e\x32\x1e.schoolgate.v1.CredentialParty\"\x87\x01\n\x10\x43onnectorDataset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x10\n\x08\x65ntities\x18\x03 \x03(\t\x12\x16\n\x0eparser_version\x18\x04 \x01(\x05\x12\x17\n\x0fparser_versions\x18\x05 \x03(\x05\"\x96\x02\n\rConnectorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06loaded\x18\x02 \x01(\x08\x12\x12\n\nload_error\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12/\n\x08settings\x18\x06 \x03(\x0b\x32\x1d.schoolgate.v1.ConnectorField\x12\x32\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1d.schoolgate.v1.ConnectorField\x12\x31\n\x08\x64\x61tasets\x18\x08 \x03(\x0b\x32\x1f.schoolgate.v1.ConnectorDataset\x12\x14\n\x0c\x63\x61pabilities\x18\t \x03(\t\"\x17\n\x15ListConnectorsRequest\"J\n\x16ListConnectorsResponse\x12\x30\n\nconnectors\x18\x01 \x03(\x0b\x32\x1c.schoolgate.v1.ConnectorInfo\"\x9c\x02\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x11\n\tschool_id\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12-\n\x06reason\x18\x04 \x01(\x0e\x32\x1d.schoolgate.v1.DecisionReason\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x31\n\nsource_key\x18\x07 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x88\x01\x01\x12\x14\n\x0c\x66irst_run_id\x18\x08 \x01(\t\x12\x31\n\rfirst_seen_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_source_key\"a\n\x14ListDecisionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x15ListDecisionsResponse\x12*\n\tdecisions\x18\x01 \x03(\x0b\x32\x17.schoolgate.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x15\x43ompareParsersRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x05\x12\x12\n\nto_version\x18\x04 \x01(\x05\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\xd5\x01\n\x0f\x46ieldDifference\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x35\n\x06values\x18\x04 \x03(\x0b\x32%.schoolgate.v1.FieldDifference.Values\x1aJ\n\x06Values\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nrecord_ids\x18\x04 \x03(\t\"\x9a\x02\n\x16\x43ompareParsersResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\x05\x12\x12\n\nto_version\x18\x02 \x01(\x05\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0c\n\x04same\x18\x05 \x01(\x03\x12\x11\n\tdiffering\x18\x06 \x01(\x03\x12\x13\n\x0bonly_before\x18\x07 \x01(\x03\x12\x12\n\nonly_after\x18\x08 \x01(\x03\x12\x1c\n\x14rejected_only_before\x18\t \x01(\x03\x12\x1b\n\x13rejected_only_after\x18\n \x01(\x03\x12\x33\n\x0b\x64ifferences\x18\x0b \x03(\x0b\x32\x1e.schoolgate.v1.FieldDifference*\xb9\x03\n\x0e\x44\x65\x63isionReason\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x44\x45\x43ISION_REASON_DUPLICATE_ROW\x10\x01\x12#\n\x1f\x44\x45\x43ISION_REASON_CONFLICTING_ROW\x10\x02\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_KEY_MISSING\x10\x03\x12!\n\x1d\x44\x45\x43ISION_REASON_VALUE_INVALID\x10\x04\x12(\n$DECISION_REASON_REFERENCE_UNRESOLVED\x10\x05\x12!\n\x1d\x44\x45\x43ISION_REASON_CODE_UNMAPPED\x10\x06\x12 \n\x1c\x44\x45\x43ISION_REASON_OUT_OF_SCOPE\x10\x07\x12 \n\x1c\x44\x45\x43ISION_REASON_PARSER_ERROR\x10\x08\x12&\n\"DECISION_REASON_IDENTITY_UNDECIDED\x10\t\x12\x1c\n\x18\x44\x45\x43ISION_REASON_RELINKED\x10\n\x12#\n\x1f\x44\x45\x43ISION_REASON_OLDER_KNOWLEDGE\x10\x0b\x32\xd7\x03\n\x12\x44iagnosticsService\x12H\n\x07\x45xplain\x12\x1d.schoolgate.v1.ExplainRequest\x1a\x1e.schoolgate.v1.ExplainResponse\x12]\n\x0eGetDataQuality\x12$.schoolgate.v1.GetDataQualityRequest\x1a%.schoolgate.v1.GetDataQualityResponse\x12]\n\x0eListConnectors\x12$.schoolgate.v1.ListConnectorsRequest\x1a%.schoolgate.v1.ListConnectorsResponse\x12Z\n\rListDecisions\x12#.schoolgate.v1.ListDecisionsRequest\x1a$.schoolgate.v1.ListDecisionsResponse\x12]\n\x0e\x43ompareParsers\x12$.schoolgate.v1.CompareParsersRequest\x1a%.schoolgate.v1.CompareParsersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schoolgate.v1.diagnostics_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONREASON']._serialized_start=2225
-  _globals['_DECISIONREASON']._serialized_end=2666
-  _globals['_EXPLAINREQUEST']._serialized_start=145
-  _globals['_EXPLAINREQUEST']._serialized_end=234
-  _globals['_EXPLAINRESPONSE']._serialized_start=236
-  _globals['_EXPLAINRESPONSE']._serialized_end=271
-  _globals['_GETDATAQUALITYREQUEST']._serialized_start=273
-  _globals['_GETDATAQUALITYREQUEST']._serialized_end=315
-  _globals['_GETDATAQUALITYRESPONSE']._serialized_start=318
-  _globals['_GETDATAQUALITYRESPONSE']._serialized_end=488
-  _globals['_GETDATAQUALITYRESPONSE_ITEM']._serialized_start=403
-  _globals['_GETDATAQUALITYRESPONSE_ITEM']._serialized_end=488
-  _globals['_CONNECTORFIELD']._serialized_start=490
-  _globals['_CONNECTORFIELD']._serialized_end=600
-  _globals['_CONNECTORDATASET']._serialized_start=603
-  _globals['_CONNECTORDATASET']._serialized_end=738
-  _globals['_CONNECTORINFO']._serialized_start=741
-  _globals['_CONNECTORINFO']._serialized_end=1019
-  _globals['_LISTCONNECTORSREQUEST']._serialized_start=1021
-  _globals['_LISTCONNECTORSREQUEST']._serialized_end=1044
-  _globals['_LISTCONNECTORSRESPONSE']._serialized_start=1046
-  _globals['_LISTCONNECTORSRESPONSE']._serialized_end=1120
-  _globals['_DECISION']._serialized_start=1123
-  _globals['_DECISION']._serialized_end=1407
-  _globals['_LISTDECISIONSREQUEST']._serialized_start=1409
-  _globals['_LISTDECISIONSREQUEST']._serialized_end=1506
-  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1508
-  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1600
-  _globals['_COMPAREPARSERSREQUEST']._serialized_start=1602
-  _globals['_COMPAREPARSERSREQUEST']._serialized_end=1721
-  _globals['_FIELDDIFFERENCE']._serialized_start=1724
-  _globals['_FIELDDIFFERENCE']._serialized_end=1937
-  _globals['_FIELDDIFFERENCE_VALUES']._serialized_start=1863
-  _globals['_FIELDDIFFERENCE_VALUES']._serialized_end=1937
-  _globals['_COMPAREPARSERSRESPONSE']._serialized_start=1940
-  _globals['_COMPAREPARSERSRESPONSE']._serialized_end=2222
-  _globals['_DIAGNOSTICSSERVICE']._serialized_start=2669
-  _globals['_DIAGNOSTICSSERVICE']._serialized_end=3140
+  _globals['_DECISIONREASON']._serialized_start=2302
+  _globals['_DECISIONREASON']._serialized_end=2743
+  _globals['_EXPLAINREQUEST']._serialized_start=174
+  _globals['_EXPLAINREQUEST']._serialized_end=263
+  _globals['_EXPLAINRESPONSE']._serialized_start=265
+  _globals['_EXPLAINRESPONSE']._serialized_end=300
+  _globals['_GETDATAQUALITYREQUEST']._serialized_start=302
+  _globals['_GETDATAQUALITYREQUEST']._serialized_end=344
+  _globals['_GETDATAQUALITYRESPONSE']._serialized_start=347
+  _globals['_GETDATAQUALITYRESPONSE']._serialized_end=517
+  _globals['_GETDATAQUALITYRESPONSE_ITEM']._serialized_start=432
+  _globals['_GETDATAQUALITYRESPONSE_ITEM']._serialized_end=517
+  _globals['_CONNECTORFIELD']._serialized_start=520
+  _globals['_CONNECTORFIELD']._serialized_end=677
+  _globals['_CONNECTORDATASET']._serialized_start=680
+  _globals['_CONNECTORDATASET']._serialized_end=815
+  _globals['_CONNECTORINFO']._serialized_start=818
+  _globals['_CONNECTORINFO']._serialized_end=1096
+  _globals['_LISTCONNECTORSREQUEST']._serialized_start=1098
+  _globals['_LISTCONNECTORSREQUEST']._serialized_end=1121
+  _globals['_LISTCONNECTORSRESPONSE']._serialized_start=1123
+  _globals['_LISTCONNECTORSRESPONSE']._serialized_end=1197
+  _globals['_DECISION']._serialized_start=1200
+  _globals['_DECISION']._serialized_end=1484
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=1486
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=1583
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=1585
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=1677
+  _globals['_COMPAREPARSERSREQUEST']._serialized_start=1679
+  _globals['_COMPAREPARSERSREQUEST']._serialized_end=1798
+  _globals['_FIELDDIFFERENCE']._serialized_start=1801
+  _globals['_FIELDDIFFERENCE']._serialized_end=2014
+  _globals['_FIELDDIFFERENCE_VALUES']._serialized_start=1940
+  _globals['_FIELDDIFFERENCE_VALUES']._serialized_end=2014
+  _globals['_COMPAREPARSERSRESPONSE']._serialized_start=2017
+  _globals['_COMPAREPARSERSRESPONSE']._serialized_end=2299
+  _globals['_DIAGNOSTICSSERVICE']._serialized_start=2746
+  _globals['_DIAGNOSTICSSERVICE']._serialized_end=3217
 # @@protoc_insertion_point(module_scope)

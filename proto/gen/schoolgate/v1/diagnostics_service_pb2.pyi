@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from schoolgate.v1 import failure_pb2 as _failure_pb2
 from schoolgate.v1 import kind_pb2 as _kind_pb2
 from schoolgate.v1 import record_pb2 as _record_pb2
 import builtins as _builtins
@@ -225,6 +226,7 @@ class ConnectorField(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    PARTY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name as it stands in School.settings or in credentials."""
     description: _builtins.str
@@ -235,6 +237,8 @@ class ConnectorField(_message.Message):
     """What is used when it is absent; empty where there is nothing."""
     endpoint: _builtins.bool
     """Whether credentials are sent to where it points: changing it drops those that are stored."""
+    party: _failure_pb2.CredentialParty.ValueType
+    """For a credential: whose it is. A partner's is the same for all schools that one application reads."""
     def __init__(
         self,
         *,
@@ -243,10 +247,11 @@ class ConnectorField(_message.Message):
         required: _builtins.bool = ...,
         default_value: _builtins.str = ...,
         endpoint: _builtins.bool = ...,
+        party: _failure_pb2.CredentialParty.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "endpoint", b"endpoint", "name", b"name", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "endpoint", b"endpoint", "name", b"name", "party", b"party", "required", b"required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bschoolgate/v1/failure.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x02\n\x07\x46\x61ilure\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.schoolgate.v1.FailureType\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08\x61udience\x18\x03 \x01(\x0e\x32\x17.schoolgate.v1.Audience\x12\x13\n\x0bremediation\x18\x04 \x01(\t\x12\x13\n\x06\x65ntity\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x08retry_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x16\n\tconnector\x18\x07 \x01(\tH\x02\x88\x01\x01\x42\t\n\x07_entityB\x0b\n\t_retry_atB\x0c\n\n_connector*\xc7\x02\n\x0b\x46\x61ilureType\x12\x1c\n\x18\x46\x41ILURE_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41ILURE_TYPE_TRANSIENT\x10\x01\x12\x1d\n\x19\x46\x41ILURE_TYPE_RATE_LIMITED\x10\x02\x12\x1d\n\x19\x46\x41ILURE_TYPE_AUTH_EXPIRED\x10\x03\x12\x1d\n\x19\x46\x41ILURE_TYPE_AUTH_INVALID\x10\x04\x12\x1b\n\x17\x46\x41ILURE_TYPE_PERMISSION\x10\x05\x12\x17\n\x13\x46\x41ILURE_TYPE_SCHEMA\x10\x06\x12\x1b\n\x17\x46\x41ILURE_TYPE_INCOMPLETE\x10\x07\x12\x15\n\x11\x46\x41ILURE_TYPE_HELD\x10\x08\x12\x1c\n\x18\x46\x41ILURE_TYPE_UNSUPPORTED\x10\t\x12\x19\n\x15\x46\x41ILURE_TYPE_INTERNAL\x10\n*\x84\x01\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_NOBODY\x10\x01\x12\x15\n\x11\x41UDIENCE_OPERATOR\x10\x02\x12\x13\n\x0f\x41UDIENCE_SCHOOL\x10\x03\x12\x1d\n\x19\x41UDIENCE_CONNECTOR_AUTHOR\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bschoolgate/v1/failure.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x07\x46\x61ilure\x12(\n\x04type\x18\x01 \x01(\x0e\x32\x1a.schoolgate.v1.FailureType\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x08\x61udience\x18\x03 \x01(\x0e\x32\x17.schoolgate.v1.Audience\x12\x13\n\x0bremediation\x18\x04 \x01(\t\x12\x13\n\x06\x65ntity\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x08retry_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x16\n\tconnector\x18\x07 \x01(\tH\x02\x88\x01\x01\x12-\n\x05party\x18\x08 \x01(\x0e\x32\x1e.schoolgate.v1.CredentialPartyB\t\n\x07_entityB\x0b\n\t_retry_atB\x0c\n\n_connector*\xe6\x02\n\x0b\x46\x61ilureType\x12\x1c\n\x18\x46\x41ILURE_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41ILURE_TYPE_TRANSIENT\x10\x01\x12\x1d\n\x19\x46\x41ILURE_TYPE_RATE_LIMITED\x10\x02\x12\x1d\n\x19\x46\x41ILURE_TYPE_AUTH_EXPIRED\x10\x03\x12\x1d\n\x19\x46\x41ILURE_TYPE_AUTH_INVALID\x10\x04\x12\x1b\n\x17\x46\x41ILURE_TYPE_PERMISSION\x10\x05\x12\x17\n\x13\x46\x41ILURE_TYPE_SCHEMA\x10\x06\x12\x1b\n\x17\x46\x41ILURE_TYPE_INCOMPLETE\x10\x07\x12\x15\n\x11\x46\x41ILURE_TYPE_HELD\x10\x08\x12\x1c\n\x18\x46\x41ILURE_TYPE_UNSUPPORTED\x10\t\x12\x19\n\x15\x46\x41ILURE_TYPE_INTERNAL\x10\n\x12\x1d\n\x19\x46\x41ILURE_TYPE_AUTH_REVOKED\x10\x0b*n\n\x0f\x43redentialParty\x12 \n\x1c\x43REDENTIAL_PARTY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_PARTY_PARTNER\x10\x01\x12\x1b\n\x17\x43REDENTIAL_PARTY_SCHOOL\x10\x02*\x84\x01\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_NOBODY\x10\x01\x12\x15\n\x11\x41UDIENCE_OPERATOR\x10\x02\x12\x13\n\x0f\x41UDIENCE_SCHOOL\x10\x03\x12\x1d\n\x19\x41UDIENCE_CONNECTOR_AUTHOR\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schoolgate.v1.failure_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FAILURETYPE']._serialized_start=349
-  _globals['_FAILURETYPE']._serialized_end=676
-  _globals['_AUDIENCE']._serialized_start=679
-  _globals['_AUDIENCE']._serialized_end=811
+  _globals['_FAILURETYPE']._serialized_start=396
+  _globals['_FAILURETYPE']._serialized_end=754
+  _globals['_CREDENTIALPARTY']._serialized_start=756
+  _globals['_CREDENTIALPARTY']._serialized_end=866
+  _globals['_AUDIENCE']._serialized_start=869
+  _globals['_AUDIENCE']._serialized_end=1001
   _globals['_FAILURE']._serialized_start=80
-  _globals['_FAILURE']._serialized_end=346
+  _globals['_FAILURE']._serialized_end=393
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,8 @@ class _FailureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureTy
     """The connector or the MIS does not offer what was asked for."""
     FAILURE_TYPE_INTERNAL: _FailureType.ValueType  # 10
     """A defect of schoolgate or of a connector; the logs carry the correlation id."""
+    FAILURE_TYPE_AUTH_REVOKED: _FailureType.ValueType  # 11
+    """The MIS says that access was withdrawn; it must be given anew, and other secrets alone may not help."""
 
 class FailureType(_FailureType, metaclass=_FailureTypeEnumTypeWrapper):
     """What is to happen next after a failure, rather than where it broke. Nothing is read again until a run is started."""
@@ -72,7 +74,33 @@ FAILURE_TYPE_UNSUPPORTED: FailureType.ValueType  # 9
 """The connector or the MIS does not offer what was asked for."""
 FAILURE_TYPE_INTERNAL: FailureType.ValueType  # 10
 """A defect of schoolgate or of a connector; the logs carry the correlation id."""
+FAILURE_TYPE_AUTH_REVOKED: FailureType.ValueType  # 11
+"""The MIS says that access was withdrawn; it must be given anew, and other secrets alone may not help."""
 Global___FailureType: _TypeAlias = FailureType  # noqa: Y015
+
+class _CredentialParty:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialPartyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CredentialParty.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDENTIAL_PARTY_UNSPECIFIED: _CredentialParty.ValueType  # 0
+    """The MIS does not let that be known, or the failure is about no credentials."""
+    CREDENTIAL_PARTY_PARTNER: _CredentialParty.ValueType  # 1
+    """Whoever runs schoolgate, as the MIS's partner: an application's id and secret."""
+    CREDENTIAL_PARTY_SCHOOL: _CredentialParty.ValueType  # 2
+    """The school: its grant to the partner, a token, or an account that it manages."""
+
+class CredentialParty(_CredentialParty, metaclass=_CredentialPartyEnumTypeWrapper):
+    """Whose credentials a MIS refuses. Two parties prove who they are to it, and different people can help."""
+
+CREDENTIAL_PARTY_UNSPECIFIED: CredentialParty.ValueType  # 0
+"""The MIS does not let that be known, or the failure is about no credentials."""
+CREDENTIAL_PARTY_PARTNER: CredentialParty.ValueType  # 1
+"""Whoever runs schoolgate, as the MIS's partner: an application's id and secret."""
+CREDENTIAL_PARTY_SCHOOL: CredentialParty.ValueType  # 2
+"""The school: its grant to the partner, a token, or an account that it manages."""
+Global___CredentialParty: _TypeAlias = CredentialParty  # noqa: Y015
 
 class _Audience:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -119,6 +147,7 @@ class Failure(_message.Message):
     ENTITY_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
     CONNECTOR_FIELD_NUMBER: _builtins.int
+    PARTY_FIELD_NUMBER: _builtins.int
     type: Global___FailureType.ValueType
     """What is to happen next."""
     message: _builtins.str
@@ -131,9 +160,13 @@ class Failure(_message.Message):
     """The MIS entity concerned, where there is one."""
     connector: _builtins.str
     """The connector concerned, where there is one."""
+    party: Global___CredentialParty.ValueType
+    """Whose credentials are meant, where the failure is about credentials and the MIS lets that be known."""
     @_builtins.property
     def retry_at(self) -> _timestamp_pb2.Timestamp:
-        """When the MIS said that it may be asked again, where it did. Nothing happens by itself at that time."""
+        """When the MIS may be asked again: it said so, or it failed so often that it is left alone until then. Nothing happens by
+        itself at that time.
+        """
 
     def __init__(
         self,
@@ -145,10 +178,11 @@ class Failure(_message.Message):
         entity: _builtins.str | None = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
         connector: _builtins.str | None = ...,
+        party: Global___CredentialParty.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_connector", b"_connector", "_entity", b"_entity", "_retry_at", b"_retry_at", "connector", b"connector", "entity", b"entity", "retry_at", b"retry_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connector", b"_connector", "_entity", b"_entity", "_retry_at", b"_retry_at", "audience", b"audience", "connector", b"connector", "entity", b"entity", "message", b"message", "remediation", b"remediation", "retry_at", b"retry_at", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_connector", b"_connector", "_entity", b"_entity", "_retry_at", b"_retry_at", "audience", b"audience", "connector", b"connector", "entity", b"entity", "message", b"message", "party", b"party", "remediation", b"remediation", "retry_at", b"retry_at", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__connector: _TypeAlias = _typing.Literal["connector"]  # noqa: Y015
     _WhichOneofArgType__connector: _TypeAlias = _typing.Literal["_connector", b"_connector"]  # noqa: Y015

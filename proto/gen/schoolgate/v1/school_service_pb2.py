@@ -29,7 +29,7 @@ from schoolgate.v1 import kind_pb2 as schoolgate_dot_v1_dot_kind__pb2
 from schoolgate.v1 import sync_service_pb2 as schoolgate_dot_v1_dot_sync__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"schoolgate/v1/school_service.proto\x12\rschoolgate.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bschoolgate/v1/failure.proto\x1a\x18schoolgate/v1/kind.proto\x1a schoolgate/v1/sync_service.proto\";\n\x0b\x43odeMapping\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07meaning\x18\x03 \x01(\t\"F\n\x10\x41\x63\x61\x64\x65micYearSpan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nvalid_from\x18\x02 \x01(\t\x12\x10\n\x08valid_to\x18\x03 \x01(\t\"\xfe\x01\n\rHoldThreshold\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x1f\n\x12\x64\x65letions_fraction\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x64\x65letions_count\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x1d\n\x10updates_fraction\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rupdates_count\x18\x05 \x01(\x03H\x03\x88\x01\x01\x42\x15\n\x13_deletions_fractionB\x12\n\x10_deletions_countB\x13\n\x11_updates_fractionB\x10\n\x0e_updates_count\"c\n\x0cSyncSchedule\x12\'\n\x05layer\x18\x01 \x01(\x0e\x32\x18.schoolgate.v1.SyncLayer\x12\x15\n\revery_minutes\x18\x02 \x01(\x05\x12\x13\n\x0bwindow_days\x18\x03 \x01(\x05\"\x94\x06\n\x06School\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tconnector\x18\x03 \x01(\t\x12\x35\n\x08settings\x18\x04 \x03(\x0b\x32#.schoolgate.v1.School.SettingsEntry\x12\x14\n\x0c\x64\x61ta_profile\x18\x05 \x03(\t\x12\x31\n\rcode_mappings\x18\x06 \x03(\x0b\x32\x1a.schoolgate.v1.CodeMapping\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12;\n\racademic_year\x18\x08 \x01(\x0b\x32\x1f.schoolgate.v1.AcademicYearSpanH\x00\x88\x01\x01\x12\x17\n\x0fhas_credentials\x18\t \x01(\x08\x12;\n\x12\x63redentials_set_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x42\n\x0fparser_versions\x18\x0e \x03(\x0b\x32).schoolgate.v1.School.ParserVersionsEntry\x12\x35\n\x0fhold_thresholds\x18\x0f \x03(\x0b\x32\x1c.schoolgate.v1.HoldThreshold\x12.\n\tschedules\x18\x10 \x03(\x0b\x32\x1b.schoolgate.v1.SyncSchedule\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13ParserVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\x10\n\x0e_academic_yearB\x15\n\x13_credentials_set_at\"\xce\x01\n\x13\x43reateSchoolRequest\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\x12H\n\x0b\x63redentials\x18\x02 \x03(\x0b\x32\x33.schoolgate.v1.CreateSchoolRequest.CredentialsEntry\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x14\x43reateSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"%\n\x10GetSchoolRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\":\n\x11GetSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\";\n\x12ListSchoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListSchoolsResponse\x12&\n\x07schools\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.School\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x13UpdateSchoolRequest\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"=\n\x14UpdateSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"\xbe\x01\n\x15SetCredentialsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12J\n\x0b\x63redentials\x18\x02 \x03(\x0b\x32\x35.schoolgate.v1.SetCredentialsRequest.CredentialsEntry\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x16SetCredentialsResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"+\n\x16\x43heckConnectionRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\"\xbf\x01\n\x0b\x45ntityGrant\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .schoolgate.v1.EntityGrant.State\x12\x10\n\x08\x64\x61tasets\x18\x03 \x03(\t\"]\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_GRANTED\x10\x01\x12\x10\n\x0cSTATE_DENIED\x10\x02\x12\x18\n\x14STATE_UNKNOWN_ENTITY\x10\x03\"\x8b\x01\n\x17\x43heckConnectionResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12,\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.schoolgate.v1.FailureH\x00\x88\x01\x01\x12*\n\x06grants\x18\x03 \x03(\x0b\x32\x1a.schoolgate.v1.EntityGrantB\n\n\x08_failure2\xa8\x04\n\rSchoolService\x12W\n\x0c\x43reateSchool\x12\".schoolgate.v1.CreateSchoolRequest\x1a#.schoolgate.v1.CreateSchoolResponse\x12N\n\tGetSchool\x12\x1f.schoolgate.v1.GetSchoolRequest\x1a .schoolgate.v1.GetSchoolResponse\x12T\n\x0bListSchools\x12!.schoolgate.v1.ListSchoolsRequest\x1a\".schoolgate.v1.ListSchoolsResponse\x12W\n\x0cUpdateSchool\x12\".schoolgate.v1.UpdateSchoolRequest\x1a#.schoolgate.v1.UpdateSchoolResponse\x12]\n\x0eSetCredentials\x12$.schoolgate.v1.SetCredentialsRequest\x1a%.schoolgate.v1.SetCredentialsResponse\x12`\n\x0f\x43heckConnection\x12%.schoolgate.v1.CheckConnectionRequest\x1a&.schoolgate.v1.CheckConnectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"schoolgate/v1/school_service.proto\x12\rschoolgate.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bschoolgate/v1/failure.proto\x1a\x18schoolgate/v1/kind.proto\x1a schoolgate/v1/sync_service.proto\";\n\x0b\x43odeMapping\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07meaning\x18\x03 \x01(\t\"F\n\x10\x41\x63\x61\x64\x65micYearSpan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nvalid_from\x18\x02 \x01(\t\x12\x10\n\x08valid_to\x18\x03 \x01(\t\"\xfe\x01\n\rHoldThreshold\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x1f\n\x12\x64\x65letions_fraction\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x64\x65letions_count\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x1d\n\x10updates_fraction\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rupdates_count\x18\x05 \x01(\x03H\x03\x88\x01\x01\x42\x15\n\x13_deletions_fractionB\x12\n\x10_deletions_countB\x13\n\x11_updates_fractionB\x10\n\x0e_updates_count\"c\n\x0cSyncSchedule\x12\'\n\x05layer\x18\x01 \x01(\x0e\x32\x18.schoolgate.v1.SyncLayer\x12\x15\n\revery_minutes\x18\x02 \x01(\x05\x12\x13\n\x0bwindow_days\x18\x03 \x01(\x05\"<\n\nQuietHours\x12\x0e\n\x06\x62\x65gins\x18\x01 \x01(\t\x12\x0c\n\x04\x65nds\x18\x02 \x01(\t\x12\x10\n\x08weekdays\x18\x03 \x03(\x05\"\xc4\x06\n\x06School\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x11\n\tconnector\x18\x03 \x01(\t\x12\x35\n\x08settings\x18\x04 \x03(\x0b\x32#.schoolgate.v1.School.SettingsEntry\x12\x14\n\x0c\x64\x61ta_profile\x18\x05 \x03(\t\x12\x31\n\rcode_mappings\x18\x06 \x03(\x0b\x32\x1a.schoolgate.v1.CodeMapping\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12;\n\racademic_year\x18\x08 \x01(\x0b\x32\x1f.schoolgate.v1.AcademicYearSpanH\x00\x88\x01\x01\x12\x17\n\x0fhas_credentials\x18\t \x01(\x08\x12;\n\x12\x63redentials_set_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x42\n\x0fparser_versions\x18\x0e \x03(\x0b\x32).schoolgate.v1.School.ParserVersionsEntry\x12\x35\n\x0fhold_thresholds\x18\x0f \x03(\x0b\x32\x1c.schoolgate.v1.HoldThreshold\x12.\n\tschedules\x18\x10 \x03(\x0b\x32\x1b.schoolgate.v1.SyncSchedule\x12.\n\x0bquiet_hours\x18\x11 \x03(\x0b\x32\x19.schoolgate.v1.QuietHours\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13ParserVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x42\x10\n\x0e_academic_yearB\x15\n\x13_credentials_set_at\"\xce\x01\n\x13\x43reateSchoolRequest\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\x12H\n\x0b\x63redentials\x18\x02 \x03(\x0b\x32\x33.schoolgate.v1.CreateSchoolRequest.CredentialsEntry\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x14\x43reateSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"%\n\x10GetSchoolRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\"\xdf\x01\n\x0fSchoolCondition\x12,\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x16.schoolgate.v1.FailureH\x00\x88\x01\x01\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x18\n\x10missing_entities\x18\x03 \x03(\t\x12=\n\x14schedules_wait_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x10\n\x08refusals\x18\x05 \x01(\x05\x42\n\n\x08_failureB\x17\n\x15_schedules_wait_until\"\x80\x01\n\x11GetSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\x12\x36\n\tcondition\x18\x02 \x01(\x0b\x32\x1e.schoolgate.v1.SchoolConditionH\x00\x88\x01\x01\x42\x0c\n\n_condition\";\n\x12ListSchoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListSchoolsResponse\x12&\n\x07schools\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.School\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x13UpdateSchoolRequest\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"=\n\x14UpdateSchoolResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"\xbe\x01\n\x15SetCredentialsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12J\n\x0b\x63redentials\x18\x02 \x03(\x0b\x32\x35.schoolgate.v1.SetCredentialsRequest.CredentialsEntry\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x1a\x32\n\x10\x43redentialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x16SetCredentialsResponse\x12%\n\x06school\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.School\"+\n\x16\x43heckConnectionRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\"\xbf\x01\n\x0b\x45ntityGrant\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .schoolgate.v1.EntityGrant.State\x12\x10\n\x08\x64\x61tasets\x18\x03 \x03(\t\"]\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_GRANTED\x10\x01\x12\x10\n\x0cSTATE_DENIED\x10\x02\x12\x18\n\x14STATE_UNKNOWN_ENTITY\x10\x03\"\x8b\x01\n\x17\x43heckConnectionResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12,\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.schoolgate.v1.FailureH\x00\x88\x01\x01\x12*\n\x06grants\x18\x03 \x03(\x0b\x32\x1a.schoolgate.v1.EntityGrantB\n\n\x08_failure2\xa8\x04\n\rSchoolService\x12W\n\x0c\x43reateSchool\x12\".schoolgate.v1.CreateSchoolRequest\x1a#.schoolgate.v1.CreateSchoolResponse\x12N\n\tGetSchool\x12\x1f.schoolgate.v1.GetSchoolRequest\x1a .schoolgate.v1.GetSchoolResponse\x12T\n\x0bListSchools\x12!.schoolgate.v1.ListSchoolsRequest\x1a\".schoolgate.v1.ListSchoolsResponse\x12W\n\x0cUpdateSchool\x12\".schoolgate.v1.UpdateSchoolRequest\x1a#.schoolgate.v1.UpdateSchoolResponse\x12]\n\x0eSetCredentials\x12$.schoolgate.v1.SetCredentialsRequest\x1a%.schoolgate.v1.SetCredentialsResponse\x12`\n\x0f\x43heckConnection\x12%.schoolgate.v1.CheckConnectionRequest\x1a&.schoolgate.v1.CheckConnectionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,44 +52,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDTHRESHOLD']._serialized_end=597
   _globals['_SYNCSCHEDULE']._serialized_start=599
   _globals['_SYNCSCHEDULE']._serialized_end=698
-  _globals['_SCHOOL']._serialized_start=701
-  _globals['_SCHOOL']._serialized_end=1489
-  _globals['_SCHOOL_SETTINGSENTRY']._serialized_start=1346
-  _globals['_SCHOOL_SETTINGSENTRY']._serialized_end=1393
-  _globals['_SCHOOL_PARSERVERSIONSENTRY']._serialized_start=1395
-  _globals['_SCHOOL_PARSERVERSIONSENTRY']._serialized_end=1448
-  _globals['_CREATESCHOOLREQUEST']._serialized_start=1492
-  _globals['_CREATESCHOOLREQUEST']._serialized_end=1698
-  _globals['_CREATESCHOOLREQUEST_CREDENTIALSENTRY']._serialized_start=1648
-  _globals['_CREATESCHOOLREQUEST_CREDENTIALSENTRY']._serialized_end=1698
-  _globals['_CREATESCHOOLRESPONSE']._serialized_start=1700
-  _globals['_CREATESCHOOLRESPONSE']._serialized_end=1761
-  _globals['_GETSCHOOLREQUEST']._serialized_start=1763
-  _globals['_GETSCHOOLREQUEST']._serialized_end=1800
-  _globals['_GETSCHOOLRESPONSE']._serialized_start=1802
-  _globals['_GETSCHOOLRESPONSE']._serialized_end=1860
-  _globals['_LISTSCHOOLSREQUEST']._serialized_start=1862
-  _globals['_LISTSCHOOLSREQUEST']._serialized_end=1921
-  _globals['_LISTSCHOOLSRESPONSE']._serialized_start=1923
-  _globals['_LISTSCHOOLSRESPONSE']._serialized_end=2009
-  _globals['_UPDATESCHOOLREQUEST']._serialized_start=2012
-  _globals['_UPDATESCHOOLREQUEST']._serialized_end=2141
-  _globals['_UPDATESCHOOLRESPONSE']._serialized_start=2143
-  _globals['_UPDATESCHOOLRESPONSE']._serialized_end=2204
-  _globals['_SETCREDENTIALSREQUEST']._serialized_start=2207
-  _globals['_SETCREDENTIALSREQUEST']._serialized_end=2397
-  _globals['_SETCREDENTIALSREQUEST_CREDENTIALSENTRY']._serialized_start=1648
-  _globals['_SETCREDENTIALSREQUEST_CREDENTIALSENTRY']._serialized_end=1698
-  _globals['_SETCREDENTIALSRESPONSE']._serialized_start=2399
-  _globals['_SETCREDENTIALSRESPONSE']._serialized_end=2462
-  _globals['_CHECKCONNECTIONREQUEST']._serialized_start=2464
-  _globals['_CHECKCONNECTIONREQUEST']._serialized_end=2507
-  _globals['_ENTITYGRANT']._serialized_start=2510
-  _globals['_ENTITYGRANT']._serialized_end=2701
-  _globals['_ENTITYGRANT_STATE']._serialized_start=2608
-  _globals['_ENTITYGRANT_STATE']._serialized_end=2701
-  _globals['_CHECKCONNECTIONRESPONSE']._serialized_start=2704
-  _globals['_CHECKCONNECTIONRESPONSE']._serialized_end=2843
-  _globals['_SCHOOLSERVICE']._serialized_start=2846
-  _globals['_SCHOOLSERVICE']._serialized_end=3398
+  _globals['_QUIETHOURS']._serialized_start=700
+  _globals['_QUIETHOURS']._serialized_end=760
+  _globals['_SCHOOL']._serialized_start=763
+  _globals['_SCHOOL']._serialized_end=1599
+  _globals['_SCHOOL_SETTINGSENTRY']._serialized_start=1456
+  _globals['_SCHOOL_SETTINGSENTRY']._serialized_end=1503
+  _globals['_SCHOOL_PARSERVERSIONSENTRY']._serialized_start=1505
+  _globals['_SCHOOL_PARSERVERSIONSENTRY']._serialized_end=1558
+  _globals['_CREATESCHOOLREQUEST']._serialized_start=1602
+  _globals['_CREATESCHOOLREQUEST']._serialized_end=1808
+  _globals['_CREATESCHOOLREQUEST_CREDENTIALSENTRY']._serialized_start=1758
+  _globals['_CREATESCHOOLREQUEST_CREDENTIALSENTRY']._serialized_end=1808
+  _globals['_CREATESCHOOLRESPONSE']._serialized_start=1810
+  _globals['_CREATESCHOOLRESPONSE']._serialized_end=1871
+  _globals['_GETSCHOOLREQUEST']._serialized_start=1873
+  _globals['_GETSCHOOLREQUEST']._serialized_end=1910
+  _globals['_SCHOOLCONDITION']._serialized_start=1913
+  _globals['_SCHOOLCONDITION']._serialized_end=2136
+  _globals['_GETSCHOOLRESPONSE']._serialized_start=2139
+  _globals['_GETSCHOOLRESPONSE']._serialized_end=2267
+  _globals['_LISTSCHOOLSREQUEST']._serialized_start=2269
+  _globals['_LISTSCHOOLSREQUEST']._serialized_end=2328
+  _globals['_LISTSCHOOLSRESPONSE']._serialized_start=2330
+  _globals['_LISTSCHOOLSRESPONSE']._serialized_end=2416
+  _globals['_UPDATESCHOOLREQUEST']._serialized_start=2419
+  _globals['_UPDATESCHOOLREQUEST']._serialized_end=2548
+  _globals['_UPDATESCHOOLRESPONSE']._serialized_start=2550
+  _globals['_UPDATESCHOOLRESPONSE']._serialized_end=2611
+  _globals['_SETCREDENTIALSREQUEST']._serialized_start=2614
+  _globals['_SETCREDENTIALSREQUEST']._serialized_end=2804
+  _globals['_SETCREDENTIALSREQUEST_CREDENTIALSENTRY']._serialized_start=1758
+  _globals['_SETCREDENTIALSREQUEST_CREDENTIALSENTRY']._serialized_end=1808
+  _globals['_SETCREDENTIALSRESPONSE']._serialized_start=2806
+  _globals['_SETCREDENTIALSRESPONSE']._serialized_end=2869
+  _globals['_CHECKCONNECTIONREQUEST']._serialized_start=2871
+  _globals['_CHECKCONNECTIONREQUEST']._serialized_end=2914
+  _globals['_ENTITYGRANT']._serialized_start=2917
+  _globals['_ENTITYGRANT']._serialized_end=3108
+  _globals['_ENTITYGRANT_STATE']._serialized_start=3015
+  _globals['_ENTITYGRANT_STATE']._serialized_end=3108
+  _globals['_CHECKCONNECTIONRESPONSE']._serialized_start=3111
+  _globals['_CHECKCONNECTIONRESPONSE']._serialized_end=3250
+  _globals['_SCHOOLSERVICE']._serialized_start=3253
+  _globals['_SCHOOLSERVICE']._serialized_end=3805
 # @@protoc_insertion_point(module_scope)

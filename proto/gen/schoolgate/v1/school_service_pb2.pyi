@@ -173,6 +173,41 @@ class SyncSchedule(_message.Message):
 Global___SyncSchedule: _TypeAlias = SyncSchedule  # noqa: Y015
 
 @_typing.final
+class QuietHours(_message.Message):
+    """Hours in which the school's MIS is busy with the school's own work, such as registration. No run is started by a schedule in
+    them; scheduled runs and notifications that are at work ask slowly; a run that a person asks for goes on at full pace, and
+    says so (Run.quiet_until).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGINS_FIELD_NUMBER: _builtins.int
+    ENDS_FIELD_NUMBER: _builtins.int
+    WEEKDAYS_FIELD_NUMBER: _builtins.int
+    begins: _builtins.str
+    """Local time in School.time_zone, "HH:MM"."""
+    ends: _builtins.str
+    """Local time at which they are over, "HH:MM"; later than begins."""
+    @_builtins.property
+    def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Days of the week, 1 (Monday) to 7 (Sunday); empty means Monday to Friday."""
+
+    def __init__(
+        self,
+        *,
+        begins: _builtins.str = ...,
+        ends: _builtins.str = ...,
+        weekdays: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "ends", b"ends", "weekdays", b"weekdays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuietHours: _TypeAlias = QuietHours  # noqa: Y015
+
+@_typing.final
 class School(_message.Message):
     """One tenant: one MIS, one set of credentials, one security boundary."""
 
@@ -234,6 +269,7 @@ class School(_message.Message):
     PARSER_VERSIONS_FIELD_NUMBER: _builtins.int
     HOLD_THRESHOLDS_FIELD_NUMBER: _builtins.int
     SCHEDULES_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """Chosen by the registrar; lower-case letters, digits and hyphens, 1 to 63 characters, begins with a letter or digit."""
     display_name: _builtins.str
@@ -241,8 +277,8 @@ class School(_message.Message):
     connector: _builtins.str
     """Name of the connector, for example "bromcom"."""
     time_zone: _builtins.str
-    """IANA time zone of the school; empty on creation means Europe/London. It is checked and kept, but nothing depends on
-    it yet: the day that counts as today is that of UTC.
+    """IANA time zone of the school; empty on creation means Europe/London. quiet_hours are in it; the day that counts as today
+    is that of UTC.
     """
     has_credentials: _builtins.bool
     """Whether credentials are stored. They can be replaced but not read."""
@@ -294,6 +330,10 @@ class School(_message.Message):
     def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncSchedule]:
         """Runs that start by themselves. At most one per layer."""
 
+    @_builtins.property
+    def quiet_hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuietHours]:
+        """When the MIS is to be spared. At most 20."""
+
     def __init__(
         self,
         *,
@@ -313,10 +353,11 @@ class School(_message.Message):
         parser_versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         hold_thresholds: _abc.Iterable[Global___HoldThreshold] | None = ...,
         schedules: _abc.Iterable[Global___SyncSchedule] | None = ...,
+        quiet_hours: _abc.Iterable[Global___QuietHours] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "code_mappings", b"code_mappings", "connector", b"connector", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "data_profile", b"data_profile", "display_name", b"display_name", "etag", b"etag", "has_credentials", b"has_credentials", "hold_thresholds", b"hold_thresholds", "parser_versions", b"parser_versions", "schedules", b"schedules", "school_id", b"school_id", "settings", b"settings", "time_zone", b"time_zone", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year", "_credentials_set_at", b"_credentials_set_at", "academic_year", b"academic_year", "code_mappings", b"code_mappings", "connector", b"connector", "created_at", b"created_at", "credentials_set_at", b"credentials_set_at", "data_profile", b"data_profile", "display_name", b"display_name", "etag", b"etag", "has_credentials", b"has_credentials", "hold_thresholds", b"hold_thresholds", "parser_versions", b"parser_versions", "quiet_hours", b"quiet_hours", "schedules", b"schedules", "school_id", b"school_id", "settings", b"settings", "time_zone", b"time_zone", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__academic_year: _TypeAlias = _typing.Literal["academic_year"]  # noqa: Y015
     _WhichOneofArgType__academic_year: _TypeAlias = _typing.Literal["_academic_year", b"_academic_year"]  # noqa: Y015
@@ -430,26 +471,89 @@ class GetSchoolRequest(_message.Message):
 Global___GetSchoolRequest: _TypeAlias = GetSchoolRequest  # noqa: Y015
 
 @_typing.final
+class SchoolCondition(_message.Message):
+    """What keeps a school's runs from succeeding or starting, as of its last run that ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    MISSING_ENTITIES_FIELD_NUMBER: _builtins.int
+    SCHEDULES_WAIT_UNTIL_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    refusals: _builtins.int
+    """How many runs in a row the MIS has refused since the credentials or the registration last changed. The more, the longer
+    schedules wait.
+    """
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why that run as a whole did not succeed, where it did not."""
+
+    @_builtins.property
+    def missing_entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Entities that the school has not granted, or has withdrawn, as that run found: ask the school to approve them."""
+
+    @_builtins.property
+    def schedules_wait_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when schedules start nothing, where something makes them wait. A change of the credentials or of the registration
+        ends what refused credentials impose.
+        """
+
+    def __init__(
+        self,
+        *,
+        failure: _failure_pb2.Failure | None = ...,
+        run_id: _builtins.str = ...,
+        missing_entities: _abc.Iterable[_builtins.str] | None = ...,
+        schedules_wait_until: _timestamp_pb2.Timestamp | None = ...,
+        refusals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_schedules_wait_until", b"_schedules_wait_until", "failure", b"failure", "schedules_wait_until", b"schedules_wait_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_schedules_wait_until", b"_schedules_wait_until", "failure", b"failure", "missing_entities", b"missing_entities", "refusals", b"refusals", "run_id", b"run_id", "schedules_wait_until", b"schedules_wait_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+    _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    _WhichOneofReturnType__schedules_wait_until: _TypeAlias = _typing.Literal["schedules_wait_until"]  # noqa: Y015
+    _WhichOneofArgType__schedules_wait_until: _TypeAlias = _typing.Literal["_schedules_wait_until", b"_schedules_wait_until"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schedules_wait_until) -> _WhichOneofReturnType__schedules_wait_until | None: ...
+
+Global___SchoolCondition: _TypeAlias = SchoolCondition  # noqa: Y015
+
+@_typing.final
 class GetSchoolResponse(_message.Message):
     """Response of GetSchool."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SCHOOL_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def school(self) -> Global___School:
         """The school."""
+
+    @_builtins.property
+    def condition(self) -> Global___SchoolCondition:
+        """Where something is wrong; not given where nothing is."""
 
     def __init__(
         self,
         *,
         school: Global___School | None = ...,
+        condition: Global___SchoolCondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["school", b"school"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_condition", b"_condition", "condition", b"condition", "school", b"school"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["school", b"school"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition", b"_condition", "condition", b"condition", "school", b"school"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__condition: _TypeAlias = _typing.Literal["condition"]  # noqa: Y015
+    _WhichOneofArgType__condition: _TypeAlias = _typing.Literal["_condition", b"_condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__condition) -> _WhichOneofReturnType__condition | None: ...
 
 Global___GetSchoolResponse: _TypeAlias = GetSchoolResponse  # noqa: Y015
 
@@ -527,7 +631,7 @@ class UpdateSchoolRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Of display_name, settings, data_profile, code_mappings, time_zone, academic_year, parser_versions, hold_thresholds,
-        schedules.
+        schedules, quiet_hours.
         """
 
     def __init__(

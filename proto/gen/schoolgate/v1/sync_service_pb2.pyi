@@ -373,6 +373,7 @@ class Run(_message.Message):
     DATE_FROM_FIELD_NUMBER: _builtins.int
     DATE_TO_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    QUIET_UNTIL_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Opaque ("run_…")."""
     school_id: _builtins.str
@@ -419,6 +420,10 @@ class Run(_message.Message):
     def failure(self) -> _failure_pb2.Failure:
         """Why the run as a whole did not succeed."""
 
+    @_builtins.property
+    def quiet_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the school's quiet hours last, where the run began within them."""
+
     def __init__(
         self,
         *,
@@ -440,21 +445,26 @@ class Run(_message.Message):
         date_from: _builtins.str = ...,
         date_to: _builtins.str = ...,
         targets: _builtins.int = ...,
+        quiet_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_quiet_until", b"_quiet_until", "_started_at", b"_started_at", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "quiet_until", b"quiet_until", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "failure", b"failure", "finished_at", b"finished_at", "layer", b"layer", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_quiet_until", b"_quiet_until", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "failure", b"failure", "finished_at", b"finished_at", "layer", b"layer", "quiet_until", b"quiet_until", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
     _WhichOneofReturnType__finished_at: _TypeAlias = _typing.Literal["finished_at"]  # noqa: Y015
     _WhichOneofArgType__finished_at: _TypeAlias = _typing.Literal["_finished_at", b"_finished_at"]  # noqa: Y015
+    _WhichOneofReturnType__quiet_until: _TypeAlias = _typing.Literal["quiet_until"]  # noqa: Y015
+    _WhichOneofArgType__quiet_until: _TypeAlias = _typing.Literal["_quiet_until", b"_quiet_until"]  # noqa: Y015
     _WhichOneofReturnType__started_at: _TypeAlias = _typing.Literal["started_at"]  # noqa: Y015
     _WhichOneofArgType__started_at: _TypeAlias = _typing.Literal["_started_at", b"_started_at"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__finished_at) -> _WhichOneofReturnType__finished_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quiet_until) -> _WhichOneofReturnType__quiet_until | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__started_at) -> _WhichOneofReturnType__started_at | None: ...
 

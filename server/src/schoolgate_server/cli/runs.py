@@ -68,6 +68,9 @@ def start(
 def _report(run: Run) -> None:
     printer = console.out()
     printer.print(f"{run.run_id} {progress.summary(run)}")
+    if run.HasField("quiet_until"):
+        until = console.moment(run.quiet_until)
+        printer.print(f"it began in the school's quiet hours, which last until {until}", style="dim")
     for line in progress.fallbacks(run):
         printer.print(line, style="dim")
     for line in progress.complaints(run):

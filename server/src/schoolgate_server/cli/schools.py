@@ -1,4 +1,4 @@
-"""school add, list, show, check, set-credentials and hold-when."""
+"""school add, list, show, check and set-credentials."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from schoolgate.v1.school_service_pb2 import (
     GetSchoolRequest,
     ListSchoolsRequest,
     School,
+    SchoolCondition,
     SetCredentialsRequest,
 )
-from schoolgate_server.cli import console, schedules, secrets_input, thresholds
+from schoolgate_server.cli import console, quiet_hours, schedules, secrets_input, thresholds
 from schoolgate_server.cli.client import Client, client_command
 from schoolgate_server.cli.failures import describe
 
@@ -125,6 +126,7 @@ def _card(school: School) -> Table:
             ("keeps", ", ".join(school.data_profile)),
             ("held above", thresholds.described(school.hold_thresholds)),
             ("starts by itself", schedules.described(school.schedules)),
+            ("quiet hours", quiet_hours.described(school.quiet_hours)),
             ("registered", console.moment(school.created_at)),
             ("changed", console.moment(school.updated_at)),
         ]
@@ -165,7 +167,25 @@ def list_(client: Client) -> None:
 def show(client: Client, school: SchoolId) -> None:
     """Show a school's registration. Credentials go in and never come out."""
     answer = client.call(client.schools.GetSchool, GetSchoolRequest(school_id=school))
-    console.out().print(_card(answer.school))
+    printer = console.out()
+    printer.print(_card(answer.school))
+    if answer.HasField("condition"):
+        for line in _troubles(answer.condition):
+            printer.print(console.clean(line), style="yellow")
+
+
+def _troubles(condition: SchoolCondition) -> Iterator[str]:
+    """Yield what keeps the school's runs from succeeding or starting."""
+    if condition.HasField("failure"):
+        yield f"{condition.run_id} did not succeed"
+        yield from describe(condition.failure)
+    if condition.missing_entities:
+        yield f"not granted in {condition.run_id}: {', '.join(condition.missing_entities)}"
+        yield "  next: Ask the school to approve them for the application in its MIS. (school)"
+    if condition.refusals > 1:
+        yield f"refused {condition.refusals} times in a row"
+    if condition.HasField("schedules_wait_until"):
+        yield f"schedules wait until {console.moment(condition.schedules_wait_until)}"
 
 
 def check(client: Client, school: SchoolId) -> None:
@@ -218,4 +238,5 @@ def register(app: typer.Typer) -> None:
     client_command(group, "set-credentials")(set_credentials)
     thresholds.register(group)
     schedules.register(group)
+    quiet_hours.register(group)
     app.add_typer(group, name="school")

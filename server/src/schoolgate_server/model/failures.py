@@ -11,13 +11,17 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import failure_pb2 as f
-from schoolgate_sdk import ConnectorError, RateLimited
+from schoolgate_sdk import CircuitOpen, ConnectorError, Identity, RateLimited
 
 LONGEST_MESSAGE = 500
 """Characters of a connector's message that are kept: enough for a sentence, too few for a response."""
 
 LONGEST_ENTITY = 100
 """Characters of an entity's name that are kept."""
+
+_ASK_TO_GRANT = (
+    "Ask the school to grant {entity} to the application in its MIS, again if it was granted before."
+)
 
 
 class Advice(NamedTuple):
@@ -42,8 +46,12 @@ ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
         f.FAILURE_TYPE_AUTH_INVALID: Advice(
             f.AUDIENCE_OPERATOR, "Correct the credentials with SchoolService.SetCredentials."
         ),
+        f.FAILURE_TYPE_AUTH_REVOKED: Advice(
+            f.AUDIENCE_SCHOOL,
+            "Ask the school to give access again in its MIS. Nothing was deleted, and schedules wait.",
+        ),
         f.FAILURE_TYPE_PERMISSION: Advice(
-            f.AUDIENCE_SCHOOL, "Ask the school to grant the entity named here to the application in its MIS."
+            f.AUDIENCE_SCHOOL, "Ask the school to grant what is missing to the application in its MIS."
         ),
         f.FAILURE_TYPE_SCHEMA: Advice(
             f.AUDIENCE_CONNECTOR_AUTHOR,
@@ -68,6 +76,52 @@ ADVICE: MappingProxyType[f.FailureType.ValueType, Advice] = MappingProxyType(
 )
 """One row per type of failure."""
 
+_BY_PARTY: MappingProxyType[tuple[f.FailureType.ValueType, f.CredentialParty.ValueType], Advice] = (
+    MappingProxyType(
+        {
+            (f.FAILURE_TYPE_AUTH_EXPIRED, f.CREDENTIAL_PARTY_PARTNER): Advice(
+                f.AUDIENCE_OPERATOR,
+                "Renew the partner application's secret at the MIS's vendor and set it with "
+                "SchoolService.SetCredentials; the school cannot help.",
+            ),
+            (f.FAILURE_TYPE_AUTH_EXPIRED, f.CREDENTIAL_PARTY_SCHOOL): Advice(
+                f.AUDIENCE_SCHOOL,
+                "Ask the school to renew the account or token that it gave, and set it with "
+                "SchoolService.SetCredentials.",
+            ),
+            (f.FAILURE_TYPE_AUTH_INVALID, f.CREDENTIAL_PARTY_PARTNER): Advice(
+                f.AUDIENCE_OPERATOR,
+                "Correct the partner application's id and secret with SchoolService.SetCredentials; the "
+                "school cannot help, and other schools that the application reads are concerned as well.",
+            ),
+            (f.FAILURE_TYPE_AUTH_INVALID, f.CREDENTIAL_PARTY_SCHOOL): Advice(
+                f.AUDIENCE_SCHOOL,
+                "Ask the school which account or token, and which school number, its MIS accepts, and set "
+                "them with SchoolService.SetCredentials.",
+            ),
+            (f.FAILURE_TYPE_AUTH_REVOKED, f.CREDENTIAL_PARTY_PARTNER): Advice(
+                f.AUDIENCE_OPERATOR,
+                "Ask the MIS's vendor why the partner's access was withdrawn; the school cannot help.",
+            ),
+            (f.FAILURE_TYPE_AUTH_REVOKED, f.CREDENTIAL_PARTY_SCHOOL): Advice(
+                f.AUDIENCE_SCHOOL,
+                "Ask the school to approve the application again in its MIS. Nothing was deleted, and "
+                "schedules wait.",
+            ),
+        }
+    )
+)
+"""What is more exact where the MIS lets it be known whose credentials it refuses."""
+
+_PARTIES = MappingProxyType(
+    {Identity.PARTNER: f.CREDENTIAL_PARTY_PARTNER, Identity.SCHOOL: f.CREDENTIAL_PARTY_SCHOOL}
+)
+
+
+def party_of(identity: object) -> f.CredentialParty.ValueType:
+    """Return whose credentials a connector means; it may be wrong in what it says."""
+    return _PARTIES[identity] if isinstance(identity, Identity) else f.CREDENTIAL_PARTY_UNSPECIFIED
+
 
 def failure(
     failure_type: f.FailureType.ValueType,
@@ -76,9 +130,12 @@ def failure(
     entity: str | None = None,
     connector: str | None = None,
     audience: f.Audience.ValueType | None = None,
+    party: f.CredentialParty.ValueType = f.CREDENTIAL_PARTY_UNSPECIFIED,
 ) -> f.Failure:
-    """Return the failure with the advice that belongs to its type."""
-    advice = ADVICE[failure_type]
+    """Return the failure with the advice that belongs to its type, and to whose credentials it is about."""
+    advice = _BY_PARTY.get((failure_type, party), ADVICE[failure_type])
+    if failure_type == f.FAILURE_TYPE_PERMISSION and entity:
+        advice = advice._replace(remediation=_ASK_TO_GRANT.format(entity=entity))
     return f.Failure(
         type=failure_type,
         message=message,
@@ -86,6 +143,7 @@ def failure(
         remediation=advice.remediation,
         entity=entity,
         connector=connector,
+        party=party,
     )
 
 
@@ -102,8 +160,9 @@ def from_connector(error: ConnectorError, connector: str, secrets: Iterable[str]
         _without(_text(error.message) or type(error).__name__, known)[:LONGEST_MESSAGE],
         entity=None if entity is None else _without(entity, known)[:LONGEST_ENTITY],
         connector=connector,
+        party=party_of(getattr(error, "identity", None)),
     )
-    until = _moment(error.until) if isinstance(error, RateLimited) else None
+    until = _moment(error.until) if isinstance(error, RateLimited | CircuitOpen) else None
     if until is not None:
         result.retry_at.CopyFrom(until)
     return result

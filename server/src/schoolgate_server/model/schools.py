@@ -13,6 +13,7 @@ CHANGEABLE = frozenset(
         "parser_versions",
         "hold_thresholds",
         "schedules",
+        "quiet_hours",
     }
 )
 """Fields of a school that may change; its id and its connector stay."""

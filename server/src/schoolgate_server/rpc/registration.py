@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1.kind_pb2 import KIND_UNSPECIFIED
-from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School, SyncSchedule
+from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, QuietHours, School, SyncSchedule
 from schoolgate.v1.sync_service_pb2 import (
     SYNC_LAYER_CHANGES,
     SYNC_LAYER_FULL,
@@ -17,9 +18,8 @@ from schoolgate.v1.sync_service_pb2 import (
 from schoolgate_sdk import KINDS, Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
+from schoolgate_server.model.quiet import DEFAULT_TIME_ZONE
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo, is_iso_date
-
-DEFAULT_TIME_ZONE = "Europe/London"
 
 # A school is one document with the results of its latest 20 requests beside it, and MongoDB takes 16 MB.
 _LONGEST_TITLE = 200
@@ -29,11 +29,14 @@ _LONGEST_CODE = 32
 _SCHEDULED = (SYNC_LAYER_FULL, SYNC_LAYER_WINDOW, SYNC_LAYER_CHANGES)
 _LONGEST_INTERVAL = 31 * 24 * 60
 _LONGEST_WINDOW = 400
+_TIME_OF_DAY = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d", re.ASCII)
+_WEEKDAYS = frozenset(range(1, 8))
 _MOST_ENTRIES = {
     "data_profile": 1000,
     "code_mappings": 2000,
     "hold_thresholds": len(KINDS) + 1,
     "schedules": len(_SCHEDULED),
+    "quiet_hours": 20,
 }
 
 
@@ -164,6 +167,18 @@ def _check_schedules(schedules: Sequence[SyncSchedule], violations: Violations) 
             violations.add(f"{place}.window_days", f"must lie between 1 and {_LONGEST_WINDOW}")
 
 
+def _check_quiet_hours(all_hours: Sequence[QuietHours], violations: Violations) -> None:
+    for index, hours in enumerate(all_hours):
+        place = f"school.quiet_hours[{index}]"
+        wrong = [name for name in ("begins", "ends") if not _TIME_OF_DAY.fullmatch(getattr(hours, name))]
+        for name in wrong:
+            violations.add(f"{place}.{name}", 'must be a local time as "HH:MM", from 00:00 to 23:59')
+        if not wrong and not hours.begins < hours.ends:
+            violations.add(f"{place}.ends", "must be later than begins, on the same day")
+        if len(set(hours.weekdays)) != len(hours.weekdays) or not _WEEKDAYS.issuperset(hours.weekdays):
+            violations.add(f"{place}.weekdays", "must be days from 1 (Monday) to 7 (Sunday), each once")
+
+
 def _check_time_zone(name: str, violations: Violations) -> None:
     try:
         zoneinfo.ZoneInfo(name)
@@ -192,6 +207,7 @@ _CHECKS: Mapping[str, Callable[[School, Violations], None]] = {
     "academic_year": _check_academic_year,
     "hold_thresholds": lambda school, violations: _check_thresholds(school.hold_thresholds, violations),
     "schedules": lambda school, violations: _check_schedules(school.schedules, violations),
+    "quiet_hours": lambda school, violations: _check_quiet_hours(school.quiet_hours, violations),
 }
 """By field; settings are none of them: check_settings looks at those together with their connector."""
 

@@ -60,7 +60,8 @@ class Schools(SchoolServiceServicer):
 
     async def GetSchool(self, request: s.GetSchoolRequest, context: Context) -> s.GetSchoolResponse:
         _check_school_id(request.school_id)
-        return s.GetSchoolResponse(school=await self._store.schools.get(request.school_id))
+        school = await self._store.schools.get(request.school_id)
+        return s.GetSchoolResponse(school=school, condition=await self._supervisor.condition(school))
 
     async def ListSchools(self, request: s.ListSchoolsRequest, context: Context) -> s.ListSchoolsResponse:
         violations = Violations()

@@ -150,17 +150,18 @@ class Runs:
                 latest[layer] = found["created_at"]
         return latest
 
-    async def last_finished(self, school_id: str) -> Run | None:
-        """Return the run that was accepted last among those that asked the school's MIS and have ended."""
-        found = await self._runs.find_one(
+    async def finished(self, school_id: str, limit: int) -> Sequence[Run]:
+        """Return up to ``limit`` of the runs that asked the school's MIS and have ended, newest first."""
+        found = await self._runs.find(
             {
                 "school": school_id,
                 "unfinished": {"$exists": False},
                 "body.layer": {"$nin": ["SYNC_LAYER_REPROJECTION", "SYNC_LAYER_IDENTITY"]},
             },
             sort=[("created_at", -1), ("_id", -1)],
+            limit=limit,
         )
-        return None if found is None else entry_of(found).run
+        return [entry_of(document).run for document in found]
 
     async def last_sealed(self, school_id: str, dataset: str) -> SealedSnapshot | None:
         """Return how ``dataset`` was last sealed as a whole with nothing held, and the segments read then."""

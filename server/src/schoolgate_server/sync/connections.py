@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.failure_pb2 import Failure
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, ConnectorError, SchoolConnection, Session
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect
+from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.options import SyncOptions
@@ -32,16 +34,37 @@ def connection_with(
     settings: Mapping[str, str],
     credentials: Mapping[str, str],
     clock: Clock,
+    traffic: Traffic | None = None,
+    quiet: Callable[[], bool] = lambda: False,
 ) -> SchoolConnection:
-    """Return what ``connector`` needs to open a session, with the settings' defaults filled in."""
+    """Return what ``connector`` needs to open a session, with the settings' defaults filled in.
+
+    ``traffic`` is the server's, shared by all schools; without one the session is on its own. ``quiet`` says
+    whether the MIS is to be spared.
+    """
     defaults = {spec.name: spec.default for spec in connector.settings if spec.default}
     return SchoolConnection(
-        school_id=school_id, settings=defaults | dict(settings), now=clock, credentials=credentials
+        school_id=school_id,
+        settings=defaults | dict(settings),
+        now=clock,
+        credentials=credentials,
+        traffic=traffic or Traffic(),
+        quiet=quiet,
     )
 
 
-async def connection_of(store: Store, clock: Clock, school: School, connector: Connector) -> SchoolConnection:
+async def connection_of(
+    store: Store,
+    clock: Clock,
+    school: School,
+    connector: Connector,
+    traffic: Traffic | None = None,
+    *,
+    background: bool = False,
+) -> SchoolConnection:
     """Return what ``connector`` needs to open a session with ``school``'s MIS.
+
+    A ``background`` session spares the MIS in the school's quiet hours: nobody waits for it.
 
     Raises:
         ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
@@ -56,8 +79,13 @@ async def connection_of(store: Store, clock: Clock, school: School, connector: C
     latest = await store.schools.get(school.school_id)
     if latest.settings != school.settings:
         # The school moved meanwhile, and what was read may be its new secrets: never to the old address.
-        return await connection_of(store, clock, latest, connector)
-    return connection_with(connector, school.school_id, school.settings, credentials or {}, clock)
+        return await connection_of(store, clock, latest, connector, traffic, background=background)
+
+    def quiet() -> bool:
+        return background and quiet_until(school, clock()) is not None
+
+    school_id, settings = school.school_id, school.settings
+    return connection_with(connector, school_id, settings, credentials or {}, clock, traffic, quiet)
 
 
 @asynccontextmanager

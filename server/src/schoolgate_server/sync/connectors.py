@@ -14,7 +14,7 @@ from schoolgate.v1.diagnostics_service_pb2 import ConnectorDataset, ConnectorFie
 from schoolgate_sdk import HOOK_NAMESPACE, Connector, FieldSpec
 from schoolgate_sdk.hooks import ENTRY_POINT_GROUP, ConnectorHooks
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import place_of
+from schoolgate_server.model.failures import party_of, place_of
 
 
 class ConnectorLoadError(Exception):
@@ -117,4 +117,5 @@ def _field(spec: FieldSpec) -> ConnectorField:
         required=spec.required,
         default_value=spec.default,
         endpoint=spec.endpoint,
+        party=party_of(spec.identity),
     )

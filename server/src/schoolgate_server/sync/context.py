@@ -21,12 +21,17 @@ class RunCancelled(Exception):
     """Somebody asked the run to stop."""
 
 
+class CredentialsSuperseded(Exception):
+    """The MIS refused the session's credentials, and newer ones are stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What the datasets of one run share.
 
     ``show`` shows the run's state to watchers; ``save`` stores it too. Both raise :class:`RunCancelled` where
-    the run is to stop.
+    the run is to stop. ``superseded`` says whether newer credentials are stored than the session has, and are
+    worth another session.
     """
 
     school: School
@@ -40,6 +45,7 @@ class RunContext:
     options: SyncOptions
     show: Callable[[], Awaitable[None]]
     save: Callable[[], Awaitable[None]]
+    superseded: Callable[[], Awaitable[bool]]
 
     def failure(self, error: ConnectorError) -> Failure:
         """Return the failure for an error of the run's connector."""

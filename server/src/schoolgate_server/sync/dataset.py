@@ -7,7 +7,7 @@ from datetime import date
 from loguru import logger
 
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_sdk import ConnectorError, Dataset, Incomplete
+from schoolgate_sdk import AuthExpired, AuthInvalid, ConnectorError, Dataset, Incomplete
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_defect, place_of
@@ -15,7 +15,7 @@ from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.changes import store_checkpoint, sync_changes, sync_targets
-from schoolgate_server.sync.context import RunCancelled, RunContext
+from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.reprojection import reproject
 from schoolgate_server.sync.retention import RetainedRows
@@ -47,6 +47,7 @@ class DatasetSync:
             LeaseLost: another server owns the school now.
             StoreUnavailable: MongoDB does not answer.
             ServiceError: the vault cannot be used.
+            CredentialsSuperseded: the dataset has not ended; another session goes on where it stands.
         """
         state = self._state
         state.state = pb.DATASET_STATE_READING
@@ -60,10 +61,12 @@ class DatasetSync:
             raise
         except RunCancelled:
             self._end(DatasetOutcome(pb.DATASET_STATE_SKIPPED))
-        except Incomplete as error:
-            self._end(DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, self._context.failure(error)))
         except ConnectorError as error:
-            self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, self._context.failure(error)))
+            if isinstance(error, AuthExpired | AuthInvalid) and await self._context.superseded():
+                raise CredentialsSuperseded from error
+            incomplete = isinstance(error, Incomplete)
+            ended = pb.DATASET_STATE_INCOMPLETE if incomplete else pb.DATASET_STATE_FAILED
+            self._end(DatasetOutcome(ended, self._context.failure(error)))
         except ConnectorDefect as error:
             why = from_defect(error.defect, self._context.connector.name)
             self._end(DatasetOutcome(pb.DATASET_STATE_FAILED, why))

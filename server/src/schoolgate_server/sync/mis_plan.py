@@ -100,7 +100,8 @@ class _Planning:
         aliases = await env.store.identities.load(school_id)
         identities = Identities(Minter(school_id), connector.datasets, aliases)
         planning = cls(env, entry, school, connector, identities)
-        connection = connection_with(connector, school_id, given["settings"], given["credentials"], env.clock)
+        settings, credentials = given["settings"], given["credentials"]
+        connection = connection_with(connector, school_id, settings, credentials, env.clock, env.traffic)
         async with env.sessions(connector, connection) as session:
             for dataset in connector.datasets:
                 await planning.match(dataset, session, connection.settings)

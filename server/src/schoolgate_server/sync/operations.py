@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import orjson
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate_sdk import Connector, SchoolConnection, Session
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.runs import RunEntry
@@ -28,7 +29,7 @@ class OperationEnv:
     ``lease`` returns the school's lease as it stands now. ``save`` stores the run and shows it to watchers;
     it raises ``RunCancelled`` where the run is to stop. ``sessions`` opens a session with a MIS, which need
     not be the one that the school is registered with; errors of the connector that leave its block end the
-    run with their failure. An operation that cannot go on raises
+    run with their failure; ``traffic`` is for the connections. An operation that cannot go on raises
     :class:`~schoolgate_server.sync.connections.RunFailed`.
     """
 
@@ -39,6 +40,7 @@ class OperationEnv:
     lease: Callable[[], Lease]
     save: Callable[[], Awaitable[None]]
     sessions: Callable[[Connector, SchoolConnection], AbstractAsyncContextManager[Session]]
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 Operation: TypeAlias = Callable[[OperationEnv, RunEntry, Mapping[str, Any]], Awaitable[None]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
@@ -15,6 +15,7 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, Page, SchoolConnection, Scope, Session
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.pipeline import IngestContext, Totals
 from schoolgate_server.ingest.shape import Shaper
@@ -24,26 +25,22 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import failure, from_defect
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import dropped_fields
+from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.conclusion import UNFINISHED, conclude
 from schoolgate_server.sync.connections import RunFailed, connection_of, connection_with, opened
 from schoolgate_server.sync.connectors import ConnectorHost
-from schoolgate_server.sync.context import RunCancelled, RunContext
+from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
 from schoolgate_server.sync.dataset import DatasetSync
 from schoolgate_server.sync.dispatch import OPERATIONS
 from schoolgate_server.sync.lease import LeaseHolder
 from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.refusals import REFUSED
 
-_WHOLE_RUN = frozenset(
-    {
-        failures.FAILURE_TYPE_AUTH_EXPIRED,
-        failures.FAILURE_TYPE_AUTH_INVALID,
-        failures.FAILURE_TYPE_RATE_LIMITED,
-    }
-)
+_WHOLE_RUN = REFUSED | {failures.FAILURE_TYPE_RATE_LIMITED}
 """Failures after which further requests of the same run would only do harm."""
 
 Post: TypeAlias = Callable[[bool], Awaitable[None]]
@@ -59,12 +56,13 @@ class _Unasked:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Executes runs with one server's store, connectors and options."""
+    """Executes runs with one server's store, connectors, options and traffic with MISs."""
 
     store: Store
     connectors: ConnectorHost
     clock: Clock
     options: SyncOptions
+    traffic: Traffic = field(default_factory=Traffic)
 
     async def execute(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
         """Bring ``entry`` to a final state; ``post(store)`` shows it to watchers, and stores it where
@@ -125,9 +123,19 @@ class Runner:
             lease=lease,
             save=partial(post, True),
             sessions=partial(opened, options=self.options),
+            traffic=self.traffic,
         )
 
     async def _sync(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
+        """Sync the run's datasets; once with newer credentials, where they are replaced meanwhile."""
+        try:
+            await self._sync_with(entry, lease, post, renewable=True)
+        except CredentialsSuperseded:
+            logger.info("the MIS refused the credentials; going on with those that were stored since")
+            entry.run.ClearField("failure")
+            await self._sync_with(entry, lease, post, renewable=False)
+
+    async def _sync_with(self, entry: RunEntry, lease: LeaseHolder, post: Post, *, renewable: bool) -> None:
         run = entry.run
         school = await self.store.schools.get(run.school_id)
         if run.connector != school.connector:
@@ -135,7 +143,7 @@ class Runner:
             audience = failures.AUDIENCE_OPERATOR
             raise RunFailed(failure(failures.FAILURE_TYPE_UNSUPPORTED, why, audience=audience))
         connector = self.connectors.get(school.connector)
-        async with self._connected(run, school, connector) as (connection, session):
+        async with self._connected(entry, school, connector, renewable=renewable) as (connection, session):
             context = RunContext(
                 school=school,
                 connector=connector,
@@ -151,20 +159,50 @@ class Runner:
                 options=self.options,
                 show=partial(post, False),
                 save=partial(post, True),
+                superseded=partial(self._superseded, connection, renewable=renewable),
             )
             await self._sync_datasets(context)
 
     @asynccontextmanager
     async def _connected(
-        self, run: pb.Run, school: School, connector: Connector
+        self, entry: RunEntry, school: School, connector: Connector, *, renewable: bool
     ) -> AsyncGenerator[tuple[SchoolConnection, Session]]:
         """Open a session with the school's MIS; none, and without secrets, where the run asks it nothing."""
+        run = entry.run
         if run.layer == pb.SYNC_LAYER_REPROJECTION:
             yield connection_with(connector, school.school_id, school.settings, {}, self.clock), _Unasked()
             return
-        connection = await connection_of(self.store, self.clock, school, connector)
-        async with opened(connector, connection, self.options) as session:
-            yield connection, session
+        connection = await connection_of(
+            self.store,
+            self.clock,
+            school,
+            connector,
+            self.traffic,
+            background=entry.scheduled or run.layer == pb.SYNC_LAYER_TARGETED,
+        )
+        self._note_quiet_hours(entry, school)
+        try:
+            async with opened(connector, connection, self.options) as session:
+                yield connection, session
+        except RunFailed as error:
+            if error.failure.type in REFUSED and await self._superseded(connection, renewable=renewable):
+                raise CredentialsSuperseded from error
+            raise
+
+    async def _superseded(self, connection: SchoolConnection, *, renewable: bool) -> bool:
+        """Whether other credentials are stored than ``connection`` has, and may be tried still."""
+        if not renewable:
+            return False
+        stored = await self.store.credentials.get(connection.school_id)
+        return stored is not None and stored != dict(connection.credentials)
+
+    def _note_quiet_hours(self, entry: RunEntry, school: School) -> None:
+        """Tell whoever looks at the run that it asks a MIS which is to be spared."""
+        until = quiet_until(school, self.clock())
+        if until is None or entry.run.HasField("quiet_until"):
+            return
+        entry.run.quiet_until.FromDatetime(until)
+        logger.info("the school's quiet hours last until {:%H:%M} UTC", until)
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run

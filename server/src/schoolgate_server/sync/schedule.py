@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from loguru import logger
 
 from schoolgate.v1 import error_reason_pb2 as reasons
-from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School, SyncSchedule
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import place_of
+from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.runs import SCHEDULED_LAYERS
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.layers import Wanted
+from schoolgate_server.sync.refusals import LOOKED_AT, resumes_at
 from schoolgate_server.sync.scope import academic_year
 
 REQUESTED_BY = "schedule"
 """Who asked for a run that a schedule started."""
 
-AUTH_PAUSE = timedelta(days=1)
-"""How long schedules leave a MIS alone that refused the credentials, if nobody changes them. Some lock an
-account after a few wrong logins; one try a day does not, and heals what was the MIS's own mistake."""
-
-RATE_PAUSE = timedelta(minutes=15)
-"""The same for one that asked for a pause without saying how long."""
-
 _NAMESPACE = uuid.UUID("6a6f0a1c-5d1e-5c39-9a54-3c8d2b7f0e11")
-_REFUSED = frozenset({failures.FAILURE_TYPE_AUTH_EXPIRED, failures.FAILURE_TYPE_AUTH_INVALID})
 _EXPECTED = frozenset({reasons.ERROR_REASON_RUN_IN_PROGRESS, reasons.ERROR_REASON_REQUEST_ID_REUSED})
 """Another run is at work, and the due one is started after it; or another server started it, a day apart."""
 
@@ -79,26 +71,6 @@ def wanted_of(school: School, run: Due, today: date) -> Wanted | None:
     return Wanted((), run.layer, begins, year.valid_to) if begins < year.valid_to else None
 
 
-def resumes_at(last: pb.Run | None, school: School) -> datetime | None:
-    """Return when schedules may go on after the run that ended last; ``None`` where they may at once.
-
-    A change of the credentials or of the registration lifts what wrong credentials impose.
-    """
-    if last is None or not last.HasField("failure"):
-        return None
-    ended, why = _moment(last.finished_at), last.failure
-    if why.type == failures.FAILURE_TYPE_RATE_LIMITED:
-        return _moment(why.retry_at) if why.HasField("retry_at") else ended + RATE_PAUSE
-    if why.type not in _REFUSED:
-        return None
-    changed = [school.updated_at, *([school.credentials_set_at] if school.has_credentials else [])]
-    return None if max(map(_moment, changed)) > ended else ended + AUTH_PAUSE
-
-
-def _moment(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
-
-
 class Scheduler:
     """Starts what is due, for every school that has schedules."""
 
@@ -130,10 +102,14 @@ class Scheduler:
         runs = due(school.schedules, await self._store.runs.last_scheduled(school_id), now)
         if not runs:
             return
-        until = resumes_at(await self._store.runs.last_finished(school_id), school)
+        quiet = quiet_until(school, now)
+        if quiet is not None:
+            logger.debug("scheduled runs wait for the end of the quiet hours at {:%H:%M} UTC", quiet)
+            return
+        until = resumes_at(await self._store.runs.finished(school_id, LOOKED_AT), school)
         if until is not None and now < until:
             self._tell(
-                school_id, f"the MIS refused the last run; until {until:%Y-%m-%d %H:%M} none is started"
+                school_id, f"the MIS refused the last run; until {until:%Y-%m-%d %H:%M} UTC none is started"
             )
             return
         for run in runs:

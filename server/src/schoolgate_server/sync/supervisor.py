@@ -16,6 +16,7 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.diagnostics_service_pb2 import CompareParsersRequest, CompareParsersResponse
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import ConnectorError, SourceKey
+from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect, place_of
@@ -31,6 +32,7 @@ from schoolgate_server.sync.layers import Wanted
 from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import RunBoard, is_final
+from schoolgate_server.sync.refusals import LOOKED_AT, condition_of
 from schoolgate_server.sync.requests import RunRequests
 from schoolgate_server.sync.runner import Runner
 from schoolgate_server.sync.schedule import REQUESTED_BY, Scheduler
@@ -60,6 +62,7 @@ class Supervisor:
     Args:
         owner: names this server among those that share the store; differs at every start.
         new_id: makes the opaque part of run ids.
+        traffic: what all schools share to be polite to MISs.
     """
 
     def __init__(
@@ -70,7 +73,10 @@ class Supervisor:
         options: SyncOptions,
         owner: str,
         new_id: Callable[[], str],
+        *,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self.connectors = connectors
         self._store = store
         self._clock = clock
@@ -78,7 +84,7 @@ class Supervisor:
         self._owner = owner
         self._requests = RunRequests(store, connectors, clock, new_id)
         self.scheduler = Scheduler(store, clock, self._start_scheduled)
-        self._runner = Runner(store, connectors, clock, options)
+        self._runner = Runner(store, connectors, clock, options, self._traffic)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._active: dict[str, _Active] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -222,7 +228,7 @@ class Supervisor:
         """
         school = await self._store.schools.get(school_id)
         connector = self.connectors.get(school.connector)
-        connection = await connection_of(self._store, self._clock, school, connector)
+        connection = await connection_of(self._store, self._clock, school, connector, self._traffic)
         limit = self._options.check_timeout
         try:
             async with session_of(connector, connection, limit, self._options.close_timeout) as session:
@@ -232,6 +238,11 @@ class Supervisor:
             return schools.CheckConnectionResponse(failure=from_connector(error, connector.name, secrets))
         except ConnectorDefect as error:
             return schools.CheckConnectionResponse(failure=from_defect(error.defect, connector.name))
+
+    async def condition(self, school: schools.School) -> schools.SchoolCondition | None:
+        """Return what keeps the school's runs from succeeding or starting; ``None`` where nothing does."""
+        ended = await self._store.runs.finished(school.school_id, LOOKED_AT)
+        return condition_of(ended, school, self._clock())
 
     async def compare_parsers(self, request: CompareParsersRequest) -> CompareParsersResponse:
         """Read retained rows with two versions of a parser; one comparison at a time, for they are work.

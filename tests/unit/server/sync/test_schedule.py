@@ -1,4 +1,4 @@
-"""When a schedule's run is due, what it reads, and what makes schedules wait."""
+"""When a schedule's run is due, and what it reads."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import AcademicYearSpan, School, SyncSchedule
 from schoolgate_server.sync.layers import Wanted
-from schoolgate_server.sync.schedule import (
-    AUTH_PAUSE,
-    RATE_PAUSE,
-    Due,
-    due,
-    request_id_of,
-    resumes_at,
-    wanted_of,
-)
+from schoolgate_server.sync.schedule import Due, due, request_id_of, wanted_of
 
 NOW = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 FULL = SyncSchedule(layer=pb.SYNC_LAYER_FULL, every_minutes=1440)
@@ -75,41 +66,3 @@ def test_a_window_goes_from_some_days_ago_to_the_end_of_the_year() -> None:
     past = School(academic_year=AcademicYearSpan(name="x", valid_from="2025-09-01", valid_to="2026-07-21"))
     assert wanted_of(past, run, date(2026, 11, 2)) is None
     assert wanted_of(past, run._replace(layer=pb.SYNC_LAYER_FULL), date(2026, 11, 2)) == Wanted()
-
-
-def ended(failure_type: failures.FailureType.ValueType, ago: float = 10) -> pb.Run:
-    run = pb.Run(state=pb.RUN_STATE_FAILED, failure=failures.Failure(type=failure_type))
-    run.finished_at.FromDatetime(minutes(ago))
-    return run
-
-
-def school(updated: float = 1000, credentials: float | None = 900) -> School:
-    made = School()
-    made.updated_at.FromDatetime(minutes(updated))
-    if credentials is not None:
-        made.has_credentials = True
-        made.credentials_set_at.FromDatetime(minutes(credentials))
-    return made
-
-
-@pytest.mark.parametrize("refusal", [failures.FAILURE_TYPE_AUTH_EXPIRED, failures.FAILURE_TYPE_AUTH_INVALID])
-def test_refused_credentials_make_schedules_wait_until_something_changed(
-    refusal: failures.FailureType.ValueType,
-) -> None:
-    assert resumes_at(ended(refusal), school()) == minutes(10) + AUTH_PAUSE
-    assert resumes_at(ended(refusal), school(credentials=None)) == minutes(10) + AUTH_PAUSE
-    assert resumes_at(ended(refusal), school(credentials=9)) is None
-    assert resumes_at(ended(refusal), school(updated=9)) is None
-
-
-def test_a_mis_that_asked_for_a_pause_gets_it() -> None:
-    run = ended(failures.FAILURE_TYPE_RATE_LIMITED)
-    assert resumes_at(run, school()) == minutes(10) + RATE_PAUSE
-    run.failure.retry_at.FromDatetime(NOW + timedelta(hours=3))
-    assert resumes_at(run, school(updated=0)) == NOW + timedelta(hours=3)
-
-
-def test_other_outcomes_make_nobody_wait() -> None:
-    assert resumes_at(None, school()) is None
-    assert resumes_at(pb.Run(state=pb.RUN_STATE_SUCCEEDED), school()) is None
-    assert resumes_at(ended(failures.FAILURE_TYPE_TRANSIENT), school()) is None

@@ -1,0 +1,63 @@
+"""Quiet hours are the school's own time of day, whatever the season."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from schoolgate.v1.school_service_pb2 import QuietHours, School
+from schoolgate_server.model.quiet import quiet_until
+
+
+def _school(*hours: QuietHours, zone: str = "Europe/London") -> School:
+    return School(time_zone=zone, quiet_hours=hours)
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+REGISTRATION = QuietHours(begins="08:30", ends="09:30")
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        ("2026-11-02T08:29:59", None),
+        ("2026-11-02T08:30:00", "2026-11-02T09:30:00"),
+        ("2026-11-02T09:29:59", "2026-11-02T09:30:00"),
+        ("2026-11-02T09:30:00", None),
+        # British Summer Time: an hour earlier by UTC.
+        ("2026-09-14T07:30:00", "2026-09-14T08:30:00"),
+        ("2026-09-14T08:45:00", None),
+        # A Saturday.
+        ("2026-11-07T08:45:00", None),
+    ],
+)
+def test_registration_hours(now: str, until: str | None) -> None:
+    found = quiet_until(_school(REGISTRATION), _at(now))
+    assert found == (None if until is None else _at(until))
+
+
+def test_days_that_are_given_are_those_that_count() -> None:
+    school = _school(QuietHours(begins="08:30", ends="09:30", weekdays=[6]))
+    assert quiet_until(school, _at("2026-11-07T08:45:00")) == _at("2026-11-07T09:30:00")
+    assert quiet_until(school, _at("2026-11-02T08:45:00")) is None
+
+
+def test_hours_that_touch_or_overlap_are_one() -> None:
+    touching = QuietHours(begins="09:30", ends="10:00")
+    overlapping = QuietHours(begins="09:45", ends="10:15")
+    apart = QuietHours(begins="13:00", ends="13:30")
+    school = _school(REGISTRATION, touching, overlapping, apart)
+    assert quiet_until(school, _at("2026-11-02T08:45:00")) == _at("2026-11-02T10:15:00")
+
+
+def test_the_zone_is_the_schools() -> None:
+    assert quiet_until(_school(REGISTRATION, zone="Asia/Nicosia"), _at("2026-11-02T06:45:00")) is not None
+    assert quiet_until(_school(REGISTRATION, zone=""), _at("2026-11-02T08:45:00")) is not None
+
+
+def test_a_school_without_quiet_hours_has_none() -> None:
+    assert quiet_until(_school(), _at("2026-11-02T08:45:00")) is None
