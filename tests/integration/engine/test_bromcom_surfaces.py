@@ -109,7 +109,7 @@ async def bromcom(store: Store, world: World) -> AsyncGenerator[Bromcom]:
 
 @pytest.fixture
 async def mis(store: Store) -> AsyncGenerator[Bromcom]:
-    world = World.build(seed=7, pupils=20, marks_until=date(2026, 9, 10))
+    world = World.build(seed=7, pupils=30, marks_until=date(2026, 9, 19))
     async with bromcom(store, world) as found:
         yield found
 
