@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_sdk.errors import Identity
 from schoolgate_sdk.parsing import Parser
 from schoolgate_sdk.reading import ReadRows
 from schoolgate_sdk.traffic import Traffic
@@ -35,6 +36,7 @@ class FieldSpec:
     ``endpoint`` says that credentials are sent to where the value points: when it changes, stored credentials
     are dropped and must be set again, so that whoever may change settings cannot have them sent elsewhere.
     ``scope`` says that a change may change which rows are read; one of a timeout, say, does not.
+    ``identity`` says whose a credential is, the partner's or the school's.
     """
 
     name: str
@@ -43,6 +45,7 @@ class FieldSpec:
     default: str = ""
     endpoint: bool = False
     scope: bool = True
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
