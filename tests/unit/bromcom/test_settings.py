@@ -123,6 +123,8 @@ def test_the_hook_describes_the_connector() -> None:
     }
     assert {spec.name for spec in connector.settings if not spec.scope} == {
         "plain_http",
+        "time_zone",
+        "event_date_sent_in",
         "page_size",
         "request_timeout_seconds",
         "read_attempts",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schoolgate_sdk import FieldSpec, Unsupported
 
@@ -52,6 +53,22 @@ AGREEMENT_SETTINGS: Final = (
 )
 """Number spaces that may be the same; a school has to say so, for a wrong join would be somebody else."""
 
+WRITE_SETTINGS: Final = (
+    FieldSpec(
+        "time_zone",
+        "the time zone of the clock by which Bromcom shows the times of behaviour events",
+        default="Europe/London",
+        scope=False,
+    ),
+    FieldSpec(
+        "event_date_sent_in",
+        '"utc" where Bromcom takes the eventDate of a write as its Z says; "local" where it drops the Z',
+        default="utc",
+        scope=False,
+    ),
+)
+"""What writing a behaviour event rests on that nothing public says."""
+
 _COLUMN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 
 
@@ -70,3 +87,9 @@ def check_configured(values: Mapping[str, str]) -> None:
     for spec in AGREEMENT_SETTINGS:
         if values[spec.name] not in {"yes", "no"}:
             raise Unsupported(f'setting {spec.name} must be "yes" or "no"')
+    if values["event_date_sent_in"] not in {"utc", "local"}:
+        raise Unsupported('setting event_date_sent_in must be "utc" or "local"')
+    try:
+        ZoneInfo(values["time_zone"])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Unsupported("setting time_zone must be a time zone, such as Europe/London") from None

@@ -81,6 +81,11 @@ def one_of(column: Column, values: Sequence[Value]) -> str:
     return f"{Column(column).value} IN ({','.join(literal(value) for value in values)})"
 
 
+def all_of(*predicates: str) -> str:
+    """Return the predicate for all of ``predicates``, which are those of this module."""
+    return " AND ".join(predicates) or EVERYTHING
+
+
 def any_filled(columns: Sequence[Column]) -> str:
     """Return the predicate for at least one of ``columns``, which hold texts, not being blank."""
     return " OR ".join(f"isnull({Column(column).value},'') <> ''" for column in columns) or NOTHING

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from schoolgate_bromcom import soap_client
+from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
 from schoolgate_bromcom.client import BromcomClient, http_options
 from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_bromcom.partner_reader import PartnerReader
@@ -60,6 +61,7 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
     if account is None and Surface.SOAP in surfaces.in_use:
         raise AuthInvalid("credential soap_username is missing", identity=Identity.SCHOOL)
     readers: dict[Surface, SurfaceReader] = {}
+    writer: BehaviourWriter | None = None
     async with AsyncExitStack() as stack:
         # Each surface has a client of its own, so that neither party's credentials reach the other's host.
         if application is not None and surfaces.may_use(Surface.PARTNER):
@@ -67,6 +69,7 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
                 http_client(connection, http_options(settings), _partner_headers(*application))
             )
             client = BromcomClient(http, settings)
+            writer = BehaviourWriter(client, connection.settings)
             readers[Surface.PARTNER] = PartnerReader(client, connection.settings, settings.page_size)
         if account is not None and surfaces.may_use(Surface.SOAP):
             options = soap_client.http_options(settings, surfaces)
@@ -75,7 +78,7 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
             )
             services = SoapClient(http, surfaces.soap_url, settings.school_number, account)
             readers[Surface.SOAP] = SoapReader(services, connection.settings, surfaces.entities)
-        yield BromcomSession(readers, surfaces, connection.settings)
+        yield BromcomSession(readers, surfaces, connection.settings, writer)
 
 
 def _partner_headers(application_id: str, application_secret: str) -> dict[str, str]:
@@ -105,6 +108,7 @@ def schoolgate_connector() -> Connector:
         datasets=tuple(dataset.describe() for dataset in DATASETS),
         open=open_session,
         capabilities=frozenset({"grants", "read_back"}),
+        writes=(RECORD_BEHAVIOUR_EVENT,),
         code_meanings=_CODE_MEANINGS,
         simulate=_simulate,
     )

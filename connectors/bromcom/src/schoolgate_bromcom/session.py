@@ -57,8 +57,8 @@ class SurfaceReader(Protocol):
 
 
 class BromcomSession:
-    """Implements ``ReadRows``, ``ReadBack``, ``Grants``, ``ProbeSurfaces``, ``WriteRows`` and ``FindWrite`` of
-    the SDK. Bromcom has no count that could be asked for.
+    """Implements ``ReadRows``, ``ReadBack``, ``Grants``, ``ProbeSurfaces``, ``WriteRows`` and ``FindWrite``
+    of the SDK. Bromcom has no count that could be asked for.
 
     ``readers`` are the surfaces for which there are credentials; ``writer`` is the Partner API's, for nothing
     can be written by way of the other.
@@ -181,7 +181,7 @@ class BromcomSession:
             Unsupported: as :meth:`write`.
             ConnectorError: as :meth:`BehaviourWriter.find` raises.
         """
-        return await self._writer_of(request).find(request)
+        return await self._writer_of(request).find(request, receipt)
 
     def _writer_of(self, request: WriteRequest) -> BehaviourWriter:
         if request.operation != RECORD_BEHAVIOUR_EVENT.name:

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schoolgate_bromcom import setting_values
-from schoolgate_bromcom.configured import AGREEMENT_SETTINGS, COLUMN_SETTINGS, check_configured
+from schoolgate_bromcom.configured import (
+    AGREEMENT_SETTINGS,
+    COLUMN_SETTINGS,
+    WRITE_SETTINGS,
+    check_configured,
+)
 from schoolgate_bromcom.datasets import DATASETS, dataset_of_entity
 from schoolgate_bromcom.surfaces import ACCOUNT, SURFACE_SETTINGS
 from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
@@ -61,6 +66,7 @@ SETTINGS: Final = (
     *SURFACE_SETTINGS,
     *AGREEMENT_SETTINGS,
     *COLUMN_SETTINGS,
+    *WRITE_SETTINGS,
     *(
         FieldSpec(f"entity_{dataset.name}", f"the entity that holds {dataset.name}", default=dataset.entity)
         for dataset in DATASETS

@@ -24,6 +24,7 @@ from schoolgate_bromcom.simulator.record_rows import SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
+from schoolgate_bromcom.simulator.writes import PartnerWrites
 from schoolgate_sdk.testing.world import World, WorldError
 
 _SANDBOX_SCHOOL = 20001
@@ -47,6 +48,7 @@ class Options:
     person_ids: PersonIds
     tidy: bool
     mark_subcodes: bool
+    write_licence: bool
     application_id: str
     application_secret: str
     soap_password: str
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="marks with subcodes of the school's own (I01, MD), as they may have since August 2024",
     )
+    add("--no-write-licence", action="store_true", help="the schools have no Third Party Write Licence")
     add("--application-id", default="", help="accepted ApplicationId (default: random)")
     add("--application-secret", default="", help="accepted ApplicationSecret (default: random)")
     add("--soap-password", default="", help="password of the schools' accounts (default: random ones)")
@@ -133,6 +136,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         person_ids=given.person_ids,
         tidy=given.tidy,
         mark_subcodes=given.mark_subcodes,
+        write_licence=not given.no_write_licence,
         application_id=given.application_id or secrets.token_hex(16),
         application_secret=given.application_secret or secrets.token_urlsafe(32),
         soap_password=given.soap_password,
@@ -170,6 +174,7 @@ def build_schools(options: Options) -> dict[int, SimulatedSchool]:
             page_size=options.page_size,
             tidy=options.tidy,
             mark_subcodes=options.mark_subcodes,
+            may_be_written=options.write_licence,
         )
         for number, world in worlds.items()
     }
@@ -194,6 +199,7 @@ def build_application(api: PartnerApi) -> web.Application:
         [
             web.get("/v2/{entity}", api.entity),
             *ThirdPartyServices(api).routes(),
+            *PartnerWrites(api).routes(),
             *Control(api).routes(),
         ]
     )

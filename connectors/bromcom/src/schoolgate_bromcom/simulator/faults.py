@@ -61,6 +61,14 @@ class FaultKind(enum.Enum):
     """SOAP only: a document type whose entities would expand to a thousand million characters."""
     DOCUMENT_TYPE = "document_type"
     """SOAP only: a document type that refers to a file and to another server."""
+    ERROR_BEFORE_EFFECT = "error_before_effect"
+    """Writes only: HTTP 500, and nothing happened."""
+    ERROR_AFTER_EFFECT = "error_after_effect"
+    """Writes only: HTTP 500, and it happened."""
+    LOST_ANSWER = "lost_answer"
+    """Writes only: it happened, and the connection breaks before the answer."""
+    DUPLICATE_EFFECT = "duplicate_effect"
+    """Writes only: it happened twice, as when something on the way sends a request again."""
 
 
 class FaultMalformed(ValueError):
@@ -114,11 +122,12 @@ class Fault:
             raise FaultMalformed(f"{kind.value} needs a member {needed}")
         return fault
 
-    def matches(self, surface: Surface, school: int, entity: str, page: int) -> bool:
-        """Say whether the fault strikes this request."""
+    def matches(self, surface: Surface, school: int, entity: str, page: int, *, write: bool = False) -> bool:
+        """Say whether the fault strikes this request, a read unless it is a ``write``."""
         later = self.kind is FaultKind.LOOP_PAGE and self.page is not None and page > self.page
         return (
             self.times != 0
+            and write == (self.kind in _OF_WRITES)
             and self.surface in {None, surface}
             and surface in _ONLY_ON.get(self.kind, SURFACES)
             and self.school in {None, school}
@@ -127,6 +136,14 @@ class Fault:
         )
 
 
+_OF_WRITES: Final = frozenset(
+    {
+        FaultKind.ERROR_BEFORE_EFFECT,
+        FaultKind.ERROR_AFTER_EFFECT,
+        FaultKind.LOST_ANSWER,
+        FaultKind.DUPLICATE_EFFECT,
+    }
+)
 _LASTING: Final = frozenset({FaultKind.LOOP_PAGE, FaultKind.REGISTRATION_HOUR})
 _SECONDS: Final = {FaultKind.LATE: 30.0, FaultKind.REGISTRATION_HOUR: 0.2}
 _NEEDED: Final = {
@@ -174,10 +191,12 @@ class FaultScript:
         """Return how many faults may still strike."""
         return len(self._faults)
 
-    def strike(self, surface: Surface, school: int, entity: str, page: int) -> Fault | None:
+    def strike(
+        self, surface: Surface, school: int, entity: str, page: int, *, write: bool = False
+    ) -> Fault | None:
         """Return the first fault that matches, and count it."""
         for fault in self._faults:
-            if fault.matches(surface, school, entity, page):
+            if fault.matches(surface, school, entity, page, write=write):
                 fault.struck += 1
                 if fault.times is not None:
                     fault.times -= 1

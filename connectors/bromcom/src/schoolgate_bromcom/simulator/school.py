@@ -61,7 +61,8 @@ class Pages:
 class SimulatedSchool:
     """One school under its number. ``today`` is given, or moves with the world's registers.
 
-    ``mark_subcodes`` lets its marks carry subcodes of the school's own, as they may since August 2024.
+    ``mark_subcodes`` lets its marks carry subcodes of the school's own, as they may since August 2024;
+    ``may_be_written`` says that it has a Third Party Write Licence.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class SimulatedSchool:
         page_size: int = 100_000,
         tidy: bool = False,
         mark_subcodes: bool = False,
+        may_be_written: bool = True,
     ) -> None:
         self.number = number
         self.world = world
         self.granted = set(ENTITIES)
+        self.may_be_written = may_be_written
         self._given_today = today
         self._person_ids: PersonIds = person_ids
         self._page_size = page_size

@@ -52,7 +52,7 @@ class PartnerApi:
             predicate, page = entity_filter.parse(request.query.get("entityFilter", ""))
         except entity_filter.FilterRefused as refused:
             self.log.add(entity, school_id, None, 200, 0)
-            return self._authentication_failure(request) or _unsuccessful(str(refused))
+            return self.authentication_failure(request) or _unsuccessful(str(refused))
         response, rows = await self._answer(request, entity, school_id, predicate, page)
         self.log.add(entity, school_id, page, response.status, rows)
         return response
@@ -65,7 +65,7 @@ class PartnerApi:
         predicate: entity_filter.Predicate,
         number: int,
     ) -> tuple[web.StreamResponse, int]:
-        refusal = self._authentication_failure(request)
+        refusal = self.authentication_failure(request)
         if refusal is not None:
             return refusal, 0
         school = self.schools.get(int(school_id)) if school_id.isascii() and school_id.isdigit() else None
@@ -113,7 +113,8 @@ class PartnerApi:
             return PageText(orjson.dumps([padded(row) for row in rows]), page.rows)
         return page
 
-    def _authentication_failure(self, request: web.Request) -> web.Response | None:
+    def authentication_failure(self, request: web.Request) -> web.Response | None:
+        """Return the answer to a request without the application's credentials, else ``None``."""
         given_id = request.headers.get("ApplicationId", "").encode()
         given_secret = request.headers.get("ApplicationSecret", "").encode()
         accepted = hmac.compare_digest(given_id, self._application_id) and hmac.compare_digest(
