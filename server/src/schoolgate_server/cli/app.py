@@ -10,6 +10,7 @@ import sys
 import typer
 
 from schoolgate_server.cli import (
+    connector,
     demo,
     diagnostics,
     failures,
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Serve a copy of schools' MIS data, and ask it. "
-    "serve, demo, simulate and token work here; everything else asks a server.",
+    "serve, demo, simulate, connector and token work here; everything else asks a server.",
 )
 
 for _module in (
@@ -43,6 +44,7 @@ for _module in (
     query,
     diagnostics,
     parsers,
+    connector,
     tokens,
 ):
     _module.register(app)

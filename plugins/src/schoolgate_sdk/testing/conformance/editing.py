@@ -12,16 +12,26 @@ from schoolgate_sdk.testing.world import World
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One thing that happens: ``make(world)`` lets it happen.
+    """One thing that happens: ``make(world)`` lets it happen, after ``before(world)`` where that is given.
 
-    ``keeps_keys`` says that nobody's key changes, ``restores`` that in the end all is as it was.
+    ``keeps_keys`` says that nobody's key changes.
     """
 
     name: str
     says: str
     make: Callable[[World], object]
     keeps_keys: bool = True
-    restores: bool = False
+    before: Callable[[World], object] | None = None
+
+    def prepare(self, world: World) -> None:
+        """Let happen what has to have happened before."""
+        if self.before is not None:
+            self.before(world)
+
+    def happen(self, world: World) -> None:
+        """Let all of it happen."""
+        self.prepare(world)
+        self.make(world)
 
 
 def _pupil(world: World, index: int) -> int:
@@ -41,10 +51,12 @@ def _leave_at_once(world: World) -> None:
     world.leave(_pupil(world, 1), on=world.today)
 
 
+def _have_left(world: World) -> None:
+    world.leave(_pupil(world, 2), on=world.today - timedelta(days=7))
+
+
 def _rejoin(world: World) -> None:
-    pupil = _pupil(world, 2)
-    world.leave(pupil, on=world.today - timedelta(days=7))
-    world.rejoin(pupil, on=world.today)
+    world.rejoin(_pupil(world, 2), on=world.today)
 
 
 def _rename(world: World) -> None:
@@ -156,8 +168,11 @@ def _withdraw_consent(world: World) -> None:
     world.withdraw_consent(_pupil(world, 15))
 
 
-def _grant_consent(world: World) -> None:
+def _have_no_consent(world: World) -> None:
     world.withdraw_consent(_pupil(world, 16))
+
+
+def _grant_consent(world: World) -> None:
     world.grant_consent(_pupil(world, 16))
 
 
@@ -174,7 +189,7 @@ EDITS: tuple[Edit, ...] = (
     Edit("join", "A pupil who joins arrives, with everything of theirs.", _join),
     Edit("leave", "A pupil who is going to leave has an end.", _leave),
     Edit("leave_at_once", "A pupil who left is no longer shown as being there.", _leave_at_once),
-    Edit("rejoin", "A pupil who left and came back is there under the same key.", _rejoin),
+    Edit("rejoin", "A pupil who left and came back is there again.", _rejoin, before=_have_left),
     Edit("rename", "Names change, whatever characters are in them.", _rename),
     Edit("change_upn", "Another UPN is no other pupil.", _change_upn),
     Edit("move_group", "A pupil who moves ends one membership and begins another.", _move_group),
@@ -192,7 +207,7 @@ EDITS: tuple[Edit, ...] = (
     Edit("record_result", "An assessment result arrives.", _record_result),
     Edit("record_lesson_mark", "A mark of a lesson arrives.", _record_lesson_mark),
     Edit("withdraw_consent", "Without consent, nothing of a pupil is shown.", _withdraw_consent),
-    Edit("grant_consent", "With it again, all is shown as before.", _grant_consent, restores=True),
+    Edit("grant_consent", "With it again, all is shown.", _grant_consent, before=_have_no_consent),
     Edit("advance", "Further registers arrive.", _advance),
 )
 """Every edit, on pupils of its own, so that they can be made one after another as well."""

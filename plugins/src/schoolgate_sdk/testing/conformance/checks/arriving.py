@@ -102,12 +102,13 @@ async def _references(bench: Bench) -> str:
 def _edit_check(edit: Edit) -> Check:
     async def run(bench: Bench) -> str:
         async with bench.stage() as stage:
+            edit.prepare(stage.world)
             await stage.look()
             before = stage.expected()
             edit.make(stage.world)
             arrival, after = await stage.arrive(), stage.expected()
             complain(stage.compare(arrival, after).of(), arrival)
-            if after == before and not edit.restores:
+            if after == before:
                 raise NotApplicable("nothing changes in what this connector gives")
         return f"{len(arrival.entities)} entities as in the world"
 
@@ -116,8 +117,9 @@ def _edit_check(edit: Edit) -> Check:
 
 async def _all_edits(bench: Bench) -> str:
     async with bench.stage() as stage:
+        await stage.look()
         for edit in EDITS:
-            edit.make(stage.world)
+            edit.happen(stage.world)
         arrival = await stage.arrive()
         complain(stage.compare(arrival).of(), arrival)
     return f"{len(arrival.entities)} entities as in the world"
@@ -168,7 +170,7 @@ async def _needed(bench: Bench) -> str:
     world = bench.world()
     list(bench.expectation.truths(world))
     for edit in EDITS:
-        edit.make(world)
+        edit.happen(world)
         list(bench.expectation.truths(world))
     world.advance(world.today + timedelta(days=30))
     list(bench.expectation.truths(world))

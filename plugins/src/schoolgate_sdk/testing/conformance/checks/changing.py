@@ -84,7 +84,7 @@ async def _follows(bench: Bench) -> str:
                 "set EndOfSnapshot.changes_cursor, taken before the first page",
             )
         for edit in EDITS:
-            edit.make(stage.world)
+            edit.happen(stage.world)
         for name, (dataset, cursor, arrival) in known.items():
             after, rows, deletions = await _follow(stage, session, dataset, cursor, arrival)
             fresh = Arrival()

@@ -232,7 +232,7 @@ async def _stable(bench: Bench) -> str:
     async with bench.stage() as stage:
         before = stage.compare(await stage.arrive()).pairs
         for edit in edits:
-            edit.make(stage.world)
+            edit.happen(stage.world)
         after = stage.compare(await stage.arrive()).pairs
     changed: list[Key] = []
     for key, source_key in before.items():

@@ -191,7 +191,7 @@ def _keys_of(dataset: Dataset, row: Row, stage: Stage) -> set[SourceKey]:
 
 
 async def _gone(bench: Bench) -> str:
-    """Read while pupils leave: rows that were there throughout come, or can be asked for."""
+    """Read while pupils go: rows that were there throughout come, or can be asked for."""
     read = missed = 0
     async with bench.stage(bench.large_world()) as stage, stage.session() as session:
         for dataset in bench.connector.datasets:
@@ -202,11 +202,11 @@ async def _gone(bench: Bench) -> str:
     if not read:
         raise NotApplicable("every dataset came in one page")
     slipped = f"; {missed} rows slipped through, and read_back gave them" if missed else ""
-    return f"pupils left and joined during the read of {read} datasets{slipped}"
+    return f"pupils went and joined during the read of {read} datasets{slipped}"
 
 
 async def _move_under(stage: Stage, session: Session, dataset: Dataset, earlier: Reading) -> int:
-    """Let pupils of the first page leave during a read; return how many rows that stayed it missed."""
+    """Let pupils of the first page go during a read; return how many rows that stayed it missed."""
     before, during, after = Arrival(), Arrival(), Arrival()
     before.add(dataset, earlier.rows, stage.settings)
     reading = Reading()
@@ -214,8 +214,9 @@ async def _move_under(stage: Stage, session: Session, dataset: Dataset, earlier:
         async for page in session.read(stage.scope(dataset)):
             during.add(dataset, page.rows, stage.settings)
             if not reading.cursors:
-                for pupil in list(stage.world.tutor_groups())[:3]:
-                    stage.world.leave(pupil, on=stage.world.today)
+                shown = [pupil for pupil in stage.world.pupils if pupil not in stage.world.withheld]
+                for pupil in shown[:3]:
+                    stage.world.withdraw_consent(pupil)
                 stage.world.join()
             reading.cursors.append((page.cursor, 0))
             reading.rows.extend(page.rows)
@@ -242,7 +243,7 @@ async def _ask_for_missed(stage: Stage, session: Session, dataset: Dataset, miss
     if lost:
         raise CheckFailed(
             f"{dataset.name}: {len(lost)} rows that were there throughout are missing from a read that claims"
-            " to be whole: pupils left while it went on",
+            " to be whole: pupils went while it went on",
             "compare a count before and after, read by key instead of by page number, or offer ReadBack",
         )
 

@@ -1,0 +1,70 @@
+"""connector check and connector new: for whoever writes a connector. Both work without a server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schoolgate_server.cli.failures import CommandFailed
+
+_commands = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Make the package of a new connector, and certify one.",
+)
+
+
+def check(
+    name: Annotated[str, typer.Argument(show_default=False, help="Name of an installed connector.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the certificate there, as JSON.")
+    ] = None,
+    only: Annotated[str, typer.Option(metavar="PATTERN", help='Checks to run, such as "wire.*".')] = "*",
+) -> None:
+    """Show that the connector NAME does what this server relies on, and write a certificate of it.
+
+    Every check is proven, waived with its reason, not applicable or failed. Exit status 0 where none failed.
+    """
+    # A server has no use for the testing kit.
+    from schoolgate_sdk.testing.conformance import command, loading
+
+    try:
+        connector = loading.load(name)
+        found = command.check_connector(connector, only=only, out=sys.stdout, terminal=sys.stdout.isatty())
+        if out is not None:
+            command.write_certificate(found, out)
+    except (loading.NoSuchConnector, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"the certificate cannot be written: {error.strerror}") from error
+    if command.has_failed(found):
+        raise typer.Exit(1)
+
+
+def new(
+    name: Annotated[str, typer.Argument(show_default=False, help="Name of the connector, such as acme.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to make it. [default: schoolgate-NAME]")
+    ] = None,
+) -> None:
+    """Make the package of a new connector, with a simulator, whose tests run at once."""
+    from schoolgate_sdk.testing import new as template
+
+    target = folder or Path(f"schoolgate-{name}")
+    try:
+        template.new_connector(name, target)
+    except template.CannotMake as error:
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"{target} cannot be written: {error.strerror}") from error
+    typer.echo(template.next_steps(name, target))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to ``app``."""
+    _commands.command("check")(check)
+    _commands.command("new")(new)
+    app.add_typer(_commands, name="connector")

@@ -1,0 +1,67 @@
+"""`schoolgate connector check` and `new`: the kit's own commands, as the server offers them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schoolgate_sdk import Connector
+from schoolgate_sdk.testing.conformance import loading
+from tests.conformance.toy_connector import toy_connector
+from tests.unit.server.cli.conftest import Run
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    def load(_name: str) -> Connector:
+        return replace(toy_connector(), **changed)
+
+    monkeypatch.setattr(loading, "load", load)
+
+
+def test_checks_are_shown_and_a_certificate_is_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed(monkeypatch)
+    file = tmp_path / "certificate.json"
+    outcome = run("connector", "check", "toy", "--only", "description.*", "--out", str(file))
+    assert outcome.status == 0
+    assert "proven          description.fields" in outcome.out
+    assert "4 proven, 0 waived, 0 not applicable, 0 failed" in outcome.out
+    certificate = json.loads(file.read_text())
+    assert certificate["connector"]["name"] == "toy"
+    assert not certificate["certified"], "not every check was run"
+
+
+def test_a_failed_check_is_the_exit_status(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, version="unreleased")
+    outcome = run("connector", "check", "toy", "--only", "description.versions")
+    assert outcome.status == 1
+    assert "failed" in outcome.out
+    assert "Next: " in outcome.out
+
+
+def test_what_cannot_be_checked_is_an_error_that_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = run("connector", "check", "nobody")
+    assert unknown.status == 1
+    assert "no connector 'nobody' is installed" in unknown.err
+    installed(monkeypatch, conformance=None)
+    without = run("connector", "check", "toy")
+    assert without.status == 1
+    assert "has no conformance target; give it one" in without.err
+    installed(monkeypatch)
+    assert "no check is called 'x.*'" in run("connector", "check", "toy", "--only", "x.*").err
+
+
+def test_a_new_package_is_made_once(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    outcome = run("connector", "new", "zeta", "--folder", str(folder))
+    assert outcome.status == 0
+    assert "python -m schoolgate_sdk.testing.conformance zeta" in outcome.out
+    assert (folder / "src" / "schoolgate_zeta" / "plugin.py").exists()
+    again = run("connector", "new", "zeta", "--folder", str(folder))
+    assert (again.status, "not an empty folder" in " ".join(again.err.split())) == (1, True)
+    assert "no name for a connector" in run("connector", "new", "Zeta!", "--folder", str(tmp_path / "x")).err
