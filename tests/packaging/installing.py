@@ -105,7 +105,11 @@ class Environment:
         }
 
     def run(
-        self, program: str, *arguments: str, settings: Mapping[str, str] | None = None
+        self,
+        program: str,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.folder / "bin" / program, *arguments],
@@ -114,7 +118,7 @@ class Environment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=timeout,
         )
 
     def output(self, program: str, *arguments: str, settings: Mapping[str, str] | None = None) -> str:
