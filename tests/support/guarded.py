@@ -148,7 +148,9 @@ class GuardedSession:
 
 def guarded_connector(mis: GuardedMis, *, asks_at_once: bool = False, attempts: int = 1) -> Connector:
     """Return a connector called ``scripted``; with ``asks_at_once`` a session begins with a request."""
-    options = HttpOptions("The MIS", read_attempts=attempts, refusal=_refusal, identity=Identity.SCHOOL)
+    options = HttpOptions(
+        "The MIS", read_attempts=attempts, retry_wait=0.01, refusal=_refusal, identity=Identity.SCHOOL
+    )
 
     @asynccontextmanager
     async def open_session(connection: SchoolConnection) -> AsyncGenerator[GuardedSession]:
