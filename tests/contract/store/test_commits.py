@@ -8,6 +8,7 @@ import pytest
 
 from schoolgate.v1 import record_pb2
 from schoolgate_server.model.changes import Commit
+from schoolgate_server.store.commits import KEPT_TOTALS
 from schoolgate_server.store.errors import CommitConflict, RecordTooLarge
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import OpenStore
@@ -33,8 +34,18 @@ async def test_a_commit_becomes_the_next_seq_with_its_totals(store: Store, clock
     head = await store.leases.head("oak")
     assert seq == head.published == 1
     assert head.published_at == clock.now
-    assert head.run_id == "run_7"
-    assert head.totals == totals
+    assert head.totals == {"run_7": totals}
+
+
+async def test_g10_a_run_finds_its_totals_again_after_others_have_published(store: Store) -> None:
+    lease = await leased(store)
+    totals = {"students": {"created": 1}}
+    await store.commits.commit(lease, Commit("run_7", [student(1, "Ash")], totals))
+    for number in range(2, KEPT_TOTALS + 1):
+        await store.commits.commit(lease, Commit(f"other_{number}", [student(number, "Bly")], {}))
+    assert (await store.leases.head("oak")).totals["run_7"] == totals
+    await store.commits.commit(lease, Commit("last", [student(KEPT_TOTALS + 1, "Cox")], {}))
+    assert "run_7" not in (await store.leases.head("oak")).totals
 
 
 async def test_a_record_carries_what_it_was_committed_with(store: Store, clock: SettableClock) -> None:

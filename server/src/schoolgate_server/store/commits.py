@@ -38,6 +38,9 @@ _T = TypeVar("_T")
 Sleep: TypeAlias = Callable[[float], Awaitable[Any]]
 """Waits for some seconds."""
 
+KEPT_TOTALS = 16
+"""Runs whose totals a school's head keeps: more than are ever begun and not ended at once."""
+
 TRANSACTION = 1_250
 """Changes in one transaction, halved at every further try: MongoDB keeps an open transaction in its cache,
 and one that does not fit would fail for ever."""
@@ -137,7 +140,7 @@ class Commits:
                 "seq": attempt.seq,
                 "count": len(commit.changes),
                 "at": _commit_time(self._clock(), head["published_at"]),
-                "run": _run_document(commit),
+                "runs": _run_documents(commit, head["runs"]),
                 "sessions": [session.number for session in sessions],
             }
             announced = await self._heads.update_one(
@@ -281,10 +284,15 @@ def _commit_time(now: datetime, before: datetime | None) -> datetime:
     return storable(now) if before is None else max(storable(now), before)
 
 
-def _run_document(commit: Commit) -> Document:
+def _run_documents(commit: Commit, before: Sequence[Document]) -> list[Document]:
+    """Return the totals of the commit's run, and of those that published before it.
+
+    One of these may have been interrupted, and goes on from its totals after others have published.
+    """
     # Dataset names come from connectors, so they are values and not field names.
     totals = [{"dataset": dataset, "counters": dict(counters)} for dataset, counters in commit.totals.items()]
-    return {"id": commit.run_id, "totals": totals}
+    others = [run for run in before if run["id"] != commit.run_id]
+    return [{"id": commit.run_id, "totals": totals}, *others[: KEPT_TOTALS - 1]]
 
 
 def _size(change: Change) -> int:

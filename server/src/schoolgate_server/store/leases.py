@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.errors import LeaseLost
@@ -34,17 +34,21 @@ class Lease:
     ttl: timedelta
 
 
+Totals: TypeAlias = Mapping[str, Mapping[str, int]]
+"""What a run came to by now, by dataset and counter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a school stands: its published seq, and the totals of the run that published last.
+    """Where a school stands: its published seq, and the totals of the runs that published lately.
 
-    ``totals`` maps dataset to counter name to value. ``published_at`` is ``None`` before the first commit.
+    ``totals`` maps run to dataset to counter name to value. ``published_at`` is ``None`` before the
+    first commit.
     """
 
     published: int = 0
     published_at: datetime | None = None
-    run_id: str = ""
-    totals: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    totals: Mapping[str, Totals] = field(default_factory=dict[str, Totals])
 
 
 class Leases:
@@ -124,13 +128,11 @@ def lost(lease: Lease) -> LeaseLost:
 
 def head_of(document: Document) -> Head:
     """Return the public part of a document of ``heads``."""
-    run: Document = document["run"] or {"id": "", "totals": []}
-    totals: list[dict[str, Any]] = run["totals"]
+    runs: list[Document] = document["runs"]
     return Head(
         document["published"],
         document["published_at"],
-        run["id"],
-        {entry["dataset"]: entry["counters"] for entry in totals},
+        {run["id"]: {entry["dataset"]: entry["counters"] for entry in run["totals"]} for run in runs},
     )
 
 
@@ -148,5 +150,5 @@ def _new_head(school_id: str) -> Document:
         "published_at": None,
         "pending": None,
         "rolled_back": 0,
-        "run": None,
+        "runs": [],
     }

@@ -58,7 +58,7 @@ class Recovery:
                     "$set": {
                         "published": pending["seq"],
                         "published_at": pending["at"],
-                        "run": pending["run"],
+                        "runs": pending["runs"],
                         "pending": None,
                     }
                 },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,14 +16,13 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, Page, SchoolConnection, Scope, Session
 from schoolgate_sdk.traffic import Traffic
-from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.identity import identities_of
 from schoolgate_server.ingest.pipeline import IngestContext, Totals
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import failure, from_defect
-from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.model.runs import RunEntry
@@ -33,12 +32,13 @@ from schoolgate_server.sync.conclusion import UNFINISHED, conclude
 from schoolgate_server.sync.connections import RunFailed, connection_of, connection_with, opened
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
-from schoolgate_server.sync.dataset import DatasetSync
+from schoolgate_server.sync.dataset import WHOLE_SNAPSHOTS, DatasetSync
 from schoolgate_server.sync.dispatch import OPERATIONS
 from schoolgate_server.sync.lease import LeaseHolder
 from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.refusals import REFUSED
+from schoolgate_server.sync.surfaces import note_surfaces
 
 _WHOLE_RUN = REFUSED | {failures.FAILURE_TYPE_RATE_LIMITED}
 """Failures after which further requests of the same run would only do harm."""
@@ -151,7 +151,7 @@ class Runner:
                 connection=connection,
                 entry=entry,
                 ingest=await self._ingest_context(run, lease),
-                identities=await self._identities(run, connector),
+                identities=await identities_of(self.store, run.school_id, connector.datasets),
                 shaper=Shaper(
                     resolve_meanings(connector.code_meanings, school.code_mappings),
                     dropped_fields(school.data_profile),
@@ -206,6 +206,8 @@ class Runner:
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
+        if run.layer in WHOLE_SNAPSHOTS:
+            await note_surfaces(context)
         for state in run.datasets:
             if state.state in UNFINISHED:
                 await DatasetSync(context, state.dataset, state).run()
@@ -213,15 +215,9 @@ class Runner:
                 run.failure.CopyFrom(state.failure)
                 return
 
-    async def _identities(self, run: pb.Run, connector: Connector) -> Identities:
-        aliases = await self.store.identities.load(run.school_id)
-        return Identities(Minter(run.school_id), connector.datasets, aliases)
-
     async def _ingest_context(self, run: pb.Run, lease: LeaseHolder) -> IngestContext:
         head = await self.store.leases.head(run.school_id)
-        published: Mapping[str, Mapping[str, int]] = {}
-        if head.run_id == run.run_id:
-            published = head.totals
+        published = head.totals.get(run.run_id, {})
         return IngestContext(
             store=self.store,
             school_id=run.school_id,
