@@ -83,7 +83,8 @@ async def everything(store: Store, running: Served, log: io.StringIO, answers: l
     """Return the log, what was answered, and every document but pupils' records and sealed rows, as text."""
     runs = await running.client.sync.ListRuns(pb.ListRunsRequest(school_id=SCHOOL, page_size=1000))
     documents: list[str] = []
-    for name in await store.database.handle[store.database.name].list_collection_names():
+    handle: Any = store.database.handle
+    for name in await handle[store.database.name].list_collection_names():
         if name not in {"records", "history"}:
             found = await store.database.collection(name).find({})
             documents += [repr(document) + str(bson.encode(document)) for document in found]
@@ -93,7 +94,7 @@ async def everything(store: Store, running: Served, log: io.StringIO, answers: l
 async def test_g16_a_schools_life_with_its_credentials_shows_none_of_them(
     store: Store, mis: GuardedMis, log: io.StringIO
 ) -> None:
-    """Seen to fail with a secret in the text of an error, and with a connection's credentials in a log line."""
+    """Seen to fail with a secret in an error's text, and with a connection's credentials in a log line."""
     # A redactor that knows nothing: the second line would hide what the first one lets through.
     async with served(store, guarded_connector(mis, attempts=2), clock=TickingClock()) as running:
         configure_logging(Redactor(), level="DEBUG", stream=log)
