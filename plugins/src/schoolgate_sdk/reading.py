@@ -38,16 +38,13 @@ class EndOfSnapshot:
     nothing. ``expected_rows`` is the MIS's own count, where it has one. ``contradiction`` says in a sentence
     what speaks against completeness (a short page in the middle, a page that changed when read again).
     ``changes_cursor`` is where :class:`ReadChanges` goes on from, where the session has it: a position at or
-    before the beginning of this snapshot, so that nothing falls between. ``surface`` names the one of the
-    MIS's interfaces that the rows came from, where it has several: what one shows another may not, so that
-    nothing is taken for gone by the first snapshot from another one.
+    before the beginning of this snapshot, so that nothing falls between.
     """
 
     terminator_proven: bool
     expected_rows: int | None = None
     contradiction: str | None = None
     changes_cursor: str = ""
-    surface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +104,8 @@ class Grants(Protocol):
 class SurfaceProbe:
     """What one of a MIS's interfaces said when it was asked what may be read there.
 
-    ``surface`` is its name, as in :class:`EndOfSnapshot`; empty where the MIS has only one. ``grants`` are
-    the states that it told; ``entities`` all that it names, known to the connector or not, or ``None`` where
-    nobody can ask. ``failure`` is what kept it from telling more.
+    ``surface`` is its name. ``grants`` are the states that it told; ``entities`` all that it names, known to
+    the connector or not, or ``None`` where nobody can ask. ``failure`` is what kept it from telling more.
     """
 
     surface: str
@@ -120,7 +116,17 @@ class SurfaceProbe:
 
 @runtime_checkable
 class ProbeSurfaces(Protocol):
-    """Says per interface of the MIS what may be read there, for the record of a run."""
+    """Reads a MIS that has several interfaces, and says which one a dataset came from, and what each grants.
+
+    What one interface shows another may not, so the server takes nothing for gone by the first snapshot from
+    another one.
+    """
+
+    def read_from(self, dataset: str) -> str:
+        """Return the interface from which the last read of ``dataset`` in this session got rows or an end;
+        empty where none did.
+        """
+        ...
 
     async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
         """Return what each interface told of ``entities``; one that could not says why by ``failure``."""

@@ -14,6 +14,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.failure_pb2 import CREDENTIAL_PARTY_SCHOOL, FAILURE_TYPE_AUTH_INVALID
+from schoolgate.v1.kind_pb2 import KIND_BEHAVIOUR_EVENT
 from schoolgate_bromcom.plugin import schoolgate_connector
 from schoolgate_bromcom.simulator.command import build_application
 from schoolgate_bromcom.simulator.effects import SchoolAccount
@@ -34,6 +36,7 @@ CREDENTIALS = {
     "soap_username": "the-account",
     "soap_password": "the-password",
 }
+BEHAVIOUR = "BehaviourEventRecords"
 KINDS = [spec.kind for dataset in CONNECTOR.datasets for spec in dataset.kinds]
 
 
@@ -66,8 +69,10 @@ class Bromcom:
     def account(self) -> SchoolAccount:
         return self.api.accounts[self.school.number]
 
-    async def sync(self, *datasets: str, **settings: str) -> pb.Run:
-        """Set the school's settings, and sync it to the end."""
+    async def sync(self, *datasets: str, fails: bool = False, **settings: str) -> pb.Run:
+        """Set the school's settings, and sync it to the end; whether a dataset ends otherwise than well is
+        checked.
+        """
         store = self.engine.store
         school = await store.schools.get(SCHOOL)
         school.settings.clear()
@@ -75,7 +80,7 @@ class Bromcom:
         await store.schools.update(school, ["settings"], str(uuid.uuid4()), b"")
         run = await self.engine.sync(*datasets)
         failed = [(part.dataset, part.failure.message) for part in run.datasets if part.HasField("failure")]
-        assert not failed
+        assert bool(failed) == fails, failed
         return run
 
     async def records(self) -> dict[str, tuple[Any, ...]]:
@@ -153,3 +158,48 @@ async def test_datasets_go_their_own_ways(mis: Bromcom) -> None:
     run = await mis.sync(surface="soap", surface_students="partner", surface_groups="partner")
     assert written(run) == {}
     assert await mis.records() == before
+
+
+async def test_a_run_says_what_each_surface_grants_and_which_was_read(mis: Bromcom) -> None:
+    mis.school.granted.discard("Staff")
+    mis.account.granted.discard("Collections")
+    run = await mis.sync("staff", "groups", surface="partner")
+    assert {part.dataset: part.evidence.surface for part in run.datasets} == {
+        "staff": "soap",
+        "groups": "partner",
+    }
+    told = {each.surface: each for each in run.surfaces}
+    granted, denied = pb.SurfaceGrants.STATE_GRANTED, pb.SurfaceGrants.STATE_DENIED
+    assert dict(told["partner"].grants) == {"Staff": denied, "Collections": granted}
+    assert dict(told["soap"].grants) == {"Staff": granted, "Collections": denied}
+    assert not told["partner"].entities_known
+    assert told["soap"].entities_known
+    assert list(told["soap"].entities) == sorted(set(ENTITIES) - {"Collections"})
+
+
+async def test_g08_what_another_surface_does_not_show_is_not_gone(mis: Bromcom) -> None:
+    """The school takes its grant back, and the account shows fewer: that is no proof that they are gone. Seen
+    to fail without a look at the surface: what is missing is tombstoned.
+    """
+    await mis.sync("behaviour_events", surface="partner")
+    events = await mis.engine.live(KIND_BEHAVIOUR_EVENT)
+    mis.school.granted.discard(BEHAVIOUR)
+    mis.school.apply({"op": "delete_behaviour", "event": next(iter(mis.school.world.behaviour))})
+    (part,) = (await mis.sync("behaviour_events", fails=True, surface="partner")).datasets
+    assert part.evidence.surface == "soap"
+    assert not part.evidence.scope_unchanged
+    assert part.state == pb.DATASET_STATE_HELD
+    assert await mis.engine.live(KIND_BEHAVIOUR_EVENT) == events
+
+    mis.school.granted.add(BEHAVIOUR)
+    (part,) = (await mis.sync("behaviour_events", surface="partner")).datasets
+    assert (part.evidence.surface, part.tombstoned) == ("partner", 1)
+
+
+async def test_a_wrong_account_stops_no_run_that_does_not_need_it(mis: Bromcom) -> None:
+    mis.account.password = "another"
+    run = await mis.sync("staff", surface="partner")
+    told = {each.surface: each for each in run.surfaces}
+    assert told["soap"].failure.type == FAILURE_TYPE_AUTH_INVALID
+    assert told["soap"].failure.party == CREDENTIAL_PARTY_SCHOOL
+    assert not told["partner"].HasField("failure")

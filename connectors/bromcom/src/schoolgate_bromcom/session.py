@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final, Protocol
 
 from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
@@ -78,7 +77,7 @@ class BromcomSession:
         self._used: dict[str, Surface] = {}
 
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
-        """Yield the pages of a snapshot; its end says from which surface it was read.
+        """Yield the pages of a snapshot; :meth:`read_from` says from which surface.
 
         Another surface is tried only before there is a row: half of a snapshot each proves nothing. So a
         read that goes on after ``cursor`` stays where it was, which is the Partner API, for SOAP has none.
@@ -90,6 +89,7 @@ class BromcomSession:
         dataset = _dataset(scope.dataset)
         order = (Surface.PARTNER,) if cursor else self._order(dataset)
         refusal: ConnectorError | None = None
+        self._used.pop(dataset.name, None)
         for surface in order:
             reader = self._readers.get(surface)
             if reader is None:
@@ -100,7 +100,7 @@ class BromcomSession:
                     async for page in pages:
                         has_begun = True
                         self._used[dataset.name] = surface
-                        yield _marked(page, surface)
+                        yield page
                 return
             except _REFUSED as error:
                 if has_begun:
@@ -112,6 +112,11 @@ class BromcomSession:
         assert refusal is not None
         raise refusal
 
+    def read_from(self, dataset: str) -> str:
+        """Return the surface from which the dataset was read last in this session; empty before."""
+        used = self._used.get(dataset)
+        return "" if used is None else used.value
+
     def _order(self, dataset: BromcomDataset) -> tuple[Surface, ...]:
         """Return the surfaces to try for a dataset, its own first."""
         own = self._surfaces.chosen[dataset.name]
@@ -121,27 +126,17 @@ class BromcomSession:
     async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
         """Return the rows that Bromcom has for ``keys``, duplicates included.
 
-        They are asked for where the dataset was read in this session. A filter holds only integers and
-        dates, so it finds more than was asked for; the parser says which rows have one of the keys.
+        They are asked for where the dataset was read in this session, else on its own surface alone: what
+        another one does not show need not be gone. A filter holds only integers and dates, so it finds more
+        than was asked for; the parser says which rows have one of the keys.
 
         Raises:
             Unsupported: a key is not one of the dataset's.
             ConnectorError: as the surface's reader raises.
         """
         dataset = _dataset(scope.dataset)
-        used = self._used.get(dataset.name)
-        order = self._order(dataset) if used is None else (used,)
-        refusal: ConnectorError | None = None
-        for surface in order:
-            try:
-                return await self._found(self._readers[surface], dataset, keys)
-            except _REFUSED as error:
-                refusal = refusal or error
-            except (AuthInvalid, AuthExpired):
-                if refusal is None:
-                    raise
-        assert refusal is not None
-        raise refusal
+        surface = self._used.get(dataset.name, self._surfaces.chosen[dataset.name])
+        return await self._found(self._readers[surface], dataset, keys)
 
     async def _found(
         self, reader: SurfaceReader, dataset: BromcomDataset, keys: Sequence[SourceKey]
@@ -235,10 +230,6 @@ class BromcomSession:
         except ConnectorError as error:
             return SurfaceProbe(surface.value, states, failure=error)
         return SurfaceProbe(surface.value, states, None if named is None else tuple(sorted(named)))
-
-
-def _marked(page: Page, surface: Surface) -> Page:
-    return page if page.end is None else replace(page, end=replace(page.end, surface=surface.value))
 
 
 def _dataset(name: str) -> BromcomDataset:

@@ -170,6 +170,7 @@ class Evidence(_message.Message):
     UNIDENTIFIED_ROWS_FIELD_NUMBER: _builtins.int
     CONTRADICTED_ABSENCES_FIELD_NUMBER: _builtins.int
     PROJECTION_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SURFACE_FIELD_NUMBER: _builtins.int
     terminator_proven: _builtins.bool
     """The MIS showed that there is nothing after the last page (a short page alone proves nothing)."""
     expected_rows: _builtins.int
@@ -195,6 +196,11 @@ class Evidence(_message.Message):
     profile. Where it differs from that under which the records are, the retained rows are projected again before anything
     is read.
     """
+    surface: _builtins.str
+    """The MIS's interface from which the rows came ("partner", "soap"), where it has several; empty where it has one or none was
+    read. What one interface shows another may not: where a snapshot comes from another one than the stored records, absences
+    are held as under a changed scope.
+    """
     def __init__(
         self,
         *,
@@ -207,16 +213,110 @@ class Evidence(_message.Message):
         unidentified_rows: _builtins.int = ...,
         contradicted_absences: _builtins.int = ...,
         projection_fingerprint: _builtins.str = ...,
+        surface: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "expected_rows", b"expected_rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "contradicted_absences", b"contradicted_absences", "expected_rows", b"expected_rows", "permission_present", b"permission_present", "projection_fingerprint", b"projection_fingerprint", "rows_read", b"rows_read", "scope_fingerprint", b"scope_fingerprint", "scope_unchanged", b"scope_unchanged", "terminator_proven", b"terminator_proven", "unidentified_rows", b"unidentified_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows", "contradicted_absences", b"contradicted_absences", "expected_rows", b"expected_rows", "permission_present", b"permission_present", "projection_fingerprint", b"projection_fingerprint", "rows_read", b"rows_read", "scope_fingerprint", b"scope_fingerprint", "scope_unchanged", b"scope_unchanged", "surface", b"surface", "terminator_proven", b"terminator_proven", "unidentified_rows", b"unidentified_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_rows: _TypeAlias = _typing.Literal["expected_rows"]  # noqa: Y015
     _WhichOneofArgType__expected_rows: _TypeAlias = _typing.Literal["_expected_rows", b"_expected_rows"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_rows) -> _WhichOneofReturnType__expected_rows | None: ...
 
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class SurfaceGrants(_message.Message):
+    """What one of the MIS's interfaces said when a run asked what may be read there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SurfaceGrants._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: SurfaceGrants._State.ValueType  # 0
+        """It did not say."""
+        STATE_GRANTED: SurfaceGrants._State.ValueType  # 1
+        """It may be read."""
+        STATE_DENIED: SurfaceGrants._State.ValueType  # 2
+        """The school has not granted it."""
+        STATE_UNKNOWN_ENTITY: SurfaceGrants._State.ValueType  # 3
+        """The MIS does not know the entity."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What a MIS answered when it was asked whether an entity may be read."""
+
+    STATE_UNSPECIFIED: SurfaceGrants.State.ValueType  # 0
+    """It did not say."""
+    STATE_GRANTED: SurfaceGrants.State.ValueType  # 1
+    """It may be read."""
+    STATE_DENIED: SurfaceGrants.State.ValueType  # 2
+    """The school has not granted it."""
+    STATE_UNKNOWN_ENTITY: SurfaceGrants.State.ValueType  # 3
+    """The MIS does not know the entity."""
+
+    @_typing.final
+    class GrantsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___SurfaceGrants.State.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___SurfaceGrants.State.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SURFACE_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    ENTITIES_KNOWN_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    surface: _builtins.str
+    """Name of the interface, as in Evidence.surface."""
+    entities_known: _builtins.bool
+    """Whether the interface can be asked for the entities that it has."""
+    @_builtins.property
+    def grants(self) -> _containers.ScalarMap[_builtins.str, Global___SurfaceGrants.State.ValueType]:
+        """Per entity that the datasets need, what the interface answered."""
+
+    @_builtins.property
+    def entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The entities that the interface names, needed or not, in the order of their names; at most 10,000."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why it did not tell more."""
+
+    def __init__(
+        self,
+        *,
+        surface: _builtins.str = ...,
+        grants: _abc.Mapping[_builtins.str, Global___SurfaceGrants.State.ValueType] | None = ...,
+        entities: _abc.Iterable[_builtins.str] | None = ...,
+        entities_known: _builtins.bool = ...,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "entities", b"entities", "entities_known", b"entities_known", "failure", b"failure", "grants", b"grants", "surface", b"surface"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+    _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
+
+Global___SurfaceGrants: _TypeAlias = SurfaceGrants  # noqa: Y015
 
 @_typing.final
 class DatasetRun(_message.Message):
@@ -374,6 +474,7 @@ class Run(_message.Message):
     DATE_TO_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
     QUIET_UNTIL_FIELD_NUMBER: _builtins.int
+    SURFACES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Opaque ("run_…")."""
     school_id: _builtins.str
@@ -424,6 +525,12 @@ class Run(_message.Message):
     def quiet_until(self) -> _timestamp_pb2.Timestamp:
         """Until when the school's quiet hours last, where the run began within them."""
 
+    @_builtins.property
+    def surfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___SurfaceGrants]:
+        """For whole snapshots: what may be read from each of the MIS's interfaces, as they answered when the run began; empty where
+        the connector cannot ask.
+        """
+
     def __init__(
         self,
         *,
@@ -446,10 +553,11 @@ class Run(_message.Message):
         date_to: _builtins.str = ...,
         targets: _builtins.int = ...,
         quiet_until: _timestamp_pb2.Timestamp | None = ...,
+        surfaces: _abc.Iterable[Global___SurfaceGrants] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_quiet_until", b"_quiet_until", "_started_at", b"_started_at", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "quiet_until", b"quiet_until", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_quiet_until", b"_quiet_until", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "failure", b"failure", "finished_at", b"finished_at", "layer", b"layer", "quiet_until", b"quiet_until", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "_finished_at", b"_finished_at", "_quiet_until", b"_quiet_until", "_started_at", b"_started_at", "cancel_requested", b"cancel_requested", "connector", b"connector", "created_at", b"created_at", "datasets", b"datasets", "date_from", b"date_from", "date_to", b"date_to", "failure", b"failure", "finished_at", b"finished_at", "layer", b"layer", "quiet_until", b"quiet_until", "requested_by", b"requested_by", "resumptions", b"resumptions", "run_id", b"run_id", "school_id", b"school_id", "seq_after", b"seq_after", "seq_before", b"seq_before", "started_at", b"started_at", "state", b"state", "surfaces", b"surfaces", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015

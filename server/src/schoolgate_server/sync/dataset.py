@@ -22,7 +22,7 @@ from schoolgate_server.sync.retention import RetainedRows
 from schoolgate_server.sync.scope import dataset_of, projection_fingerprint, scope_fingerprint, scope_of
 from schoolgate_server.sync.snapshot import SnapshotSync
 
-_WHOLE_SNAPSHOTS = frozenset({pb.SYNC_LAYER_UNSPECIFIED, pb.SYNC_LAYER_FULL})
+WHOLE_SNAPSHOTS = frozenset({pb.SYNC_LAYER_UNSPECIFIED, pb.SYNC_LAYER_FULL})
 
 RUNS_PER_LOOK = 20
 MOST_LOOKS = 10
@@ -39,6 +39,7 @@ class DatasetSync:
         self._store = context.ingest.store
         self._retained = RetainedRows(context, name)
         self._was_begun_differently = False
+        self._surfaces: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         """Sync the dataset. What a connector does wrong ends in the dataset's state, not in an exception.
@@ -105,10 +106,11 @@ class DatasetSync:
             self._retained,
             None if last is None else last.state,
             reprojects=self._was_begun_differently or not reprojection.apart,
+            surfaces=self._surfaces,
         )
         outcome = await snapshot.run()
         # Nothing is known of what changed outside of a window, so that its position would pass unread data.
-        is_whole = self._layer() in _WHOLE_SNAPSHOTS
+        is_whole = self._layer() in WHOLE_SNAPSHOTS
         if is_whole and outcome.state == pb.DATASET_STATE_SUCCEEDED and snapshot.changes_cursor:
             await store_checkpoint(context, self._name, snapshot.changes_cursor)
         return outcome
@@ -123,32 +125,34 @@ class DatasetSync:
         projected = projection_fingerprint(context.school, context.connector, dataset, meanings)
         self._was_begun_differently = evidence.projection_fingerprint not in {"", projected}
         evidence.scope_fingerprint, evidence.projection_fingerprint = asked, projected
-        evidence.scope_unchanged = await self._scopes_since(last) <= {asked}
+        since = await self._evidence_since(last)
+        evidence.scope_unchanged = {each.scope_fingerprint for each in since} <= {asked}
+        self._surfaces = frozenset(each.surface for each in since)
 
-    async def _scopes_since(self, last: SealedSnapshot | None) -> set[str]:
-        """Return the scopes under which stored records were read: the sealed one, and those of later reads.
+    async def _evidence_since(self, last: SealedSnapshot | None) -> list[pb.Evidence]:
+        """Return how stored records were read: the sealed snapshot's evidence, and those of later reads.
 
         A read that could not be sealed stores what it read all the same; from a snapshot under another scope
         that is missing without having left.
         """
         school_id, own = self._context.ingest.school_id, self._context.ingest.run_id
-        scopes: set[str] = set() if last is None else {last.state.evidence.scope_fingerprint}
+        found: list[pb.Evidence] = [] if last is None else [last.state.evidence]
         before: str | None = None
         for _ in range(MOST_LOOKS):
             entries = await self._store.runs.list(school_id, before, RUNS_PER_LOOK)
             for entry in entries:
                 if last is not None and entry.run.run_id == last.run_id:
-                    return scopes
+                    return found
                 if entry.run.run_id != own:
-                    scopes.update(
-                        part.evidence.scope_fingerprint
+                    found.extend(
+                        part.evidence
                         for part in entry.run.datasets
                         if part.dataset == self._name and part.created + part.updated + part.revived
                     )
             if len(entries) < RUNS_PER_LOOK:
                 break
             before = entries[-1].run.run_id
-        return scopes
+        return found
 
     def _window(self) -> tuple[date, date] | None:
         run = self._context.entry.run
@@ -161,7 +165,7 @@ class DatasetSync:
 
         This dataset has ended, and is never resumed.
         """
-        is_whole = self._layer() in _WHOLE_SNAPSHOTS
+        is_whole = self._layer() in WHOLE_SNAPSHOTS
         if is_whole and self._state.state == pb.DATASET_STATE_SUCCEEDED:
             keep = list(self._retained.manifest)
         else:

@@ -39,6 +39,7 @@ from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.refusals import REFUSED
 from schoolgate_server.sync.surfaces import note_surfaces
+from schoolgate_server.sync.surfaces import note_surfaces
 
 _WHOLE_RUN = REFUSED | {failures.FAILURE_TYPE_RATE_LIMITED}
 """Failures after which further requests of the same run would only do harm."""
@@ -206,6 +207,8 @@ class Runner:
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
+        if run.layer in WHOLE_SNAPSHOTS:
+            await note_surfaces(context)
         if run.layer in WHOLE_SNAPSHOTS:
             await note_surfaces(context)
         for state in run.datasets:

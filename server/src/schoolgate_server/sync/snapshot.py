@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE
-from schoolgate_sdk import CountRows, Dataset, EndOfSnapshot, Incomplete, ReadBack, Row, Scope
+from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, Incomplete, ReadBack, Row, Scope
 from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
 from schoolgate_server.model.failures import failure
 from schoolgate_server.reconcile.absence import incompleteness
@@ -18,13 +18,14 @@ from schoolgate_server.reconcile.holds import policy_of, strange_population, sus
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
 from schoolgate_server.sync.asking import counted
-from schoolgate_server.sync.blame import connector_at_work
+from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import Doubts
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import DatasetParts, dataset_parts
 from schoolgate_server.sync.retention import RetainedRows
 from schoolgate_server.sync.segments import read_segments
+from schoolgate_server.sync.surfaces import surface_of
 
 SHOWN_ROWS = 10_000
 """Rows between two states that watchers see."""
@@ -34,7 +35,8 @@ class SnapshotSync:
     """One snapshot of one dataset: the whole of it, or the days of ``scope``.
 
     ``state`` is the part of the run document that is kept true; its evidence brings the fingerprints.
-    ``last`` is the last sealed whole snapshot. ``reprojects``: rows may be read differently than those of the
+    ``last`` is the last sealed whole snapshot; ``surfaces`` are the MIS's interfaces that stored records came
+    from. ``reprojects``: rows may be read differently than those of the
     last snapshot, and which of the changes come from that cannot be told.
     """
 
@@ -48,6 +50,7 @@ class SnapshotSync:
         last: pb.DatasetRun | None,
         *,
         reprojects: bool,
+        surfaces: frozenset[str] = frozenset(),
     ) -> None:
         self._context = context
         self._dataset = dataset
@@ -55,6 +58,7 @@ class SnapshotSync:
         self._state = state
         self._retained = retained
         self._last = last
+        self._surfaces = surfaces
         self._mode = Mode(
             update_cause=CHANGE_CAUSE_REPROJECTION if reprojects else CHANGE_CAUSE_SOURCE,
             # A first load is committed as it comes; later, what is new may be another school's.
@@ -78,7 +82,13 @@ class SnapshotSync:
         ingest = parts.ingest
         await self._expect_rows()
         try:
-            end = await self._read(ingest)
+            try:
+                end = await self._read(ingest)
+            except BaseException:
+                with suppress(ConnectorError, ConnectorDefect):  # the first error counts
+                    self._note_surface()
+                raise
+            self._note_surface()
             self._prove(end, ingest)
             present = await self._present_holders(parts, end)
         except (LeaseLost, StoreUnavailable, asyncio.CancelledError):
@@ -203,6 +213,15 @@ class SnapshotSync:
             self._state.rows_read += len(part)
             self.count(ingest)
             await self._context.show()
+
+    def _note_surface(self) -> None:
+        """Note from which of the MIS's interfaces rows came; what another one showed is out of this one's
+        scope.
+        """
+        evidence = self._state.evidence
+        evidence.surface = surface_of(self._context.session, self._dataset.name)
+        if evidence.surface and self._surfaces - {"", evidence.surface}:
+            evidence.scope_unchanged = False
 
     def _prove(self, end: EndOfSnapshot | None, ingest: DatasetIngest) -> None:
         """Put together what proves the snapshot complete, or does not."""
