@@ -287,7 +287,7 @@ class School(_message.Message):
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the connector needs besides credentials (host, the school's number at the MIS …); ListConnectors describes the names.
-        A value has at most 1,000 characters.
+        A value has at most 1,000 characters, and all of them together have at most 20,000.
         Where UpdateSchool changes one that says where credentials are sent (ConnectorField.endpoint), the stored credentials are
         dropped with the same write: has_credentials becomes false, and SetCredentials must follow. An unchanged value drops nothing.
         """

@@ -24,6 +24,7 @@ from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo, is_iso_
 # A school is one document with the results of its latest 20 requests beside it, and MongoDB takes 16 MB.
 _LONGEST_TITLE = 200
 _LONGEST_SETTING = 1000
+_MOST_SETTINGS = 20_000
 _LONGEST_CREDENTIAL = 2000
 _LONGEST_CODE = 32
 _SCHEDULED = (SYNC_LAYER_FULL, SYNC_LAYER_WINDOW, SYNC_LAYER_CHANGES)
@@ -65,6 +66,9 @@ def check_settings(
     given: Mapping[str, str], connector: Connector, violations: Violations, field: str = "school.settings"
 ) -> None:
     """Note what is wrong with a school's connector settings."""
+    if sum(map(len, given.values())) > _MOST_SETTINGS:
+        violations.add(field, f"must have at most {_MOST_SETTINGS:,} characters in all values together")
+        return
     _named_values(given, connector.settings, field, _LONGEST_SETTING, violations)
 
 

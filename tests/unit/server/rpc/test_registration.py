@@ -9,7 +9,7 @@ import pytest
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.kind_pb2 import KIND_GROUP, KIND_STUDENT, KIND_UNSPECIFIED
-from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, School
+from schoolgate.v1.school_service_pb2 import CodeMapping, HoldThreshold, QuietHours, School
 from schoolgate_bromcom.plugin import schoolgate_connector
 from schoolgate_sdk import KINDS
 from schoolgate_server.model.errors import ServiceError
@@ -49,7 +49,9 @@ async def test_the_largest_school_fits_into_its_document() -> None:
         school_id="a" * 63,
         display_name=letter * 200,
         connector=connector.name,
-        settings={spec.name: letter * 1000 for spec in connector.settings},
+        settings={
+            spec.name: letter * min(1000, 20_000 // len(connector.settings)) for spec in connector.settings
+        },
         data_profile=[entry] * 1000,
         code_mappings=[
             CodeMapping(field=field, code=f"{number:04}" + letter * 28, meaning=meaning)
@@ -155,3 +157,40 @@ def test_versions_of_a_dataset_that_there_is_not_are_told_with_the_datasets() ->
     assert caught.value.reason == reasons.ERROR_REASON_REQUEST_INVALID
     assert "attendance_marks" in caught.value.message
     assert len(caught.value.violations) == len(schoolgate_connector().datasets) + 1
+
+
+def test_settings_are_bounded_together() -> None:
+    violations = Violations()
+    connector = schoolgate_connector()
+    given = {spec.name: "x" * 1000 for spec in connector.settings}
+    assert len(given) > 20
+    check_settings(given, connector, violations)
+    with pytest.raises(ServiceError, match="20,000 characters"):
+        violations.raise_any()
+
+
+@pytest.mark.parametrize(
+    ("hours", "field"),
+    [
+        (QuietHours(begins="8:30", ends="09:30"), "begins"),
+        (QuietHours(begins="08:30", ends="24:00"), "ends"),
+        (QuietHours(begins="08:30", ends=""), "ends"),
+        (QuietHours(begins="09:30", ends="08:30"), "ends"),
+        (QuietHours(begins="08:30", ends="08:30"), "ends"),
+        (QuietHours(begins="08:30", ends="09:30", weekdays=[0]), "weekdays"),
+        (QuietHours(begins="08:30", ends="09:30", weekdays=[1, 1]), "weekdays"),
+    ],
+)
+def test_malformed_quiet_hours_are_refused(hours: QuietHours, field: str) -> None:
+    violations = Violations()
+    check_fields(School(quiet_hours=[hours]), ["quiet_hours"], violations)
+    with pytest.raises(ServiceError) as caught:
+        violations.raise_any()
+    assert [violation.field for violation in caught.value.violations] == [f"school.quiet_hours[0].{field}"]
+
+
+def test_quiet_hours_that_make_sense_are_taken() -> None:
+    violations = Violations()
+    hours = [QuietHours(begins="08:30", ends="09:15"), QuietHours(begins="00:00", ends="23:59", weekdays=[7])]
+    check_fields(School(quiet_hours=hours), ["quiet_hours"], violations)
+    violations.raise_any()
