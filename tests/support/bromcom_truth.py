@@ -139,7 +139,9 @@ def _parts(truth: Truth, world: World) -> tuple[int | str, ...]:
             assert isinstance(number, int)
             result = world.assessments[number]
             subject = _subject_name(truth, world)
-            return result.pupil, result.assessment, subject or 0, result.term or 0, result.year_group or 0
+            names = (subject, result.term, result.year_group)
+            given = sum(1 << place for place, name in enumerate(names) if name)
+            return result.pupil, result.assessment, given, *(name for name in names if name)
         case _:
             return parts
 

@@ -293,7 +293,7 @@ class TestResults:
                 k.KIND_ASSESSMENT_RESULT,
                 SourceKey(
                     "bromcom/assessment_result",
-                    (17, "Autumn assessment", "Mathematics", "Autumn", "Year 8"),
+                    (17, "Autumn assessment", 7, "Mathematics", "Autumn", "Year 8"),
                 ),
                 AssessmentResult(
                     assessment_name="Autumn assessment",
@@ -318,5 +318,12 @@ class TestResults:
         missing = RESULT | {"subjectName": "UNKNOWN", "termName": ""}
         named = RESULT | {"subjectName": "0", "termName": "0"}
         [one], [other] = (parse(parsers.parse_assessment_result, row) for row in (missing, named))
-        assert one.key.parts == (17, "Autumn assessment", 0, 0, "Year 8")
+        assert one.key.parts == (17, "Autumn assessment", 4, "Year 8")
         assert one.key != other.key
+
+    def test_a_result_of_no_assessment_has_no_key(self) -> None:
+        verdict = rejected(parsers.parse_assessment_result, RESULT | {"assessmentTypeName": " "})
+        assert (verdict.reason, verdict.field) == (
+            diagnostics.DECISION_REASON_KEY_MISSING,
+            "assessmentTypeName",
+        )

@@ -71,10 +71,13 @@ class RowReader:
         """Return an id without which the row has no key."""
         found = self.value(column, values.identifier)
         if found is None:
-            raise RowRejected(
-                diagnostics.DECISION_REASON_KEY_MISSING, column, "is part of the key and is missing"
-            )
+            raise self.key_missing(column)
         return found
+
+    def key_missing(self, column: str) -> RowRejected:
+        """Return the verdict on a row without a part of its key."""
+        detail = "is part of the key and is missing"
+        return RowRejected(diagnostics.DECISION_REASON_KEY_MISSING, column, detail)
 
     def _invalid(self, column: str, error: Exception) -> RowRejected:
         # A TypeError's text is Python's own and may quote the value; a ValueError's is ours.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from schoolgate_bromcom import soap_client
 from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
@@ -18,6 +19,9 @@ from schoolgate_bromcom.soap_reader import SoapReader
 from schoolgate_bromcom.surfaces import Surface, SurfaceSettings, account_of
 from schoolgate_sdk import AuthInvalid, Connector, Identity, SchoolConnection, hookimpl
 from schoolgate_sdk.http import http_client
+
+if TYPE_CHECKING:  # the testing kit is not a server's to import
+    from schoolgate_sdk.testing.conformance.target import ConformanceTarget
 
 _DISTRIBUTION = "schoolgate-bromcom"
 _USER_AGENT = f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}"
@@ -77,7 +81,9 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
                 http_client(connection, options, {"User-Agent": _USER_AGENT})
             )
             services = SoapClient(http, surfaces.soap_url, settings.school_number, account)
-            readers[Surface.SOAP] = SoapReader(services, connection.settings, surfaces.entities)
+            readers[Surface.SOAP] = SoapReader(
+                services, connection.settings, surfaces.entities, settings.page_size
+            )
         yield BromcomSession(readers, surfaces, connection.settings, writer)
 
 
@@ -96,6 +102,12 @@ def _simulate(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _conformance() -> ConformanceTarget:
+    from schoolgate_bromcom.conformance import conformance  # as above
+
+    return conformance()
+
+
 @hookimpl
 def schoolgate_connector() -> Connector:
     """Return the description of the Bromcom connector."""
@@ -111,4 +123,5 @@ def schoolgate_connector() -> Connector:
         writes=(RECORD_BEHAVIOUR_EVENT,),
         code_meanings=_CODE_MEANINGS,
         simulate=_simulate,
+        conformance=_conformance,
     )

@@ -194,7 +194,9 @@ class BromcomSession:
         for entity in entities:
             found = [await self._grant(dataset) for dataset in DATASETS if dataset.entity == entity]
             missing = [state for state in found if state is not EntityGrantState.GRANTED]
-            if found:
+            if not found:
+                states[entity] = EntityGrantState.UNKNOWN_ENTITY
+            else:
                 states[entity] = missing[0] if missing else EntityGrantState.GRANTED
         return states
 

@@ -27,7 +27,14 @@ class SoapReader:
     keys_per_request = 200
     """A filter in a body may be long."""
 
-    def __init__(self, client: SoapClient, settings: Mapping[str, str], entities: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        client: SoapClient,
+        settings: Mapping[str, str],
+        entities: Mapping[str, str],
+        page_size: int,
+    ) -> None:
+        self._page_size = page_size
         self._client = client
         self._settings = settings
         self._entities = entities
@@ -37,7 +44,7 @@ class SoapReader:
         return self._entities.get(dataset.name, dataset.entity)
 
     async def read(self, dataset: BromcomDataset, scope: Scope, cursor: str = "") -> AsyncGenerator[Page]:
-        """Yield the rows of a snapshot while they come in.
+        """Yield the rows of a snapshot while they come in, no more than a page of the Partner API at once.
 
         There are no pages to ask for and so none to resume from: every page's cursor is empty. That
         nothing follows is shown by the end of the document: every element closed, and nothing after them.
@@ -51,7 +58,8 @@ class SoapReader:
         predicate = dataset.predicate(scope.date_from, scope.date_to)
         async with aclosing(self._rows(dataset, predicate)) as lists:
             async for rows in lists:
-                yield Page(rows=rows)
+                for start in range(0, len(rows), self._page_size):
+                    yield Page(rows=rows[start : start + self._page_size])
         yield Page(end=EndOfSnapshot(terminator_proven=True))
 
     async def _rows(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[list[Row]]:

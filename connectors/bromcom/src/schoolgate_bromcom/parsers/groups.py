@@ -12,6 +12,7 @@ from schoolgate.v1.kind_pb2 import (
     KIND_STAFF_ASSIGNMENT,
     KIND_SUBJECT,
 )
+from schoolgate_bromcom import values
 from schoolgate_bromcom.columns import RowReader
 from schoolgate_bromcom.parsers import keys
 from schoolgate_sdk import KeyPart, Parsed, Ref, Row, SourceKey
@@ -48,7 +49,7 @@ def parse_staff_assignment(row: Row, _settings: Mapping[str, str], /) -> tuple[P
     reader = RowReader(row)
     group = reader.key_number("collectionID")
     staff = reader.key_number("staffID")
-    role = reader.code("collectionRoleTypeDescription")
+    role = reader.value("collectionRoleTypeDescription", values.short_name)
     parts: tuple[KeyPart, ...] = (group, staff) if role is None else (group, staff, role)
     key = reader.key = SourceKey(keys.COLLECTION_EXECUTIVE, parts)
     assignment = StaffAssignment(role_code=role, valid_to=reader.day_after_last("endDate"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from schoolgate.v1.assessment_pb2 import AssessmentResult
 from schoolgate.v1.behaviour_pb2 import BehaviourEvent
@@ -19,7 +20,7 @@ from schoolgate_bromcom.columns import RowReader
 from schoolgate_bromcom.parsers import keys
 from schoolgate_sdk import KeyPart, Parsed, Ref, Row, SourceKey
 
-BEHAVIOUR_TYPE = "behaviour_type"
+BEHAVIOUR_TYPE: Final = "behaviour_type"
 """The category of the local codes that ``BehaviourEvents`` yields."""
 
 
@@ -68,16 +69,18 @@ def parse_assessment_result(row: Row, _settings: Mapping[str, str], /) -> tuple[
     """Yield the result from a row of ``AssociationAssessmentResultsRaw``, which has no id.
 
     A result is known by pupil, assessment, subject, term and year group, so that one which is entered anew
-    is the same result; 0 stands for what the row does not have.
+    is the same result. The last three may be missing: the key says by a bit each which of them follow.
     """
     reader = RowReader(row)
     student = reader.key_number("studentId")
-    names = [
-        reader.value(column, values.short_name)
-        for column in ("assessmentTypeName", "subjectName", "termName", "yearGroupName")
+    assessment = reader.value("assessmentTypeName", values.short_name)
+    if assessment is None:
+        raise reader.key_missing("assessmentTypeName")
+    subject, term, year_group = names = [
+        reader.value(column, values.short_name) for column in ("subjectName", "termName", "yearGroupName")
     ]
-    assessment, subject, term, year_group = names
-    parts: tuple[KeyPart, ...] = (student, *(name or 0 for name in names))
+    given = sum(1 << place for place, name in enumerate(names) if name)
+    parts: tuple[KeyPart, ...] = (student, assessment, given, *(name for name in names if name))
     key = reader.key = SourceKey(keys.ASSESSMENT_RESULT, parts)
     result = AssessmentResult(
         assessment_name=assessment,
