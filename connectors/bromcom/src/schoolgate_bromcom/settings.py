@@ -76,8 +76,12 @@ SETTINGS: Final = (
 """Every setting, with its default."""
 
 CREDENTIALS: Final = (
-    FieldSpec("application_id", "ApplicationId of the partner application (a GUID)"),
-    FieldSpec("application_secret", "ApplicationSecret of the partner application"),
+    FieldSpec(
+        "application_id", "ApplicationId of the partner application (a GUID)", identity=Identity.PARTNER
+    ),
+    FieldSpec(
+        "application_secret", "ApplicationSecret of the partner application", identity=Identity.PARTNER
+    ),
     *ACCOUNT,
 )
 """The application's are sent as headers with every request to the Partner API, the account's in the body of

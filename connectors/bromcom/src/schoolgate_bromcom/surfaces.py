@@ -75,8 +75,12 @@ SURFACE_SETTINGS: Final = (
 """Every setting about surfaces."""
 
 ACCOUNT: Final = (
-    FieldSpec("soap_username", "user name of the account that the school keeps for the SOAP services"),
-    FieldSpec("soap_password", "password of that account"),
+    FieldSpec(
+        "soap_username",
+        "user name of the account that the school keeps for the SOAP services",
+        identity=Identity.SCHOOL,
+    ),
+    FieldSpec("soap_password", "password of that account", identity=Identity.SCHOOL),
 )
 """The school's own credentials, sent in the body of every SOAP request that needs them."""
 

@@ -70,7 +70,8 @@ async def connection_of(
         ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
     """
     credentials = await store.credentials.get(school.school_id)
-    if credentials is None and any(spec.required for spec in connector.credentials):
+    # Also where each is optional: which of several are needed may be up to the settings.
+    if credentials is None and connector.credentials:
         raise ServiceError(
             reasons.ERROR_REASON_CREDENTIALS_MISSING,
             f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
