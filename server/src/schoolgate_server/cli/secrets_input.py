@@ -62,8 +62,9 @@ def from_file(path: Path) -> dict[str, str]:
 def gather(file: Path | None, wanted: Sequence[ConnectorField], *, required: bool) -> dict[str, str]:
     """Return credentials for the names in ``wanted``: from ``file``, else the environment, else asked for.
 
-    A terminal is asked only for what a connector requires. Where none is found at all and ``required`` is
-    false, the result is empty.
+    A terminal is asked only for what a connector requires; for everything where it leaves open which it
+    needs, and an empty answer then leaves one out. Where none is found at all and ``required`` is false, the
+    result is empty.
 
     Raises:
         CommandFailed: some are missing and nobody can be asked.
@@ -76,11 +77,15 @@ def gather(file: Path | None, wanted: Sequence[ConnectorField], *, required: boo
         if (value := os.environ.get(ENVIRONMENT_PREFIX + field.name.upper()))
     }
     missing = [field for field in wanted if field.required and field.name not in found]
+    if required and not found and not missing:
+        missing = list(wanted)
     if not missing or (not found and not required):
         return found
     if not sys.stdin.isatty():
         names = ", ".join(ENVIRONMENT_PREFIX + field.name.upper() for field in missing)
         raise CommandFailed("credentials are missing", f"give --credentials-file, or set {names}")
     for field in missing:
-        found[field.name] = typer.prompt(f"{field.name} ({field.description})", hide_input=True, err=True)
-    return found
+        text = f"{field.name} ({field.description})"
+        default = None if field.required else ""
+        found[field.name] = typer.prompt(text, default, hide_input=True, err=True, show_default=False)
+    return {name: value for name, value in found.items() if value}
