@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import logging
 import shutil
 import sys
 import textwrap
@@ -44,6 +45,8 @@ def check_connector(
         raise ValueError(f"no check is called {only!r}; there are: {', '.join(c.id for c in kit.CHECKS)}")
     table = _Table(out, terminal=terminal)
     results: dict[str, list[Result]] = {}
+    # What is logged of faults is no part of the table; where nobody handles it, Python would print it.
+    logging.getLogger().addHandler(logging.NullHandler())
     for bench in kit.benches(connector):
         surface = bench.target.surface
         found = results.setdefault(surface, [])
