@@ -274,3 +274,42 @@ async def test_no_request_tells_the_account_where_none_is_asked_for(soap: Mis) -
         secret = CREDENTIALS["application_secret"]
         assert (path == "partner") == (headers.get("ApplicationSecret") == secret)
         assert secret.encode() not in body
+
+
+@pytest.mark.parametrize("surface", ["soap", "partner"])
+async def test_marks_change_between_two_reads(soap: Mis, surface: str) -> None:
+    """August 2024: the column keeps its name and its type, and what stands in it means something else."""
+    session = await soap.session(surface=surface, credentials={**CREDENTIALS, **ACCOUNT})
+    before, _ = await read_all(session, "attendance_marks")
+    soap.fault(kind="mark_change", entity="BasicAttendance")
+    after, _ = await read_all(session, "attendance_marks")
+    assert len(after) == len(before)
+    assert max(len(row["mark"]) for row in before) < max(len(row["mark"]) for row in after)
+
+
+async def test_the_registration_hour_is_sat_out(soap: Mis) -> None:
+    soap.fault(kind="registration_hour", seconds=0.01)
+    session = await soap.session()
+    for dataset in ("students", "staff", "groups", "group_memberships"):
+        rows, end = await read_all(session, dataset)
+        assert rows
+        assert end.terminator_proven
+
+
+async def test_what_is_edited_while_it_is_read_is_as_it_was_or_is(soap: Mis) -> None:
+    """The answer is made of one state of the school, before the edit; the next one has the other."""
+    soap.fault(kind="edit_mid_read", entity="StudentFlatView", edit={"op": "join", "surname": "Midread"})
+    session = await soap.session()
+    before, _ = await read_all(session, "students")
+    after, _ = await read_all(session, "students")
+    assert {row["studentId"] for row in before} < {row["studentId"] for row in after}
+
+
+async def test_padded_and_double_rows_are_the_same_pupils(soap: Mis) -> None:
+    session = await soap.session()
+    settings = dict(soap.connection().settings)
+    plain = {each[0] for each in parsed("students", (await read_all(session, "students"))[0], settings)}
+    for kind in ("padded_rows", "duplicate_rows"):
+        soap.fault(kind=kind, entity="StudentFlatView")
+        spoiled = (await read_all(session, "students"))[0]
+        assert {each[0] for each in parsed("students", spoiled, settings)} == plain
