@@ -115,12 +115,9 @@ class TestContacts:
         row = {"studentId": 17, "contact1Name": " ", "contact1ParentalResponsibility": "No"}
         assert parse(parsers.parse_contacts, row) == []
 
-    def test_a_flag_that_is_neither_yes_nor_no_names_column_and_position(self) -> None:
+    def test_a_flag_that_is_neither_yes_nor_no_names_its_column_and_leaves_all_contacts_alone(self) -> None:
         verdict = rejected(parsers.parse_contacts, CONTACTS | {"contact3ParentalResponsibility": "Secret"})
-        assert (verdict.field, verdict.key) == (
-            "contact3ParentalResponsibility",
-            SourceKey("bromcom/student_contact_position", (17, 3)),
-        )
+        assert (verdict.field, verdict.key) == ("contact3ParentalResponsibility", None)
         assert "Secret" not in str(verdict)
 
 

@@ -119,7 +119,8 @@ def parse_contacts(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, .
 
     The Partner API gives contacts no ids. A contact is known by the pupil and the position in the row, never
     by its name: one who is shared by siblings is as many records, and one who moves up takes over the record
-    of who was there before.
+    of who was there before. A row that is refused is refused without a key, for it is several contacts at
+    once: none of them counts as absent then.
     """
     reader = RowReader(row)
     number = reader.key_number("studentId")
@@ -129,7 +130,7 @@ def parse_contacts(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, .
 def _contact(reader: RowReader, student_id: int, position: int) -> Iterator[Parsed]:
     """Yield a contact and its link; nothing where the columns of the position are empty."""
     prefix = f"contact{position}"
-    key = reader.key = SourceKey(keys.CONTACT, (student_id, position))
+    key = SourceKey(keys.CONTACT, (student_id, position))
     contact = Contact(
         full_name=reader.text(f"{prefix}Name"),
         telephone=reader.text(f"{prefix}Telephone"),
