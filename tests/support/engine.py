@@ -23,6 +23,7 @@ from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.partners import Partners, no_partners
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.scripted import ScriptedMis, scripted_connector
 
@@ -107,6 +108,7 @@ async def engine_over(
     clock: Clock | None = None,
     connector: Connector | None = None,
     traffic: Traffic | None = None,
+    partners: Partners = no_partners,
 ) -> AsyncGenerator[Engine]:
     """Register the school where it is not yet, and run a supervisor over ``store``."""
     mis = mis or ScriptedMis()
@@ -115,7 +117,14 @@ async def engine_over(
     host = ConnectorHost({"scripted": connector}, {})
     options = options or SyncOptions(commit_batch=7, segment_rows=10)
     supervisor = Supervisor(
-        store, host, clock or TickingClock(), options, owner, lambda: uuid.uuid4().hex, traffic=traffic
+        store,
+        host,
+        clock or TickingClock(),
+        options,
+        owner,
+        lambda: uuid.uuid4().hex,
+        traffic=traffic,
+        partners=partners,
     )
     school = School(
         school_id=SCHOOL,

@@ -146,10 +146,19 @@ class GuardedSession:
         return await self._http.read(Request("GET", f"{self._url}/{dataset}", dataset, params=params), decode)
 
 
-def guarded_connector(mis: GuardedMis, *, asks_at_once: bool = False, attempts: int = 1) -> Connector:
-    """Return a connector called ``scripted``; with ``asks_at_once`` a session begins with a request."""
+def guarded_connector(
+    mis: GuardedMis,
+    *,
+    asks_at_once: bool = False,
+    attempts: int = 1,
+    identity: Identity = Identity.SCHOOL,
+) -> Connector:
+    """Return a connector called ``scripted``; with ``asks_at_once`` a session begins with a request.
+
+    ``identity`` is whose token it is. Where it is sent is the setting ``address``.
+    """
     options = HttpOptions(
-        "The MIS", read_attempts=attempts, retry_wait=0.01, refusal=_refusal, identity=Identity.SCHOOL
+        "The MIS", read_attempts=attempts, retry_wait=0.01, refusal=_refusal, identity=identity
     )
 
     @asynccontextmanager
@@ -165,8 +174,10 @@ def guarded_connector(mis: GuardedMis, *, asks_at_once: bool = False, attempts: 
                     break
             yield session
 
+    described = scripted_connector(mis.rows)
     return replace(
-        scripted_connector(mis.rows),
+        described,
         open=open_session,
-        credentials=(FieldSpec("token", "The token.", required=True, identity=Identity.SCHOOL),),
+        settings=(*described.settings, FieldSpec("address", "Where it is.", default="here", endpoint=True)),
+        credentials=(FieldSpec("token", "The token.", required=True, identity=identity),),
     )

@@ -37,6 +37,7 @@ from schoolgate_server.store.store import Store
 from schoolgate_server.store.vault import CredentialVault, Kms
 from schoolgate_server.sync.connectors import load_connectors
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.partners import Partners, PartnersFile, PartnersInvalid, no_partners
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key
@@ -51,6 +52,7 @@ _EXPECTED = (
     ListenRefused,
     CallersInvalid,
     VaultKeyInvalid,
+    PartnersInvalid,
     EmbeddedError,
     StoreMisconfigured,
     StoreUnavailable,
@@ -108,6 +110,7 @@ async def _started(settings: Settings, redactor: Redactor, stack: AsyncExitStack
         owner=f"server-{uuid.uuid4().hex}",
         new_id=lambda: uuid.uuid4().hex,
         traffic=Traffic(_traffic_limits(settings.traffic)),
+        partners=_partners(settings.partners.file, redactor),
     )
     server = build_server(
         store,
@@ -173,6 +176,10 @@ def _sync_options(settings: SyncSettings) -> SyncOptions:
             updates_count=settings.hold_updates_count,
         ),
     )
+
+
+def _partners(path: Path | None, redactor: Redactor) -> Partners:
+    return no_partners if path is None else PartnersFile(path, redactor.remember)
 
 
 def _traffic_limits(settings: TrafficSettings) -> TrafficLimits:

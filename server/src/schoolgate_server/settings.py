@@ -148,6 +148,15 @@ class AuthSettings(Group):
     )
 
 
+class PartnersSettings(Group):
+    """Credentials of whoever runs this server, for all schools that one application reads."""
+
+    file: Path | None = Field(
+        default=None,
+        description="TOML file of partners' credentials, by connector; read at each session.",
+    )
+
+
 class SyncSettings(Group):
     """How schools are synced."""
 
@@ -247,6 +256,7 @@ class Settings(BaseSettings):
     connectors: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("bromcom",), description="Connectors to load, and no others; in the environment with commas."
     )
+    partners: PartnersSettings = Field(default_factory=PartnersSettings)
     sync: SyncSettings = Field(default_factory=SyncSettings)
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     log: LogSettings = Field(default_factory=LogSettings)

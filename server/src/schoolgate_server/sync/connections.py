@@ -17,6 +17,7 @@ from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.partners import Partners, no_partners
 from schoolgate_server.sync.sessions import session_of
 
 
@@ -61,17 +62,20 @@ async def connection_of(
     traffic: Traffic | None = None,
     *,
     background: bool = False,
+    partners: Partners = no_partners,
 ) -> SchoolConnection:
     """Return what ``connector`` needs to open a session with ``school``'s MIS.
 
-    A ``background`` session spares the MIS in the school's quiet hours: nobody waits for it.
+    A ``background`` session spares the MIS in the school's quiet hours: nobody waits for it. ``partners``
+    gives the credentials that all schools of a connector have in common; a school's own go before them.
 
     Raises:
         ServiceError: ``CREDENTIALS_MISSING``, or the vault cannot be opened.
     """
-    credentials = await store.credentials.get(school.school_id)
+    credentials = await credentials_of(store, school.school_id, school.settings, connector, partners)
     # Also where each is optional: which of several are needed may be up to the settings.
-    if credentials is None and connector.credentials:
+    missing = not credentials and connector.credentials
+    if missing or any(spec.required and not credentials.get(spec.name) for spec in connector.credentials):
         raise ServiceError(
             reasons.ERROR_REASON_CREDENTIALS_MISSING,
             f"school {school.school_id!r} has no credentials; set them with SchoolService.SetCredentials",
@@ -80,13 +84,27 @@ async def connection_of(
     latest = await store.schools.get(school.school_id)
     if latest.settings != school.settings:
         # The school moved meanwhile, and what was read may be its new secrets: never to the old address.
-        return await connection_of(store, clock, latest, connector, traffic, background=background)
+        return await connection_of(
+            store, clock, latest, connector, traffic, background=background, partners=partners
+        )
 
     def quiet() -> bool:
         return background and quiet_until(school, clock()) is not None
 
     school_id, settings = school.school_id, school.settings
-    return connection_with(connector, school_id, settings, credentials or {}, clock, traffic, quiet)
+    return connection_with(connector, school_id, settings, credentials, clock, traffic, quiet)
+
+
+async def credentials_of(
+    store: Store, school_id: str, settings: Mapping[str, str], connector: Connector, partners: Partners
+) -> Mapping[str, str]:
+    """Return the credentials for a school with ``settings`` as they are now, the partner's among them.
+
+    Raises:
+        ServiceError: the vault cannot be opened.
+    """
+    own = await store.credentials.get(school_id)
+    return {**partners(connector, settings), **(own or {})}
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.layers import Wanted, check_window, datasets_to_read
 from schoolgate_server.sync.notifications import check_namespaces, dataset_of_kind, merged, pending
+from schoolgate_server.sync.partners import Partners, no_partners
 
 
 class RunRequests:
@@ -28,8 +29,14 @@ class RunRequests:
     """
 
     def __init__(
-        self, store: Store, connectors: ConnectorHost, clock: Clock, new_id: Callable[[], str]
+        self,
+        store: Store,
+        connectors: ConnectorHost,
+        clock: Clock,
+        new_id: Callable[[], str],
+        partners: Partners = no_partners,
     ) -> None:
+        self._partners = partners
         self._store = store
         self._connectors = connectors
         self._clock = clock
@@ -49,7 +56,7 @@ class RunRequests:
         names = datasets_to_read(connector, wanted)
         check_window(school, wanted, self._clock().date())
         if wanted.layer != pb.SYNC_LAYER_REPROJECTION:
-            await connection_of(self._store, self._clock, school, connector)
+            await connection_of(self._store, self._clock, school, connector, partners=self._partners)
         run = self._new_run(school, requested_by)
         run.layer, run.date_from, run.date_to = wanted.layer, wanted.date_from, wanted.date_to
         run.datasets.extend(pending(connector, names))
@@ -77,7 +84,7 @@ class RunRequests:
         connector = self._connectors.get(school.connector)
         dataset = dataset_of_kind(connector, kind)
         check_namespaces(dataset, kind, keys)
-        await connection_of(self._store, self._clock, school, connector)
+        await connection_of(self._store, self._clock, school, connector, partners=self._partners)
         encoded = sorted({encode_key(key) for key in keys})
         notice = Notice(school_id, request_id, _digest((Kind.Name(kind), *encoded)), self._clock())
 

@@ -29,7 +29,13 @@ from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.conclusion import UNFINISHED, conclude
-from schoolgate_server.sync.connections import RunFailed, connection_of, connection_with, opened
+from schoolgate_server.sync.connections import (
+    RunFailed,
+    connection_of,
+    connection_with,
+    credentials_of,
+    opened,
+)
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
 from schoolgate_server.sync.dataset import WHOLE_SNAPSHOTS, DatasetSync
@@ -37,8 +43,8 @@ from schoolgate_server.sync.dispatch import OPERATIONS
 from schoolgate_server.sync.lease import LeaseHolder
 from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.partners import Partners, no_partners
 from schoolgate_server.sync.refusals import REFUSED
-from schoolgate_server.sync.surfaces import note_surfaces
 from schoolgate_server.sync.surfaces import note_surfaces
 
 _WHOLE_RUN = REFUSED | {failures.FAILURE_TYPE_RATE_LIMITED}
@@ -64,6 +70,7 @@ class Runner:
     clock: Clock
     options: SyncOptions
     traffic: Traffic = field(default_factory=Traffic)
+    partners: Partners = no_partners
 
     async def execute(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
         """Bring ``entry`` to a final state; ``post(store)`` shows it to watchers, and stores it where
@@ -160,7 +167,7 @@ class Runner:
                 options=self.options,
                 show=partial(post, False),
                 save=partial(post, True),
-                superseded=partial(self._superseded, connection, renewable=renewable),
+                superseded=partial(self._superseded, connector, connection, renewable=renewable),
             )
             await self._sync_datasets(context)
 
@@ -180,22 +187,27 @@ class Runner:
             connector,
             self.traffic,
             background=entry.scheduled or run.layer == pb.SYNC_LAYER_TARGETED,
+            partners=self.partners,
         )
         self._note_quiet_hours(entry, school)
         try:
             async with opened(connector, connection, self.options) as session:
                 yield connection, session
         except RunFailed as error:
-            if error.failure.type in REFUSED and await self._superseded(connection, renewable=renewable):
+            refused = error.failure.type in REFUSED
+            if refused and await self._superseded(connector, connection, renewable=renewable):
                 raise CredentialsSuperseded from error
             raise
 
-    async def _superseded(self, connection: SchoolConnection, *, renewable: bool) -> bool:
-        """Whether other credentials are stored than ``connection`` has, and may be tried still."""
+    async def _superseded(
+        self, connector: Connector, connection: SchoolConnection, *, renewable: bool
+    ) -> bool:
+        """Whether there are other credentials now than ``connection`` has, and they may be tried still."""
         if not renewable:
             return False
-        stored = await self.store.credentials.get(connection.school_id)
-        return stored is not None and stored != dict(connection.credentials)
+        school_id, settings = connection.school_id, connection.settings
+        now = await credentials_of(self.store, school_id, settings, connector, self.partners)
+        return bool(now) and now != connection.credentials
 
     def _note_quiet_hours(self, entry: RunEntry, school: School) -> None:
         """Tell whoever looks at the run that it asks a MIS which is to be spared."""
@@ -207,8 +219,6 @@ class Runner:
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
-        if run.layer in WHOLE_SNAPSHOTS:
-            await note_surfaces(context)
         if run.layer in WHOLE_SNAPSHOTS:
             await note_surfaces(context)
         for state in run.datasets:

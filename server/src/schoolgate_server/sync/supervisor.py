@@ -31,6 +31,7 @@ from schoolgate_server.sync.context import RunCancelled
 from schoolgate_server.sync.layers import Wanted
 from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
+from schoolgate_server.sync.partners import Partners, no_partners
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.refusals import LOOKED_AT, condition_of
 from schoolgate_server.sync.requests import RunRequests
@@ -63,6 +64,7 @@ class Supervisor:
         owner: names this server among those that share the store; differs at every start.
         new_id: makes the opaque part of run ids.
         traffic: what all schools share to be polite to MISs.
+        partners: gives the credentials that schools have in common.
     """
 
     def __init__(
@@ -75,16 +77,18 @@ class Supervisor:
         new_id: Callable[[], str],
         *,
         traffic: Traffic | None = None,
+        partners: Partners = no_partners,
     ) -> None:
+        self._partners = partners
         self._traffic = traffic or Traffic()
         self.connectors = connectors
         self._store = store
         self._clock = clock
         self._options = options
         self._owner = owner
-        self._requests = RunRequests(store, connectors, clock, new_id)
+        self._requests = RunRequests(store, connectors, clock, new_id, partners)
         self.scheduler = Scheduler(store, clock, self._start_scheduled)
-        self._runner = Runner(store, connectors, clock, options, self._traffic)
+        self._runner = Runner(store, connectors, clock, options, self._traffic, partners)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._active: dict[str, _Active] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -228,7 +232,9 @@ class Supervisor:
         """
         school = await self._store.schools.get(school_id)
         connector = self.connectors.get(school.connector)
-        connection = await connection_of(self._store, self._clock, school, connector, self._traffic)
+        connection = await connection_of(
+            self._store, self._clock, school, connector, self._traffic, partners=self._partners
+        )
         limit = self._options.check_timeout
         try:
             async with session_of(connector, connection, limit, self._options.close_timeout) as session:

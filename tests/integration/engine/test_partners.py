@@ -1,0 +1,145 @@
+"""A partner's credentials, kept once per server: for which schools they are, and how they are rotated."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from schoolgate.v1 import failure_pb2 as f
+from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate.v1.school_service_pb2 import School
+from schoolgate_sdk import Identity
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.store.store import Store
+from schoolgate_server.sync.partners import PartnersFile, PartnersInvalid
+from tests.support.engine import SCHOOL, Engine, engine_over
+from tests.support.guarded import Asked, GuardedMis, guarded_connector, guarded_mis
+from tests.support.scripted import GROUPS, STUDENTS, ScriptedMis, group, student
+from tests.support.served import MemoryVault
+
+
+@pytest.fixture
+async def mis() -> AsyncGenerator[GuardedMis]:
+    rows = ScriptedMis()
+    rows.rows[STUDENTS] = [student(number) for number in range(25)]
+    rows.rows[GROUPS] = [group(0)]
+    async with guarded_mis(rows) as running:
+        yield running
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "partners.toml"
+    write(path, "first")
+    return path
+
+
+def write(path: Path, token: str) -> None:
+    path.write_text(
+        f"""
+        [scripted]
+        credentials = {{ token = "{token}", other = "x" }}
+        settings = {{ address = "here" }}
+        """
+    )
+
+
+@pytest.fixture
+def remembered() -> set[str]:
+    return set()
+
+
+@pytest.fixture
+async def engine(store: Store, mis: GuardedMis, path: Path, remembered: set[str]) -> AsyncGenerator[Engine]:
+    store.credentials = MemoryVault(store)
+    connector = guarded_connector(mis, identity=Identity.PARTNER)
+    partners = PartnersFile(path, remembered.update)
+    async with engine_over(store, mis.rows, connector=connector, partners=partners) as running:
+        yield running
+
+
+async def test_a_school_without_credentials_of_its_own_uses_the_partners(
+    engine: Engine, mis: GuardedMis, remembered: set[str]
+) -> None:
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    assert {asked.token for asked in mis.asked} == {"first"}
+    assert remembered == {"first", "x"}
+
+
+async def test_a_schools_own_credentials_go_first(engine: Engine, mis: GuardedMis) -> None:
+    await engine.store.credentials.set(SCHOOL, {"token": "own"}, str(uuid.uuid4()))
+    mis.tokens = {"own"}
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+
+
+async def test_g17_a_partners_credentials_are_not_sent_to_an_address_that_a_school_names(
+    engine: Engine, mis: GuardedMis
+) -> None:
+    """Seen to fail where the settings of a school are not compared with those of the file."""
+    moved = School(school_id=SCHOOL, settings={"address": "elsewhere"})
+    await engine.store.schools.update(moved, ["settings"], str(uuid.uuid4()), b"")
+    with pytest.raises(ServiceError) as caught:
+        await engine.sync(STUDENTS)
+    assert "has no credentials" in caught.value.message
+    with pytest.raises(ServiceError):
+        await engine.supervisor.check_connection(SCHOOL)
+    assert mis.asked == []
+
+
+async def test_a_partners_credentials_are_only_for_what_is_the_partners(
+    store: Store, mis: GuardedMis, path: Path
+) -> None:
+    store.credentials = MemoryVault(store)
+    partners = PartnersFile(path, lambda secrets: None)
+    async with engine_over(store, mis.rows, connector=guarded_connector(mis), partners=partners) as engine:
+        with pytest.raises(ServiceError, match="has no credentials"):
+            await engine.sync(STUDENTS)
+
+
+async def test_a_run_at_work_goes_on_with_a_rotated_partners_secret(
+    engine: Engine, mis: GuardedMis, path: Path
+) -> None:
+    async def rotate(asked: Asked) -> web.Response | None:
+        if asked.page == 1:
+            mis.tokens = {"second"}
+            write(path, "second")
+        return None
+
+    mis.answers = rotate
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    assert [asked.token for asked in mis.asked] == ["first", "first", "second", "second"]
+
+
+async def test_a_refusal_says_that_it_is_the_partners(engine: Engine, mis: GuardedMis) -> None:
+    mis.tokens = set()
+    failure = (await engine.sync(STUDENTS)).failure
+    assert (failure.party, failure.audience) == (f.CREDENTIAL_PARTY_PARTNER, f.AUDIENCE_OPERATOR)
+
+
+async def test_a_file_that_breaks_later_leaves_what_it_had_in_use(engine: Engine, path: Path) -> None:
+    path.write_text("[scripted\ntoken = first")
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[scripted\nS3cret",
+        '[scripted]\ncredentials = "S3cret"',
+        "[scripted]\ncredentials = { S3cret = 7 }",
+        "[scripted]\nS3cret = 1",
+        None,
+    ],
+)
+def test_g16_a_file_that_cannot_be_used_is_said_so_and_not_quoted(path: Path, content: str | None) -> None:
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    with pytest.raises(PartnersInvalid) as caught:
+        PartnersFile(path, lambda secrets: None)
+    assert "S3cret" not in f"{caught.value}{caught.value.__cause__}"
