@@ -178,6 +178,10 @@ def guarded_connector(
     return replace(
         described,
         open=open_session,
-        settings=(*described.settings, FieldSpec("address", "Where it is.", default="here", endpoint=True)),
+        settings=(
+            *described.settings,
+            FieldSpec("address", "Where it is.", default="here", endpoint=True),
+            FieldSpec("annexe", "Of the school alone.", endpoint=True, identity=Identity.SCHOOL),
+        ),
         credentials=(FieldSpec("token", "The token.", required=True, identity=identity),),
     )

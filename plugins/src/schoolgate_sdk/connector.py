@@ -36,7 +36,8 @@ class FieldSpec:
     ``endpoint`` says that credentials are sent to where the value points: when it changes, stored credentials
     are dropped and must be set again, so that whoever may change settings cannot have them sent elsewhere.
     ``scope`` says that a change may change which rows are read; one of a timeout, say, does not.
-    ``identity`` says whose a credential is, the partner's or the school's.
+    ``identity`` says whose a credential is, the partner's or the school's, and whose credentials alone are
+    sent to an endpoint.
     """
 
     name: str

@@ -90,6 +90,14 @@ async def test_g17_a_partners_credentials_are_not_sent_to_an_address_that_a_scho
     assert mis.asked == []
 
 
+async def test_an_address_to_which_only_the_schools_credentials_go_is_the_schools_to_choose(
+    engine: Engine,
+) -> None:
+    moved = School(school_id=SCHOOL, settings={"annexe": "elsewhere"})
+    await engine.store.schools.update(moved, ["settings"], str(uuid.uuid4()), b"")
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+
+
 async def test_a_partners_credentials_are_only_for_what_is_the_partners(
     store: Store, mis: GuardedMis, path: Path
 ) -> None:

@@ -47,7 +47,13 @@ SURFACE_SETTINGS: Final = (
         default="yes",
         scope=False,
     ),
-    FieldSpec("soap_url", "where the SOAP services for reading are", default=_SOAP_URL, endpoint=True),
+    FieldSpec(
+        "soap_url",
+        "where the SOAP services for reading are",
+        default=_SOAP_URL,
+        endpoint=True,
+        identity=Identity.SCHOOL,
+    ),
     FieldSpec(
         "soap_timeout_seconds",
         "longest silence of the SOAP services, from a request to the answer's beginning and within it",

@@ -71,8 +71,9 @@ class PartnersFile:
         if partner is None:
             return {}
         for spec in connector.settings:
+            ours = spec.endpoint and spec.identity is not Identity.SCHOOL
             own = settings.get(spec.name) or spec.default
-            if spec.endpoint and own != partner.settings.get(spec.name, spec.default):
+            if ours and own != partner.settings.get(spec.name, spec.default):
                 return {}
         theirs = {spec.name for spec in connector.credentials if spec.identity is Identity.PARTNER}
         return {name: value for name, value in partner.credentials.items() if name in theirs}
