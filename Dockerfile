@@ -14,9 +14,10 @@ COPY pyproject.toml uv.lock ./
 COPY proto/pyproject.toml proto/
 COPY plugins/pyproject.toml plugins/
 COPY connectors/bromcom/pyproject.toml connectors/bromcom/
+COPY connectors/wonde/pyproject.toml connectors/wonde/
 COPY server/pyproject.toml server/
 RUN uv export --frozen --no-dev --no-emit-workspace --no-annotate \
-        --package schoolgate-server --package schoolgate-bromcom --output-file /tmp/requirements.txt \
+        --package schoolgate-server --package schoolgate-bromcom --package schoolgate-wonde --output-file /tmp/requirements.txt \
     && uv venv /opt/schoolgate \
     && uv pip install --python /opt/schoolgate --no-build --require-hashes --requirements /tmp/requirements.txt
 

@@ -69,7 +69,8 @@ def source(distribution: str) -> Path:
 
 
 def test_the_four_distributions_and_the_connectors_are_built_once_each(workshop: Workshop) -> None:
-    assert {"schoolgate-proto", "schoolgate-sdk", "schoolgate-bromcom", "schoolgate-server"} <= set(MEMBERS)
+    connectors = {"schoolgate-bromcom", "schoolgate-wonde"}
+    assert {"schoolgate-proto", "schoolgate-sdk", "schoolgate-server", *connectors} <= set(MEMBERS)
     built = sorted(path.name.split("-")[0] for path in workshop.dist.glob("schoolgate*"))
     assert built == sorted(2 * [name.replace("-", "_") for name in MEMBERS])
 
@@ -133,7 +134,8 @@ def test_messages_need_protobuf_only_and_the_sdk_little_more(workshop: Workshop)
     assert base_names(workshop, "schoolgate-sdk") == {"schoolgate-proto", "orjson", "pluggy"}
     # An extra would bring gRPC in by the back door.
     assert not any(r.extras for r in requirements(workshop, "schoolgate-sdk"))
-    assert base_names(workshop, "schoolgate-bromcom") & set(MEMBERS) == {"schoolgate-sdk"}
+    for connector in ("schoolgate-bromcom", "schoolgate-wonde"):
+        assert base_names(workshop, connector) & set(MEMBERS) == {"schoolgate-sdk"}
 
 
 def test_the_server_needs_no_connector_and_no_mongod(workshop: Workshop) -> None:
@@ -192,6 +194,7 @@ def test_the_command_and_the_connector_are_entry_points(workshop: Workshop) -> N
     for distribution, expected in (
         ("schoolgate-server", "[console_scripts]\nschoolgate = schoolgate_server.cli.app:main"),
         ("schoolgate-bromcom", "[schoolgate.connectors]\nbromcom = schoolgate_bromcom.plugin"),
+        ("schoolgate-wonde", "[schoolgate.connectors]\nwonde = schoolgate_wonde.plugin"),
     ):
         found = contents(workshop, distribution)
         [text] = [text for name, text in found.items() if name.endswith(".dist-info/entry_points.txt")]

@@ -1,0 +1,104 @@
+"""The command: options, worlds, the listening socket, and an orderly end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import orjson
+from aiohttp import web
+
+from schoolgate_sdk.testing.world import World, WorldError
+from schoolgate_wonde.simulator.control import Control
+from schoolgate_wonde.simulator.school import SimulatedSchool
+from schoolgate_wonde.simulator.service import WondeApi
+
+FIRST_SCHOOL = 1_930_499_544
+"""Schools are numbered from here."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="schoolgate simulate wonde", description="Serve synthetic schools as Wonde would."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: a free one")
+    parser.add_argument("--seed", type=int, default=1, help="what the schools are drawn from")
+    parser.add_argument("--pupils", type=int, default=150, help="pupils per school (%(default)s)")
+    parser.add_argument("--schools", type=int, default=1, help="how many schools")
+    parser.add_argument("--marks-until", type=date.fromisoformat, help="first day without registers")
+    parser.add_argument("--token", help="the token that is accepted; default: a random one")
+    parser.add_argument(
+        "--write-delay", type=float, default=2.0, help="seconds until a write takes effect (%(default)s)"
+    )
+    parser.add_argument(
+        "--wrong-region", action="store_true", help="take the token, and have no data, as another region does"
+    )
+    return parser
+
+
+def build_api(options: argparse.Namespace) -> WondeApi:
+    """Return the API over new worlds; raises ``WorldError`` where they cannot be built."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - a process of its own has no other clock
+
+    schools: dict[str, SimulatedSchool] = {}
+    for index in range(options.schools):
+        name = f"A{FIRST_SCHOOL + index}"
+        world = World.build(options.seed + index, options.pupils, marks_until=options.marks_until)
+        schools[name] = SimulatedSchool(name, world, now, write_delay=options.write_delay)
+    token = options.token or secrets.token_urlsafe(32)
+    options.token = token
+    return WondeApi(schools, token, has_data=not options.wrong_region)
+
+
+def build_application(api: WondeApi) -> web.Application:
+    """Return the web application: the API and the control interface."""
+    application = web.Application()
+    application.add_routes([*Control(api).routes(), web.route("*", "/v1.0/schools/{path:.*}", api.handle)])
+    return application
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    api = build_api(options)
+    runner = web.AppRunner(build_application(api), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        await web.TCPSite(runner, options.host, options.port).start()
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        url = f"http://{host}:{runner.addresses[0][1]}"
+        ready = {
+            "ready": True,
+            "url": url,
+            "base_url": f"{url}/v1.0",
+            "schools": list(api.schools),
+            "token": options.token,
+        }
+        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
+        sys.stdout.flush()
+        await ended.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the simulator until SIGTERM or SIGINT; return the exit status.
+
+    One line of JSON on standard output says that it listens, where, for which schools and with which token.
+    """
+    options = _parser().parse_args(list(arguments))
+    try:
+        asyncio.run(_serve(options))
+    except (WorldError, OSError) as error:
+        sys.stderr.write(f"simulate wonde: {error}\n")
+        return 1
+    return 0

@@ -1,0 +1,337 @@
+"""Writing marks, behaviours and achievements, and finding out what became of it.
+
+Wonde takes a write, answers with a ``writeback_id``, and passes it on to the MIS later; no way to ask for
+that id is public. So an effect is found by what was written, among the rows that changed since. One that
+somebody entered by hand with the same values cannot be told from ours: it is taken for ours, and nothing is
+written beside it. That nothing happened is said only once the time has passed that the school's settings
+give Wonde for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from google.protobuf.message import Message
+
+from schoolgate.v1.attendance_pb2 import ATTENDANCE_SESSION_AM, ATTENDANCE_SESSION_PM, AttendanceMark
+from schoolgate.v1.behaviour_pb2 import BehaviourEvent
+from schoolgate_sdk import (
+    Incomplete,
+    Parsed,
+    RowRejected,
+    SourceKey,
+    Transient,
+    Unsupported,
+    WriteOperation,
+    WriteReceipt,
+    WriteRequest,
+    WriteSafety,
+    WriteValue,
+)
+from schoolgate_wonde import fields
+from schoolgate_wonde.client import WondeClient
+from schoolgate_wonde.datasets import BY_NAME, WondeDataset
+from schoolgate_wonde.parsers import keys
+from schoolgate_wonde.parsers.records import SESSION
+from schoolgate_wonde.settings import WondeSettings
+
+RECORD_ATTENDANCE_MARK: Final = WriteOperation(
+    "record_attendance_mark",
+    WriteSafety.NATURAL_KEY_READBACK,
+    required=("student_id", "date", "session", "code"),
+    optional=("comment", "minutes_late"),
+    natural_key=("student_id", "date", "session", "code", "comment", "minutes_late"),
+    entities=(SESSION,),
+)
+"""A mark of a session. One of a lesson is addressed by Wonde's id of the lesson, which the write-back service
+does not name: it has the period instead.
+"""
+
+RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
+    "record_behaviour_event",
+    WriteSafety.NATURAL_KEY_READBACK,
+    required=("student_id", "type_code", "occurred_at", "staff_id", "points"),
+    optional=("comment",),
+    natural_key=("student_id", "type_code", "occurred_at", "staff_id", "points", "comment"),
+    entities=("achievements", "behaviours"),
+)
+"""Points below zero go to ``behaviours``, others to ``achievements``."""
+
+WRITES: Final = (RECORD_ATTENDANCE_MARK, RECORD_BEHAVIOUR_EVENT)
+
+_MOST_PAGES: Final = 5_000
+_MOST_CODE_PAGES: Final = 50
+_CLOCKS: Final = timedelta(minutes=10)
+"""How far Wonde's clock may be behind ours, for what changed since."""
+_SESSIONS: Final = {"AM": ATTENDANCE_SESSION_AM, "PM": ATTENDANCE_SESSION_PM}
+
+
+class WondeWriter:
+    """Writes for one school. ``settings`` are the registration's, ``typed`` the same checked."""
+
+    def __init__(
+        self,
+        client: WondeClient,
+        settings: Mapping[str, str],
+        typed: WondeSettings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._typed = typed
+        self._now = now
+
+    async def write(self, request: WriteRequest) -> WriteReceipt:
+        """See ``WriteRows``.
+
+        Raises:
+            FieldErrors: HTTP 422; it took no effect.
+        """
+        if request.operation == RECORD_ATTENDANCE_MARK.name:
+            mark = _Mark(request)
+            resource, body = SESSION, {"attendance": [mark.form(await self._code_id(mark.code))]}
+        else:
+            event = self._event(request)
+            resource = event.resource
+            body = {resource: [event.form(fields.paths(resource, self._settings))]}
+        answer = await self._client.send("POST", resource, body)
+        match answer.get("writeback_id"):
+            case str(found) if found.strip():
+                return WriteReceipt(pending=found.strip())
+            case int(number) if not isinstance(number, bool):
+                return WriteReceipt(pending=str(number))
+            case _:
+                raise Transient("Wonde's answer has no writeback_id", entity=resource)
+
+    async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
+        """See ``FindWrite``."""
+        if request.operation == RECORD_ATTENDANCE_MARK.name:
+            mark = _Mark(request)
+            found = await self._found("attendance_marks", (SESSION,), request, mark.is_in)
+        else:
+            event = self._event(request)
+            found = await self._found("behaviour_events", (event.resource,), request, event.is_in)
+        told = found if receipt is None else [each for each in found if each in receipt.mis_ids] or found
+        if len(told) == 1:
+            return WriteReceipt((told[0],))
+        if told:
+            raise Incomplete("several records are as this one was written")
+        return self._unseen(request, receipt)
+
+    def _unseen(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
+        if receipt is not None:
+            # Wonde took it, and does not say when it gives up.
+            return receipt if receipt.pending else None
+        began, settles = request.not_before, timedelta(seconds=self._typed.writeback_settles)
+        if began is None or self._now() - began < settles:
+            raise Transient("the write is not shown, and may still be on its way")
+        return None
+
+    def _event(self, request: WriteRequest) -> _Event:
+        if request.operation != RECORD_BEHAVIOUR_EVENT.name:
+            raise Unsupported(f"{request.operation} is not written by this connector")
+        if not self._typed.behaviour_writes:
+            raise Unsupported("behaviours are written only where setting behaviour_writes is yes")
+        return _Event(request, self._typed)
+
+    async def _code_id(self, code: str) -> str:
+        """Return Wonde's id of an attendance code."""
+        dataset = BY_NAME["attendance_codes"]
+        for number in range(1, _MOST_CODE_PAGES + 1):
+            page = await self._client.page("attendance-codes", number)
+            for row in page.rows:
+                for parsed in _parsed(dataset, row, self._settings):
+                    if getattr(parsed.message, "code", "") == code:
+                        return str(parsed.key.parts[0])
+            if not page.more or not page.rows:
+                break
+        raise Unsupported("the school has no such attendance code at Wonde", entity="attendance-codes")
+
+    async def _found(
+        self,
+        name: str,
+        resources: tuple[str, ...],
+        request: WriteRequest,
+        matches: Callable[[Parsed], bool],
+    ) -> list[str]:
+        """Return the ids of what is as it was written, among what changed since the first attempt."""
+        dataset = BY_NAME[name]
+        after = None if request.not_before is None else request.not_before - _CLOCKS
+        found: dict[str, None] = {}
+        for resource in resources:
+            async for parsed in self._changed(dataset, resource, after):
+                if matches(parsed):
+                    found[str(parsed.key.parts[-1])] = None
+        return list(found)
+
+    async def _changed(
+        self, dataset: WondeDataset, resource: str, after: datetime | None
+    ) -> AsyncIterator[Parsed]:
+        include = dataset.includes(resource, self._settings)
+        for number in range(1, _MOST_PAGES + 1):
+            page = await self._client.page(resource, number, include=include, updated_after=after)
+            for given in page.rows:
+                for row in dataset.rows(resource, given):
+                    try:
+                        found = list(dataset.parser(row, self._settings))
+                    except RowRejected as rejected:
+                        raise Incomplete(
+                            "a record cannot be read, and may be what was written", entity=resource
+                        ) from rejected
+                    for parsed in found:
+                        yield parsed
+            if not page.more:
+                return
+            if page.number != number or not page.rows:
+                break
+        raise Incomplete("pages say without end that more follow", entity=resource)
+
+
+def _parsed(dataset: WondeDataset, row: Mapping[str, object], settings: Mapping[str, str]) -> list[Parsed]:
+    try:
+        return list(dataset.parser(row, settings))
+    except RowRejected:
+        return []
+
+
+class _Mark:
+    """A mark of a session as it is asked for.
+
+    Raises:
+        Unsupported: a value cannot be written.
+    """
+
+    def __init__(self, request: WriteRequest) -> None:
+        given = request.values
+        if given.get("period_name"):
+            raise Unsupported("marks of lessons are written by Wonde's id of the lesson, which is not known")
+        self.student = _id(given, "student_id", keys.STUDENT)
+        self.date = _day(given.get("date"))
+        session = given.get("session")
+        if session not in _SESSIONS:
+            raise Unsupported('session must be "AM" or "PM"')
+        self.session = str(session)
+        self.code = _text(given, "code") or ""
+        if not self.code:
+            raise Unsupported("code must be an attendance code")
+        self.comment = _text(given, "comment")
+        late = given.get("minutes_late")
+        if late is not None and (not isinstance(late, int) or isinstance(late, bool) or not 0 <= late < 1440):
+            raise Unsupported("minutes_late must be minutes of a day")
+        self.late = late
+
+    def form(self, code_id: str) -> dict[str, object]:
+        """Return the mark in the public form; what is optional there is left out where there is none."""
+        form: dict[str, object] = {
+            "date": self.date,
+            "session": self.session,
+            "student_id": self.student,
+            "attendance_code_id": code_id,
+        }
+        optional = {"comment": self.comment, "minutes_late": self.late}
+        return form | {name: value for name, value in optional.items() if value is not None}
+
+    def is_in(self, parsed: Parsed) -> bool:
+        """Say whether a mark is this one."""
+        mark = parsed.message
+        return (
+            isinstance(mark, AttendanceMark)
+            and _refers(parsed, "student_id", self.student)
+            and (mark.date, mark.session, mark.code) == (self.date, _SESSIONS[self.session], self.code)
+            and _same(mark, "comment", self.comment)
+            and (self.late is None or mark.minutes_late == self.late)
+        )
+
+
+class _Event:
+    """A behaviour or an achievement as it is asked for.
+
+    Raises:
+        Unsupported: a value cannot be written.
+    """
+
+    def __init__(self, request: WriteRequest, settings: WondeSettings) -> None:
+        given = request.values
+        self.student = _id(given, "student_id", keys.STUDENT)
+        self.staff = _id(given, "staff_id", keys.STAFF)
+        self.kind = _text(given, "type_code") or ""
+        if not self.kind:
+            raise Unsupported("type_code must be a type of behaviour")
+        points = given.get("points")
+        if not isinstance(points, int) or isinstance(points, bool) or not -(2**31) <= points < 2**31:
+            raise Unsupported("points must be a number within 32 bits")
+        self.points = points
+        self.comment = _text(given, "comment")
+        local = _moment(given.get("occurred_at")).astimezone(settings.zone)
+        self.local = f"{local:%Y-%m-%dT%H:%M}"
+        self.resource = "behaviours" if points < 0 else "achievements"
+
+    def form(self, names: Mapping[str, str]) -> dict[str, object]:
+        """Return the event under the names by which the school's settings have it read."""
+        given: dict[str, object] = {
+            "student": self.student,
+            "type": self.kind,
+            "points": self.points,
+            "comment": self.comment,
+            "date": self.local.replace("T", " ") + ":00",
+            "employee": self.staff,
+        }
+        for name, value in given.items():
+            if value is not None and (not names[name] or "." in names[name]):
+                raise Unsupported(f"{name} has no field of its own that could be written")
+        return {names[name]: value for name, value in given.items() if value is not None}
+
+    def is_in(self, parsed: Parsed) -> bool:
+        """Say whether an event is this one, to the minute."""
+        event = parsed.message
+        return (
+            isinstance(event, BehaviourEvent)
+            and _refers(parsed, "student_id", self.student)
+            and _refers(parsed, "staff_id", self.staff)
+            and (event.type_code, event.points) == (self.kind, self.points)
+            and event.occurred_at[: len(self.local)] == self.local
+            and _same(event, "comment", self.comment)
+        )
+
+
+def _refers(parsed: Parsed, field: str, number: str) -> bool:
+    return any(ref.field == field and ref.key.parts == (number,) for ref in parsed.refs)
+
+
+def _same(message: Message, field: str, value: str | None) -> bool:
+    return (getattr(message, field) or None) == value
+
+
+def _id(given: Mapping[str, WriteValue], name: str, space: str) -> str:
+    key = given.get(name)
+    if isinstance(key, SourceKey) and key.namespace == space and len(key.parts) == 1:
+        number = key.parts[0]
+        if isinstance(number, str):
+            return number
+    raise Unsupported(f"{name} must be a key of {space}")
+
+
+def _text(given: Mapping[str, WriteValue], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Unsupported(f"{name} must be a text")
+    return (value or "").strip() or None
+
+
+def _day(value: WriteValue) -> str:
+    try:
+        return date.fromisoformat(value if isinstance(value, str) else "").isoformat()
+    except ValueError:
+        raise Unsupported("date must be a date") from None
+
+
+def _moment(value: WriteValue) -> datetime:
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Unsupported("occurred_at must be a date and time with an offset")
+    return found.astimezone(UTC)
