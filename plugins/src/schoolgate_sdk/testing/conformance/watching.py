@@ -48,9 +48,10 @@ def _forbidden(function: object) -> str | None:
     if owner is None:
         return None
     owner_type = owner if isinstance(owner, type) else type(owner)
-    if owner_type.__module__ == "datetime":
+    modules = {base.__module__ for base in owner_type.__mro__}
+    if "datetime" in modules:
         return "the time" if name in _CLOCKS else None
-    return _MODULES.get(owner_type.__module__) if owner_type.__module__ in {"_random", "_socket"} else None
+    return next((_MODULES[module] for module in ("_random", "_socket") if module in modules), None)
 
 
 @contextmanager
