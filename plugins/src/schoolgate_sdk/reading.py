@@ -102,7 +102,7 @@ class Grants(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SurfaceProbe:
-    """What one of a MIS's interfaces said when it was asked what may be read there.
+    """What one of a MIS's interfaces said of what may be read there, as far as a session knows.
 
     ``surface`` is its name. ``grants`` are the states that it told; ``entities`` all that it names, known to
     the connector or not, or ``None`` where nobody can ask. ``failure`` is what kept it from telling more.
@@ -129,7 +129,10 @@ class ProbeSurfaces(Protocol):
         ...
 
     async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
-        """Return what each interface told of ``entities``; one that could not says why by ``failure``."""
+        """Return what each interface told of ``entities``; one that could not says why by ``failure``.
+
+        The server asks once a run's datasets have been read, so there is little to ask the MIS again.
+        """
         ...
 
 

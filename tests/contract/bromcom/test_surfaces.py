@@ -70,10 +70,15 @@ async def test_what_one_surface_denies_the_other_gives(mis: Mis, own: str, other
         "Staff": EntityGrantState.GRANTED,
         "Collections": EntityGrantState.GRANTED,
     }
+    asked_before = len(mis.recorded)
     probes = {probe.surface: probe for probe in await session.probe(["Staff", "Collections"])}
+    assert len(mis.recorded) == asked_before + 1, "only SOAP is asked, for the names of its entities"
     assert probes[own].grants["Staff"] is EntityGrantState.DENIED
     assert probes[other].grants["Staff"] is EntityGrantState.GRANTED
     assert probes["partner"].entities is None
+    assert probes["partner"].grants.get("Collections") is (
+        EntityGrantState.GRANTED if own == "partner" else None
+    )
     listed = probes["soap"].entities
     assert listed is not None
     assert ("Staff" in listed) == (own == "partner")
@@ -110,7 +115,9 @@ async def test_a_wrong_account_does_not_hide_a_missing_grant(mis: Mis) -> None:
     with pytest.raises(EntityDenied):
         await read_all(session, "staff")
     assert await session.grants(["Staff"]) == {"Staff": EntityGrantState.DENIED}
-    failures = {probe.surface: type(probe.failure) for probe in await session.probe(["Staff"])}
+    probes = await session.probe(["Staff"])
+    assert probes[0].grants == {"Staff": EntityGrantState.DENIED}
+    failures = {probe.surface: type(probe.failure) for probe in probes}
     assert failures == {"partner": type(None), "soap": AuthInvalid}
 
 

@@ -142,6 +142,10 @@ class PartnerReader:
                 yield row
         raise Incomplete("Bromcom gave more rows than the keys can have", entity=dataset.entity)
 
+    def entity_of(self, dataset: BromcomDataset) -> str:
+        """Return the usual name of the dataset's entity."""
+        return dataset.entity
+
     async def grant(self, dataset: BromcomDataset) -> EntityGrantState:
         """Ask for no row of the dataset's entity, and return what Bromcom made of that."""
         try:

@@ -50,6 +50,10 @@ class SurfaceReader(Protocol):
         """Ask for no row of the dataset's entity, and return what Bromcom made of that."""
         ...
 
+    def entity_of(self, dataset: BromcomDataset) -> str:
+        """Return what the dataset's entity is called here."""
+        ...
+
     async def discover(self) -> frozenset[str] | None:
         """Return the entities that may be read, or ``None`` where nobody can be asked."""
         ...
@@ -75,6 +79,7 @@ class BromcomSession:
         self._surfaces = surfaces
         self._settings = settings
         self._used: dict[str, Surface] = {}
+        self._told: dict[Surface, dict[str, EntityGrantState]] = {surface: {} for surface in readers}
 
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         """Yield the pages of a snapshot; :meth:`read_from` says from which surface.
@@ -100,9 +105,14 @@ class BromcomSession:
                     async for page in pages:
                         has_begun = True
                         self._used[dataset.name] = surface
+                        self._told[surface][dataset.entity] = EntityGrantState.GRANTED
                         yield page
                 return
             except _REFUSED as error:
+                is_denied = isinstance(error, EntityDenied)
+                self._told[surface][dataset.entity] = (
+                    EntityGrantState.DENIED if is_denied else EntityGrantState.UNKNOWN_ENTITY
+                )
                 if has_begun:
                     raise
                 refusal = refusal or error
@@ -216,22 +226,28 @@ class BromcomSession:
         return own
 
     async def probe(self, entities: Sequence[str]) -> Sequence[SurfaceProbe]:
-        """Ask every surface what it grants, and which entities it names."""
+        """Return what each surface granted when it was read in this session, and which entities it names.
+
+        Only the names are asked for: a run has asked for the rest already.
+        """
         return [await self._probe(surface, frozenset(entities)) for surface in self._readers]
 
     async def _probe(self, surface: Surface, entities: frozenset[str]) -> SurfaceProbe:
         reader = self._readers[surface]
-        states: dict[str, EntityGrantState] = {}
-        named: frozenset[str] | None = None
+        told = {entity: state for entity, state in self._told[surface].items() if entity in entities}
         try:
-            for dataset in DATASETS:
-                if dataset.entity in entities and surface in self._order(dataset):
-                    state = await reader.grant(dataset)
-                    states.setdefault(dataset.entity, state)
             named = await reader.discover()
         except ConnectorError as error:
-            return SurfaceProbe(surface.value, states, failure=error)
-        return SurfaceProbe(surface.value, states, None if named is None else tuple(sorted(named)))
+            return SurfaceProbe(surface.value, told, failure=error)
+        if named is None:
+            return SurfaceProbe(surface.value, told)
+        known = {name.lower() for name in named}
+        for dataset in DATASETS:
+            if dataset.entity in entities:
+                is_named = reader.entity_of(dataset).lower() in known
+                state = EntityGrantState.GRANTED if is_named else EntityGrantState.DENIED
+                told.setdefault(dataset.entity, state)
+        return SurfaceProbe(surface.value, told, tuple(sorted(named)))
 
 
 def _dataset(name: str) -> BromcomDataset:

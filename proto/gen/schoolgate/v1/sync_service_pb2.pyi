@@ -227,7 +227,7 @@ Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class SurfaceGrants(_message.Message):
-    """What one of the MIS's interfaces said when a run asked what may be read there."""
+    """What one of the MIS's interfaces said during a run of what may be read there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -289,7 +289,7 @@ class SurfaceGrants(_message.Message):
     """Whether the interface can be asked for the entities that it has."""
     @_builtins.property
     def grants(self) -> _containers.ScalarMap[_builtins.str, Global___SurfaceGrants.State.ValueType]:
-        """Per entity that the datasets need, what the interface answered."""
+        """Per entity that the datasets need, what the interface answered, as far as it was asked."""
 
     @_builtins.property
     def entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -527,8 +527,8 @@ class Run(_message.Message):
 
     @_builtins.property
     def surfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___SurfaceGrants]:
-        """For whole snapshots: what may be read from each of the MIS's interfaces, as they answered when the run began; empty where
-        the connector cannot ask.
+        """For whole snapshots: what may be read from each of the MIS's interfaces, as they answered during the run; empty where the
+        connector cannot tell.
         """
 
     def __init__(

@@ -219,14 +219,14 @@ class Runner:
 
     async def _sync_datasets(self, context: RunContext) -> None:
         run = context.entry.run
-        if run.layer in WHOLE_SNAPSHOTS:
-            await note_surfaces(context)
         for state in run.datasets:
             if state.state in UNFINISHED:
                 await DatasetSync(context, state.dataset, state).run()
             if state.failure.type in _WHOLE_RUN:
                 run.failure.CopyFrom(state.failure)
-                return
+                break
+        if run.layer in WHOLE_SNAPSHOTS:
+            await note_surfaces(context)
 
     async def _ingest_context(self, run: pb.Run, lease: LeaseHolder) -> IngestContext:
         head = await self.store.leases.head(run.school_id)

@@ -38,11 +38,11 @@ def surface_of(session: Session, dataset: str) -> str:
 
 
 async def note_surfaces(context: RunContext) -> None:
-    """Store with the run what each interface of the MIS grants. Where that cannot be told, no run is stopped:
-    its datasets will say what is wrong.
+    """Add to a run that has read what each interface of the MIS grants; it is stored with the run's end. That
+    it cannot be told changes nothing of what was read.
     """
     session, run = context.session, context.entry.run
-    if not isinstance(session, ProbeSurfaces) or run.surfaces:
+    if not isinstance(session, ProbeSurfaces):
         return
     wanted = {part.dataset for part in run.datasets}
     datasets = [dataset for dataset in context.connector.datasets if dataset.name in wanted]
@@ -55,8 +55,8 @@ async def note_surfaces(context: RunContext) -> None:
     except (ConnectorError, ConnectorDefect) as error:
         logger.warning("what the MIS's interfaces grant cannot be told: {}", type(error).__name__)
         return
+    del run.surfaces[:]
     run.surfaces.extend(_told(probe, context) for probe in probes)
-    await context.save()
 
 
 def _probes(answer: object) -> list[SurfaceProbe]:
