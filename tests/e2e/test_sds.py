@@ -56,14 +56,14 @@ class Expected:
 
     def counts(self) -> dict[str, int]:
         """Return how many records of each kind there must be."""
-        return {
+        return dict.fromkeys(map(kinds.Kind.Name, READ_KINDS), 0) | {
             "KIND_STUDENT": len(self.pupils),
             "KIND_ENROLMENT": len(self.pupils),
+            "KIND_ADMISSION": len(self.pupils),
             "KIND_STAFF": len(self.staff),
             "KIND_GROUP": len(self.sections),
             "KIND_GROUP_MEMBERSHIP": sum(map(len, self.members.values())),
             "KIND_STAFF_ASSIGNMENT": sum(map(len, self.teachers.values())),
-            "KIND_ATTENDANCE_MARK": 0,
         }
 
 

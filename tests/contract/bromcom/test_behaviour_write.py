@@ -67,7 +67,7 @@ async def test_an_event_is_written_once_and_read_as_it_was_written(mis: Mis) -> 
     assert str(parsed.message).splitlines()[1:3] == ['occurred_at: "2026-09-15T10:05:00"', "points: -2"]
 
 
-@pytest.mark.parametrize("kind", ["error_after_effect", "lost_answer"])
+@pytest.mark.parametrize("kind", ["error_after_effect", "false_after_effect", "lost_answer"])
 async def test_an_answer_that_is_lost_is_unknown_and_its_effect_is_found(mis: Mis, kind: str) -> None:
     session = await mis.session()
     mis.fault(kind=kind)

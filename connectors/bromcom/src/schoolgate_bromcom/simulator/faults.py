@@ -65,6 +65,8 @@ class FaultKind(enum.Enum):
     """Writes only: HTTP 500, and nothing happened."""
     ERROR_AFTER_EFFECT = "error_after_effect"
     """Writes only: HTTP 500, and it happened."""
+    FALSE_AFTER_EFFECT = "false_after_effect"
+    """Writes only: ``success: false`` under HTTP 200, and it happened."""
     LOST_ANSWER = "lost_answer"
     """Writes only: it happened, and the connection breaks before the answer."""
     DUPLICATE_EFFECT = "duplicate_effect"
@@ -140,6 +142,7 @@ _OF_WRITES: Final = frozenset(
     {
         FaultKind.ERROR_BEFORE_EFFECT,
         FaultKind.ERROR_AFTER_EFFECT,
+        FaultKind.FALSE_AFTER_EFFECT,
         FaultKind.LOST_ANSWER,
         FaultKind.DUPLICATE_EFFECT,
     }

@@ -41,8 +41,7 @@ class WriteRefused(Exception):
 class PartnerWrites:
     """Takes behaviour events into the worlds of an API's schools.
 
-    Faults of reads do not strike here: ``error_before_effect``, ``error_after_effect``, ``lost_answer`` and
-    ``duplicate_effect`` do.
+    Faults of reads do not strike here; those of writes do.
     """
 
     def __init__(self, api: PartnerApi) -> None:
@@ -91,6 +90,8 @@ class PartnerWrites:
             return _refused(400, str(problem))
         if kind is FaultKind.ERROR_AFTER_EFFECT:
             return _refused(500, "An error has occurred.")
+        if kind is FaultKind.FALSE_AFTER_EFFECT:
+            return _refused(200, "An error has occurred.")
         if kind is FaultKind.LOST_ANSWER and request.transport is not None:
             request.transport.abort()
         return web.json_response({"success": True, "data": None})

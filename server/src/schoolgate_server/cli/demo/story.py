@@ -116,11 +116,24 @@ def _register(narrator: Narrator, stage: Stage, year: AcademicYearSpan | None) -
     return ids
 
 
+_IN_FILES = frozenset(
+    {
+        kinds.KIND_STUDENT,
+        kinds.KIND_STAFF,
+        kinds.KIND_GROUP,
+        kinds.KIND_GROUP_MEMBERSHIP,
+        kinds.KIND_STAFF_ASSIGNMENT,
+    }
+)
+
+
 def _datasets(client: Client, *, marks: bool) -> list[str]:
-    """Return the datasets to read; without marks where the school has none, for zero rows prove nothing."""
+    """Return the datasets to read: all, or those that School Data Sync files have rows of where the school
+    has no ``marks``, for zero rows prove nothing.
+    """
     listed = client.call(client.diagnostics.ListConnectors, ListConnectorsRequest()).connectors
     info = next(connector for connector in listed if connector.name == CONNECTOR)
-    return [d.name for d in info.datasets if marks or kinds.KIND_ATTENDANCE_MARK not in d.kinds]
+    return [d.name for d in info.datasets if marks or not _IN_FILES.isdisjoint(d.kinds)]
 
 
 def sync(narrator: Narrator, client: Client, school: str, datasets: list[str]) -> Run:
