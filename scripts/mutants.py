@@ -521,6 +521,15 @@ MUTANTS = (
         "two_edits or read_otherwise_since",
     ),
     Mutant(
+        "g03",
+        "aliases that are looked up bring no linked keys",
+        "server/src/schoolgate_server/ingest/identity.py",
+        "self._links[each.record_id].add(each.key)",
+        "pass",
+        f"{ENGINE}/test_many_aliases.py",
+        "g03",
+    ),
+    Mutant(
         "g01",
         "a window is compared with the whole dataset",
         "server/src/schoolgate_server/sync/parts.py",

@@ -78,7 +78,7 @@ async def state(store: Store) -> dict[str, Any]:
             record.ClearField("committed_at")
             record.tombstone.ClearField("at")
             found[record.id] = record
-    found["aliases"] = set(await store.identities.load("oak"))
+    found["aliases"] = set(await store.identities.load("oak", 100) or [])
     return found
 
 
@@ -153,7 +153,9 @@ async def test_g10_until_the_last_commit_a_key_of_the_loser_never_makes_a_new_re
             loser = await store.records.get("oak", LOSER)
             assert loser is not None
             if loser.tombstone.reason == TOMBSTONE_REASON_MERGED:
-                aliases = {alias.key: alias.record_id for alias in await store.identities.load("oak")}
+                aliases = {
+                    alias.key: alias.record_id for alias in await store.identities.load("oak", 100) or []
+                }
                 assert aliases[student(1, "").keys[0]] == SURVIVOR
                 assert aliases[FURTHER] == SURVIVOR
             continue

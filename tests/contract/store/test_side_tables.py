@@ -80,6 +80,12 @@ async def test_pruning_keeps_what_it_is_told_to(store: Store) -> None:
             await store.raw_pages.get("oak", "students", digest)
 
 
+async def all_aliases(store: Store, school_id: str) -> list[Alias]:
+    aliases = await store.identities.load(school_id, 100)
+    assert aliases is not None
+    return aliases
+
+
 async def test_g05_identities_are_kept_by_kind_and_key(store: Store) -> None:
     parts: list[tuple[int | str, ...]] = [(1,), ("1",), ("a", "bc"), ("ab", "c"), ("\x00:",)]
     keys = [encode_key(source_key("mis/x", *key)) for key in parts]
@@ -91,12 +97,33 @@ async def test_g05_identities_are_kept_by_kind_and_key(store: Store) -> None:
     await store.identities.add("oak", aliases, "run_1")
     await store.identities.add("elm", aliases[:1], "run_1")
     await store.identities.add("oak", [], "run_1")
-    assert sorted(await store.identities.load("oak")) == sorted(aliases)
+    assert sorted(await all_aliases(store, "oak")) == sorted(aliases)
     moved = Alias(kinds.KIND_STUDENT, keys[0], "stu_survivor", link=True)
     await store.identities.add("oak", [moved], "run_2")
-    assert sorted(await store.identities.load("oak")) == sorted([moved, *aliases[1:]])
+    assert sorted(await all_aliases(store, "oak")) == sorted([moved, *aliases[1:]])
     assert await store.identities.of_record("oak", "stu_survivor") == [moved]
-    assert len(await store.identities.load("elm")) == 1
+    assert len(await all_aliases(store, "elm")) == 1
+
+
+async def test_aliases_that_are_too_many_to_load_are_looked_up(store: Store) -> None:
+    key = {number: encode_key(source_key("mis/x", number)) for number in range(4)}
+    aliases = [
+        Alias(kinds.KIND_STUDENT, key[0], "stu_a", link=True),
+        Alias(kinds.KIND_STUDENT, key[1], "stu_a", link=False),
+        Alias(kinds.KIND_STUDENT, key[2], "stu_b", link=True),
+        Alias(kinds.KIND_STAFF, key[0], "sta_c", link=True),
+    ]
+    await store.identities.add("oak", aliases, "run_1")
+    await store.identities.add("elm", [Alias(kinds.KIND_STUDENT, key[3], "stu_a", link=True)], "run_1")
+    assert await store.identities.load("oak", 3) is None
+    assert len(await store.identities.load("oak", 4) or []) == 4
+    wanted = [(kinds.KIND_STUDENT, each) for each in key.values()]
+    assert sorted(await store.identities.of_keys("oak", wanted)) == sorted(aliases[:3])
+    assert await store.identities.of_keys("oak", []) == []
+    assert sorted(await store.identities.links_of("oak", ["stu_a", "stu_b", "stu_z"])) == [
+        aliases[0],
+        aliases[2],
+    ]
 
 
 def hold(number: int, dataset: str = "students", digest: str | None = None) -> Hold:

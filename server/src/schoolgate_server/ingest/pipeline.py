@@ -144,8 +144,8 @@ class DatasetIngest:
 
     async def take(self, rows: Sequence[Row], as_of: int) -> None:
         """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for."""
-        for start in range(0, len(rows), CHUNK_ROWS):
-            some = rows[start : start + CHUNK_ROWS]
+        for some in _batched(rows, CHUNK_ROWS):
+            await self._projector.know(some)
             if self._mode.looks_up:
                 projections = [self._projector.project(row) for row in some]
                 await self._look_up(projections)
@@ -168,12 +168,8 @@ class DatasetIngest:
 
     async def _look_up(self, projections: Sequence[Projection]) -> None:
         """Make known what is stored of records that seem new."""
-        unknown = [
-            projected.record_id
-            for projection in projections
-            for projected in projection.records
-            if self._diff.known(projected.record_id) is None
-        ]
+        records = (each for projection in projections for each in projection.records)
+        unknown = [each.record_id for each in records if self._diff.known(each.record_id) is None]
         async for states in self._context.store.records.states_of(self._context.school_id, unknown):
             self._diff.add(
                 (state.record_id, Known(state.digest, state.version, state.live)) for state in states
@@ -187,6 +183,7 @@ class DatasetIngest:
         in ``present`` have one all the same.
         """
         holders = await self._context.store.records.many(self._context.school_id, self.relinking.holders())
+        await self._projector.know(self.relinking.rows)
         for row, finding, undecided in self.relinking.settle(
             self._projector, {record.id: record for record in holders}, present, complete=complete
         ):
@@ -322,8 +319,9 @@ class DatasetIngest:
         waiting: dict[str, Change] = {}
         async with aclosing(self._replay()) as segments:
             async for rows in segments:
-                for start in range(0, len(rows), CHUNK_ROWS):
-                    for row in rows[start : start + CHUNK_ROWS]:
+                for some in _batched(rows, CHUNK_ROWS):
+                    await self._projector.know(some)
+                    for row in some:
                         for projected in self._projector.project(row).records:
                             if self._diff.is_ready(projected.record_id, projected.digest, withheld):
                                 waiting[projected.record_id] = self._change(projected)
@@ -381,8 +379,8 @@ class DatasetIngest:
             await self._context.store.decisions.insert(decisions)
 
 
-def _batched(changes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (changes[start : start + size] for start in range(0, len(changes), size))
+def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _duplicate(projected: Projected, *, same: bool) -> Finding:

@@ -23,7 +23,7 @@ from schoolgate_sdk import (
 )
 from schoolgate_sdk.keys import check_key
 from schoolgate_server.ingest.decisions import Finding, row_fingerprint
-from schoolgate_server.ingest.identity import Claim, Identities
+from schoolgate_server.ingest.identity import Claim, Identities, Key, NotLookedUp
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import place_of
@@ -106,6 +106,34 @@ class Projector:
             for spec in dataset.kinds
         }
 
+    async def know(self, rows: Sequence[Row]) -> None:
+        """Have at hand what is known of the keys of ``rows``, a page's at most; before :meth:`project`."""
+        if self._identities.are_held:
+            return
+        keys: set[Key] = set()
+        references: set[Key] = set()
+        for row in rows:
+            try:
+                for item in self._parse(row):
+                    self._note_keys(item, keys, references)
+            except RowRejected as rejection:
+                keys.update(self._keys_of(rejection.key))
+            except Exception:  # noqa: BLE001, S112 - as in project(), where the row becomes a finding
+                continue
+        await self._identities.look_up(keys, references)
+
+    def _note_keys(self, item: Parsed, keys: set[Key], references: set[Key]) -> None:
+        """Note what is asked of identities for ``item``, in the order in which that is asked."""
+        if item.kind not in self._plans:
+            raise _Refused("the parser yielded a kind that its dataset does not declare")
+        keys.add((item.kind, _encode(item.key)))
+        for ref in item.refs:
+            if not self._identities.is_known(ref.kind, ref.key):
+                encoded, _ = encode_key(ref.key), kind_info(ref.kind)
+                references.add((ref.kind, encoded))
+        keys.update((item.kind, _encode(other)) for other in item.other_keys)
+        keys.update((item.kind, _encode(former)) for former in item.former_keys)
+
     def project(self, row: Row) -> Projection:
         """Return what ``row`` yields. A row that cannot be taken over is a finding, never an exception."""
         try:
@@ -122,6 +150,8 @@ class Projector:
             return self._rejected(row, rejection)
         except _Refused as refusal:
             return self._defective(row, str(refusal))
+        except NotLookedUp:
+            raise
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
         return Projection(records, findings, claims=claims, outside=outside)
@@ -228,13 +258,15 @@ class Projector:
 
     def _protects(self, key: SourceKey | None) -> tuple[str, ...]:
         """Return the records that a rejected row with ``key`` may have been."""
+        return tuple(self._identities.own(*each) for each in self._keys_of(key))
+
+    def _keys_of(self, key: SourceKey | None) -> list[Key]:
+        """Return what ``key`` may be: the key of each kind in whose number space it is."""
         if key is None:
-            return ()
-        return tuple(
-            self._identities.own(kind, encode_key(key))
-            for kind, plan in self._plans.items()
-            if plan.namespace == key.namespace
-        )
+            return []
+        return [
+            (kind, encode_key(key)) for kind, plan in self._plans.items() if plan.namespace == key.namespace
+        ]
 
     def _defective(self, row: Row, detail: str) -> Projection:
         finding = Finding(diagnostics.DECISION_REASON_PARSER_ERROR, "", detail, row=row_fingerprint(row))

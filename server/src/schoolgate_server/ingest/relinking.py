@@ -34,7 +34,7 @@ class Settled(NamedTuple):
 
 
 class Relinking:
-    """The rows of one snapshot that wait, and what rows said about the keys of other records.
+    """The ``rows`` of one snapshot that wait, and what rows said about the keys of other records.
 
     ``merges`` maps a record whose key another record's row brings to that other record; to "" where several
     do.
@@ -43,7 +43,7 @@ class Relinking:
     def __init__(self, identities: Identities, diff: SnapshotDiff) -> None:
         self._identities = identities
         self._diff = diff
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []
         self._claims: list[Claim] = []
         self.merges: dict[str, str] = {}
 
@@ -57,11 +57,11 @@ class Relinking:
                 waiting.append(claim)
         if not waiting:
             return False
-        if len(self._rows) >= MAX_ROWS:
+        if len(self.rows) >= MAX_ROWS:
             for claim in waiting:
                 self._merges(claim)
             return False
-        self._rows.append(row)
+        self.rows.append(row)
         self._claims += waiting
         return True
 
@@ -90,7 +90,7 @@ class Relinking:
         claimants: defaultdict[str, set[str]] = defaultdict(set)
         for claim in self._claims:
             claimants[claim.holder].add(claim.record_id)
-        rows, self._rows = self._rows, []
+        rows, self.rows = self.rows, []
         for row in rows:
             projection = projector.project(row)
             claims = [claim for claim in projection.claims if claim.holder in claimants]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -198,7 +198,7 @@ class Collection:
 
     async def batches(
         self, query: Query, projection: Query | None = None, *, size: int = 10_000
-    ) -> AsyncIterator[list[Document]]:
+    ) -> AsyncGenerator[list[Document]]:
         """Yield matching documents in lists of at most ``size``; each list has a time limit of its own."""
         cursor = self.driver.find(query, projection, batch_size=size, **self._within)
         try:

@@ -16,6 +16,7 @@ from schoolgate.v1.record_pb2 import (
     TombstoneReason,
 )
 from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, kind_info
+from schoolgate_server.ingest.identity import Key
 from schoolgate_server.ingest.merging import merge_changes
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.failures import failure
@@ -179,6 +180,7 @@ class Absences:
         for start in range(0, len(keys), READ_BACK_KEYS):
             some = keys[start : start + READ_BACK_KEYS]
             rows = await asked_back(session, self._scope, some, self._context.options.page_timeout)
+            await self._parts.projector.know(rows)
             for row in rows:
                 projection = self._parts.projector.project(row)
                 found.update(projected.record_id for projected in projection.records)
@@ -197,6 +199,7 @@ class Absences:
         ingest = self._parts.ingest
         for some in _batches(leaving):
             records = await self._last_states(some)
+            await self._context.identities.look_up(_own_key(record) for record in records)
             survivors = self._survivors(records)
             await ingest.tombstone(
                 [
@@ -221,7 +224,7 @@ class Absences:
 
     def _tied_to(self, record: Record) -> str:
         """Return the record that a merge cut short by a crash tied the own key to; "" where there is none."""
-        holder = self._context.identities.own(record.kind, encode_wire_key(record.source_keys[0]))
+        holder = self._context.identities.own(*_own_key(record))
         return "" if holder == record.id else holder
 
     async def _merge(self, loser: Record, survivor_id: str) -> None:
@@ -244,6 +247,11 @@ class Absences:
         own = getattr(body_of(record), "valid_to", "") or None
         ends = self._enrolment_ends.get(record.id, []) if record.kind == KIND_STUDENT else [own]
         return tombstone_reason(ends, self._context.today)
+
+
+def _own_key(record: Record) -> Key:
+    """Return the key that the record's id was made from."""
+    return record.kind, encode_wire_key(record.source_keys[0])
 
 
 def _batches(record_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -28,6 +28,7 @@ from schoolgate_sdk import (
     encode_key,
 )
 from schoolgate_sdk.keys import check_key
+from schoolgate_server.ingest.identity import Key
 from schoolgate_server.store.checkpoints import Checkpoint
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.asking import asked_back, listed, require
@@ -205,8 +206,8 @@ async def _read(
             async for page in given:
                 rows += page.rows
                 # Of a page that has an entity and says that it was deleted, the row is believed.
-                deleted |= _deleted_of(context, dataset, page.deleted)
-                deleted -= reading.about(page.rows)
+                deleted |= await _deleted_of(context, dataset, page.deleted)
+                deleted -= await reading.about(page.rows)
                 if len(rows) + len(deleted) > MOST_CHANGES:
                     raise _NotThisWay(f"more than {MOST_CHANGES:,} entities changed")
                 await reading.show(len(rows))
@@ -223,17 +224,18 @@ async def _read(
     return _Changes(cursor, frozenset(deleted), broken_off)
 
 
-def _deleted_of(context: RunContext, dataset: Dataset, keys: Sequence[SourceKey]) -> frozenset[str]:
+async def _deleted_of(context: RunContext, dataset: Dataset, keys: Sequence[SourceKey]) -> frozenset[str]:
     """Return the ids of the records that ``keys`` of the dataset's own number spaces name."""
     kinds = {spec.namespace: spec.kind for spec in dataset.kinds}
-    found: set[str] = set()
+    named: list[Key] = []
     for key in keys:
         with connector_at_work():
             check_key(key)
             if key.namespace not in kinds:
                 raise ValueError(f"dataset {dataset.name} has no keys in the number space of a deleted one")
-        found.add(context.identities.own(kinds[key.namespace], encode_key(key)))
-    return frozenset(found)
+        named.append((kinds[key.namespace], encode_key(key)))
+    await context.identities.look_up(named)
+    return frozenset(context.identities.own(*each) for each in named)
 
 
 async def _pages(pages: AsyncIterator[ChangedRows], options: SyncOptions) -> AsyncGenerator[ChangedRows]:

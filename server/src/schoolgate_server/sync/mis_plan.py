@@ -29,11 +29,10 @@ from schoolgate_sdk import (
     Session,
     encode_key,
 )
-from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.identity import Identities, identities_of
 from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.codes import resolve_meanings
-from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.reconcile.absence import incompleteness
@@ -97,8 +96,7 @@ class _Planning:
         env.store.remember_secrets(given["credentials"].values())
         head = await env.store.leases.head(school_id)
         await env.store.mis_plans.sweep(school_id, run_id)
-        aliases = await env.store.identities.load(school_id)
-        identities = Identities(Minter(school_id), connector.datasets, aliases)
+        identities = await identities_of(env.store, school_id, connector.datasets)
         planning = cls(env, entry, school, connector, identities)
         settings, credentials = given["settings"], given["credentials"]
         connection = connection_with(connector, school_id, settings, credentials, env.clock, env.traffic)
@@ -144,6 +142,7 @@ class _Planning:
         segments = read_segments(pages, options.segment_rows, options.page_timeout, options.limits)
         async with aclosing(segments):
             async for segment in segments:
+                await projector.know(segment.rows)
                 for row in segment.rows:
                     for projected in projector.project(row).records:
                         found = matchings[projected.kind]

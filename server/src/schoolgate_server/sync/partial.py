@@ -70,8 +70,9 @@ class PartialRead:
         state.rows_read = state.pages_read = 0
         return cls(context, dataset, scope, state, parts, head.published)
 
-    def about(self, rows: Sequence[Row]) -> frozenset[str]:
+    async def about(self, rows: Sequence[Row]) -> frozenset[str]:
         """Return the records that ``rows`` are about, taken over or not."""
+        await self._parts.projector.know(rows)
         projections = [self._parts.projector.project(row) for row in rows]
         seen = {projected.record_id for projection in projections for projected in projection.records}
         return frozenset(seen.union(*(projection.protects for projection in projections)))
@@ -97,6 +98,7 @@ class PartialRead:
         """Take rows in; there is one per entity."""
         await self._parts.know(rows)
         await self._parts.ingest.take(rows, self._as_of)
+        await self._parts.projector.know(rows)
         for row in rows:
             records = self._parts.projector.project(row).records
             self._is_tied |= not all(projected.own for projected in records)
@@ -106,6 +108,7 @@ class PartialRead:
         """Take rows in, in the order in which they came to be: of an entity, the last one counts (G07)."""
         latest: list[Row] = []
         seen: dict[str, bytes] = {}
+        await self._parts.projector.know(rows)
         for row in reversed(rows):
             records = self._parts.projector.project(row).records
             stale = [seen.get(each.record_id, each.digest) != each.digest for each in records]
@@ -195,6 +198,7 @@ class PartialRead:
         if not isinstance(session, ReadBack) or not keys:
             return frozenset()
         rows = await asked_back(session, self._scope, keys, self._context.options.page_timeout)
+        await self._parts.projector.know(rows)
         projections = [self._parts.projector.project(row) for row in rows]
         found = {projected.record_id for projection in projections for projected in projection.records}
         found.update(*(projection.protects for projection in projections))

@@ -28,6 +28,7 @@ class DatasetParts:
     async def know(self, rows: Sequence[Row], *ids: str) -> None:
         """Load what is stored of the records that ``rows`` and ``ids`` are about, where it is not loaded."""
         wanted = set(ids)
+        await self.projector.know(rows)
         for row in rows:
             projection = self.projector.project(row)
             wanted.update(projected.record_id for projected in projection.records)

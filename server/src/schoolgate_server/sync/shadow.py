@@ -10,13 +10,11 @@ from schoolgate.v1 import diagnostics_service_pb2 as d
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, Dataset, Row, Scope
-from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.identity import identities_of
 from schoolgate_server.ingest.projection import Projection, Projector
 from schoolgate_server.ingest.shape import Shaper
-from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.reconcile.comparison import Comparison, FieldDifferences, Reading
@@ -60,8 +58,7 @@ async def compare_parsers(
         sealed = await store.runs.last_sealed(request.school_id, dataset.name)
         if sealed is None:
             break
-        aliases = await store.identities.load(request.school_id)
-        readers = [_projector(school, connector, each, aliases) for each in (before, after)]
+        readers = [await _projector(store, school, connector, each) for each in (before, after)]
         answer = d.CompareParsersResponse(
             from_version=before.parser_version, to_version=after.parser_version, run_id=sealed.run_id
         )
@@ -102,7 +99,7 @@ def _at_version(dataset: Dataset, version: int) -> Dataset:
         ) from None
 
 
-def _projector(school: School, connector: Connector, dataset: Dataset, aliases: Sequence[Alias]) -> Projector:
+async def _projector(store: Store, school: School, connector: Connector, dataset: Dataset) -> Projector:
     """Return one reading, as a run of the school would have it, of whatever days the retained rows are."""
     settings: Mapping[str, str] = {spec.name: spec.default for spec in connector.settings if spec.default}
     return Projector(
@@ -114,7 +111,7 @@ def _projector(school: School, connector: Connector, dataset: Dataset, aliases: 
             dropped_fields(school.data_profile),
         ),
         # Its own, since what rows say of further keys is another thing for either parser.
-        Identities(Minter(school.school_id), connector.datasets, aliases),
+        await identities_of(store, school.school_id, connector.datasets),
     )
 
 
@@ -133,7 +130,10 @@ async def _run_over(
     async with aclosing(retained_rows(store, school_id, dataset, sealed.segments)) as segments:
         async for rows in segments:
             for start in range(0, len(rows), CHUNK_ROWS):
-                for row in rows[start : start + CHUNK_ROWS]:
+                some = rows[start : start + CHUNK_ROWS]
+                for reader in readers:
+                    await reader.know(some)
+                for row in some:
                     _take(row, before, after, comparison, answer)
                 await asyncio.sleep(PAUSE)
             answer.rows += len(rows)
