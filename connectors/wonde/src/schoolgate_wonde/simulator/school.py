@@ -54,6 +54,7 @@ class SimulatedSchool:
         self.state = "approved"
         self._write_delay = timedelta(seconds=write_delay)
         self._began = now() - _OLD
+        self._first_revision = world.revision
         self._stamps: dict[str, dict[str, _Stamp]] = {}
         self._rows: dict[str, tuple[int, list[Row]]] = {}
         self._deleted: list[tuple[str, str, datetime]] = []
@@ -86,7 +87,9 @@ class SimulatedSchool:
     def _stamped(self, resource: str, build: Builder) -> list[Row]:
         known = self._stamps.get(resource)
         now = self.now()
-        since = self._began if known is None else now
+        # Edits before the first look may be of anything.
+        untouched = known is None and self.world.revision == self._first_revision
+        since = self._began if untouched else now
         before = known or {}
         stamps: dict[str, _Stamp] = {}
         rows: list[Row] = []

@@ -1,0 +1,157 @@
+"""Writes through Wonde: taken at once, in effect later, and found by what was written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schoolgate_sdk import Incomplete, SourceKey, Transient, Unsupported, WriteReceipt, WriteRequest
+from schoolgate_wonde.client import FieldErrors
+from tests.contract.wonde.conftest import Wonde, serving
+
+DELAY = 30.0
+PUPIL = 3
+STUDENT = SourceKey("wonde/student", (f"A{1_000_000_000 + PUPIL}",))
+
+
+@pytest.fixture
+async def later() -> AsyncGenerator[Wonde]:
+    async with serving(write_delay=DELAY) as found:
+        yield found
+
+
+def mark(wonde: Wonde, **changed: Any) -> WriteRequest:
+    values: dict[str, Any] = {
+        "student_id": STUDENT,
+        "date": "2026-09-07",
+        "session": "AM",
+        "code": "L",
+        "comment": "Bus was late",
+    }
+    return WriteRequest("record_attendance_mark", "key-1", values | changed, wonde.clock())
+
+
+def event(wonde: Wonde, points: int) -> WriteRequest:
+    values: dict[str, Any] = {
+        "student_id": STUDENT,
+        "type_code": "1",
+        "occurred_at": "2026-09-08T10:20:00+01:00",
+        "staff_id": SourceKey("wonde/employee", ("A1100000001",)),
+        "points": points,
+        "comment": "Carried chairs",
+    }
+    return WriteRequest("record_behaviour_event", "key-2", values, wonde.clock())
+
+
+def code_of(wonde: Wonde) -> str:
+    return next(m.code for m in wonde.world.marks(pupils=[PUPIL]) if f"{m.date}" == "2026-09-07")
+
+
+async def test_a_write_is_pending_until_it_is_shown(later: Wonde) -> None:
+    before = code_of(later)
+    async with later.session() as session:
+        receipt = await session.write(mark(later))
+        assert receipt.pending
+        assert not receipt.mis_ids
+        assert await session.find_write(mark(later), receipt) == receipt
+        assert code_of(later) == before
+        request = mark(later)
+        later.clock.put_on(seconds=DELAY)
+        found = await session.find_write(request, receipt)
+    assert found is not None
+    assert found.pending is None
+    assert len(found.mis_ids) == 1
+    assert code_of(later) == "L"
+
+
+async def test_g11_a_lost_answer_is_unknown_until_wonde_has_had_its_time(later: Wonde) -> None:
+    """Seen to fail with a ``find_write`` that says at once that what is not shown did not happen."""
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        later.fault("error_after_effect", entity="attendance/session")
+        with pytest.raises(Transient):
+            await session.write(request)
+        with pytest.raises(Transient, match="still be on its way"):
+            await session.find_write(request, None)
+        later.clock.put_on(seconds=DELAY)
+        assert isinstance(await session.find_write(request, None), WriteReceipt)
+
+
+async def test_g11_what_is_not_shown_after_that_did_not_happen(later: Wonde) -> None:
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        later.fault("error_before_effect", entity="attendance/session")
+        with pytest.raises(Transient):
+            await session.write(request)
+        later.clock.put_on(seconds=61)
+        assert await session.find_write(request, None) is None
+        with pytest.raises(Transient):
+            await session.find_write(replace(request, not_before=None), None)
+
+
+async def test_g16_field_errors_name_fields_and_no_values(wonde: Wonde) -> None:
+    nobody = SourceKey("wonde/student", ("A1099999999",))
+    async with wonde.session() as session:
+        with pytest.raises(FieldErrors, match="student_id") as refused:
+            await session.write(mark(wonde, student_id=nobody))
+    assert refused.value.fields == ("student_id",)
+    assert "A1099999999" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"session": "LESSON"},
+        {"session": "AM", "period_name": "Mon1 P2"},
+        {"date": "07/09/2026"},
+        {"code": "no such code"},
+        {"student_id": SourceKey("bromcom/student", (3,))},
+        {"minutes_late": -1},
+        {"comment": 7},
+    ],
+)
+async def test_what_cannot_be_written_is_not_sent(wonde: Wonde, changed: dict[str, Any]) -> None:
+    async with wonde.session() as session:
+        with pytest.raises(Unsupported):
+            await session.write(mark(wonde, **changed))
+    log: Any = wonde.api.log.as_json()
+    assert all(entry["method"] == "GET" for entry in log["latest"])
+
+
+async def test_behaviours_are_written_only_where_the_school_says_so(wonde: Wonde) -> None:
+    async with wonde.session() as session:
+        with pytest.raises(Unsupported, match="behaviour_writes"):
+            await session.write(event(wonde, 2))
+    assert wonde.api.log.total == 0
+
+
+@pytest.mark.parametrize(("points", "resource"), [(2, "achievements"), (-2, "behaviours")])
+async def test_points_say_whether_it_is_a_behaviour_or_an_achievement(
+    wonde: Wonde, points: int, resource: str
+) -> None:
+    before = set(wonde.world.behaviour)
+    async with wonde.session(behaviour_writes="yes") as session:
+        request = event(wonde, points)
+        receipt = await session.write(request)
+        found = await session.find_write(request, receipt)
+        assert found is not None
+        assert found.mis_ids
+        [number] = set(wonde.world.behaviour) - before
+    assert wonde.world.behaviour[number].points == points
+    log: Any = wonde.api.log.as_json()
+    assert [e["resource"] for e in log["latest"] if e["method"] == "POST"] == [resource]
+
+
+async def test_several_that_are_the_same_are_not_told_apart(wonde: Wonde) -> None:
+    async with wonde.session(behaviour_writes="yes") as session:
+        request = event(wonde, 2)
+        await session.write(request)
+        first = await session.find_write(request, None)
+        await session.write(request)
+        with pytest.raises(Incomplete):
+            await session.find_write(request, None)
+        assert first is not None
+        assert await session.find_write(request, first) == first
