@@ -70,7 +70,7 @@ def conformance() -> ConformanceTarget:
             unchecked("wire.truncate_page", reason=_NO_COUNT),
             unchecked("reading.memory", reason=_BUFFERS),
             *(unchecked(check, reason=_NO_WRITES) for check in writes),
-            *(unchecked(check, reason=_NO_PAGES) for check in ("reading.resume", "grants.revoked_mid_read")),
+            unchecked("reading.resume", reason=_NO_PAGES),
         ),
     )
     return ConformanceTarget(
@@ -83,9 +83,7 @@ def conformance() -> ConformanceTarget:
 
 
 _NO_WRITES: Final = "The SOAP services for reading write nothing."
-_NO_PAGES: Final = (
-    "The SOAP services give an entity in one answer: there is nothing to go on from, or to withdraw between."
-)
+_NO_PAGES: Final = "The SOAP services give an entity in one answer: there is nothing to go on from."
 _NO_COUNT: Final = (
     "A whole document that lacks rows looks like one of a smaller school, and nothing public counts rows "
     "over SOAP; one that is cut short is told."
@@ -94,7 +92,7 @@ _BUFFERS: Final = (
     "An answer of the kit's school fits into the network's buffers; what is held of a long one is bounded by "
     "the connector's own tests."
 )
-_WRITE_CHECKS: Final = ("effect", "lost_answer", "no_effect", "twice", "refused")
+_WRITE_CHECKS: Final = ("effect", "lost_answer", "no_effect", "twice")
 
 
 def _starting(surface: Surface) -> _Start:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{1,29}")
+_OURS: Final = frozenset({"proto", "sdk", "server"})
 _SUFFIX: Final = ".template"
 
 
@@ -28,6 +29,8 @@ def new_connector(name: str, folder: Path) -> list[Path]:
     """
     if not _NAME.fullmatch(name):
         raise CannotMake(f"{name!r} is no name for a connector: small letters and digits, a letter first")
+    if name in _OURS:
+        raise CannotMake(f"schoolgate-{name} is a distribution of schoolgate's own; choose another name")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CannotMake(f"{folder} is there already, and not an empty folder; choose another: --folder DIR")
     written: list[Path] = []

@@ -64,4 +64,5 @@ def test_a_new_package_is_made_once(run: Run, tmp_path: Path) -> None:
     assert (folder / "src" / "schoolgate_zeta" / "plugin.py").exists()
     again = run("connector", "new", "zeta", "--folder", str(folder))
     assert (again.status, "not an empty folder" in " ".join(again.err.split())) == (1, True)
+    assert "schoolgate's own" in run("connector", "new", "sdk", "--folder", str(tmp_path / "x")).err
     assert "no name for a connector" in run("connector", "new", "Zeta!", "--folder", str(tmp_path / "x")).err
