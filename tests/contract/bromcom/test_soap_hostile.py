@@ -1,0 +1,72 @@
+"""An answer over SOAP that never ends is taken no faster than it is used, and not beyond its limit (G18)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from schoolgate_bromcom.session import BromcomSession
+from schoolgate_bromcom.simulator import soap_text
+from schoolgate_sdk import Incomplete, SchoolConnection, Scope
+from tests.contract.bromcom.conftest import ACCOUNT, CONNECTOR, NOW, read_all
+
+COLUMNS = {"staffId": "int", "lastName": "string"}
+STAFF = Scope("staff", "2026/27")
+
+
+class Endless:
+    """Sends members of staff for as long as somebody takes them."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"Content-Type": "text/xml"})
+        await response.prepare(request)
+        head, _ = soap_text.response("getEntityDataBySchoolID", soap_text.schema(COLUMNS))
+        rows = [{"staffId": number, "lastName": "Doe" * 20} for number in range(1, 1001)]
+        begin, first, rest = "".join(soap_text.table(rows, COLUMNS)).partition('<Table diffgr:id="Table1"')
+        whole = (first + rest).replace("</NewDataSet></diffgr:diffgram>", "").encode()
+        await response.write((head + begin).encode())
+        while True:
+            await response.write(whole)
+            self.sent += len(whole)
+
+
+@asynccontextmanager
+async def reading(endless: Endless, **settings: str) -> AsyncGenerator[BromcomSession]:
+    application = web.Application()
+    application.router.add_post("/x.asmx", endless.answer)
+    async with TestServer(application) as server:
+        given = {"surface": "soap", "soap_url": str(server.make_url("/x.asmx")), "school_number": "1"}
+        connection = SchoolConnection("s", given | settings, lambda: NOW, ACCOUNT)
+        async with CONNECTOR.open(connection) as session:
+            assert isinstance(session, BromcomSession)
+            yield session
+
+
+async def test_g18_no_more_is_taken_than_is_used() -> None:
+    """Seen to fail where an answer is taken as a whole: the first page never comes."""
+    endless = Endless()
+    async with reading(endless) as session:
+        pages = session.read(STAFF)
+        page = await anext(pages)
+        assert page.rows[0]["staffId"] == 1
+        await asyncio.sleep(0.3)
+        before = endless.sent
+        await asyncio.sleep(0.3)
+        assert endless.sent == before, "it waits until somebody takes more"
+        assert before < 64 << 20
+
+
+async def test_g18_the_limit_ends_what_does_not_end() -> None:
+    endless = Endless()
+    async with reading(endless, soap_max_response_mib="2") as session:
+        with pytest.raises(Incomplete, match="2 MiB"):
+            await read_all(session, "staff")
