@@ -64,6 +64,9 @@ async def test_g16_a_school_moves_as_planned_and_nobody_sees_the_password(
     assert (done.state, done.layer) == (pb.RUN_STATE_SUCCEEDED, pb.SYNC_LAYER_IDENTITY)
     again = (await synced.identity.PlanMisChange(request)).run
     assert again.run_id == planning.run_id
+    # Credentials are no part of the digest that requests are told apart by, and count all the same.
+    other = wanted(credentials={"password": f"{SECRET}-2"}, request_id=request.request_id)
+    assert (await refused(synced.identity.PlanMisChange(other))).reason == "REQUEST_ID_REUSED"
     entry = await store.runs.get(SCHOOL, planning.run_id)
     carried = b64decode(orjson.loads(entry.operation)["sealed"])
     assert SECRET.encode() not in carried

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from base64 import b64encode
-from collections.abc import Callable, Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import identity_service_pb2 as i
 from schoolgate.v1.identity_service_pb2_grpc import IdentityServiceServicer
+from schoolgate.v1.sync_service_pb2 import Run
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.mis_changes import staleness
@@ -44,8 +45,8 @@ class MisChange(IdentityServiceServicer):
         self._check_connector(request, violations)
         violations.raise_any()
         await self._store.schools.get(request.school_id)
-        plain = orjson.dumps({"settings": dict(request.settings), "credentials": dict(request.credentials)})
-        sealed = await self._store.row_seal.seal(request.school_id, plain)
+        given = {"settings": dict(request.settings), "credentials": dict(request.credentials)}
+        sealed = await self._store.row_seal.seal(request.school_id, orjson.dumps(given))
         operation = orjson.dumps(
             {
                 "type": "plan_mis_change",
@@ -60,6 +61,7 @@ class MisChange(IdentityServiceServicer):
             current_caller().name,
             request_digest=_digest(request),
         )
+        await self._check_repeated(run, operation, given)
         return i.PlanMisChangeResponse(run=run)
 
     async def GetMisChangePlan(
@@ -116,6 +118,21 @@ class MisChange(IdentityServiceServicer):
         )
         return response
 
+    async def _check_repeated(self, run: Run, operation: bytes, given: Mapping[str, object]) -> None:
+        """Raise where ``run`` is an earlier request's, which brought other credentials under the same id.
+
+        The digest of a request leaves them out, so they are compared as they were sealed.
+        """
+        begun = (await self._store.runs.get(run.school_id, run.run_id)).operation
+        if begun == operation:
+            return
+        sealed = b64decode(orjson.loads(begun)["sealed"])
+        if orjson.loads(await self._store.row_seal.unseal(run.school_id, sealed)) != given:
+            raise ServiceError(
+                reasons.ERROR_REASON_REQUEST_ID_REUSED,
+                "this request_id came before with other credentials; use a new one",
+            )
+
     def _check_connector(self, request: i.PlanMisChangeRequest, violations: Violations) -> None:
         try:
             connector = self._supervisor.connectors.get(request.connector)
@@ -129,7 +146,8 @@ class MisChange(IdentityServiceServicer):
 def _digest(request: i.PlanMisChangeRequest | i.ApplyMisChangeRequest) -> bytes:
     """Return what tells a repetition of ``request`` from another request under its id.
 
-    Credentials count by their names alone: a hash over a guessable secret would give it away.
+    Credentials count by their names alone: a hash over a guessable secret would give it away. What they were
+    is compared apart.
     """
     asked = copy.deepcopy(request)
     if isinstance(asked, i.PlanMisChangeRequest):

@@ -120,6 +120,7 @@ class RowSeal(Protocol):
     """What encrypts for one school."""
 
     async def seal(self, school_id: str, plain: bytes) -> bytes: ...
+    async def unseal(self, school_id: str, sealed: bytes) -> bytes: ...
 
 
 class Decisions(Protocol):
