@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("server/src", "plugins/src")
+SOURCES = ("server/src", "plugins/src", "connectors/bromcom/src")
 ENGINE = "tests/integration/engine"
 SIMULATION = "tests/simulation"
 
@@ -50,6 +50,7 @@ _LATE = "tests/contract/store/test_fences.py"
 _PARTIAL = "server/src/schoolgate_server/sync/partial.py"
 _CHANGES = "server/src/schoolgate_server/sync/changes.py"
 _REREAD = "test_reprojection"
+_BROMCOM = "connectors/bromcom/src/schoolgate_bromcom"
 
 MUTANTS = (
     Mutant(
@@ -709,6 +710,33 @@ MUTANTS = (
         "        await self._prune(last)\n        await self._context.save()\n",
         "tests/integration/processes",
         "g15",
+    ),
+    Mutant(
+        "g01",
+        "an answer over SOAP ends where its bytes do",
+        f"{_BROMCOM}/soap_client.py",
+        "                    self._answer.close()\n",
+        "",
+        "tests/contract/bromcom/test_soap_reading.py",
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "half a snapshot from each of Bromcom's surfaces makes a whole",
+        f"{_BROMCOM}/session.py",
+        "                if has_begun:\n                    raise\n",
+        "",
+        "tests/contract/bromcom/test_surfaces.py",
+        "g01",
+    ),
+    Mutant(
+        "g18",
+        "an answer over SOAP may have a document type",
+        f"{_BROMCOM}/soap_xml.py",
+        "    parser.StartDoctypeDeclHandler = _refuse\n",
+        "",
+        "tests/unit/bromcom/test_soap_xml.py",
+        "g18",
     ),
 )
 
