@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("server/src", "plugins/src", "connectors/bromcom/src")
+SOURCES = ("server/src", "plugins/src", "connectors/bromcom/src", "connectors/wonde/src")
 ENGINE = "tests/integration/engine"
 SIMULATION = "tests/simulation"
 
@@ -50,6 +50,8 @@ _LATE = "tests/contract/store/test_fences.py"
 _PARTIAL = "server/src/schoolgate_server/sync/partial.py"
 _CHANGES = "server/src/schoolgate_server/sync/changes.py"
 _REREAD = "test_reprojection"
+_WONDE = "connectors/wonde/src/schoolgate_wonde"
+_AT_WONDE = "tests/contract/wonde"
 _BROMCOM = "connectors/bromcom/src/schoolgate_bromcom"
 
 MUTANTS = (
@@ -531,6 +533,15 @@ MUTANTS = (
         "g03",
     ),
     Mutant(
+        "g05",
+        "who has a row on a day that is not read is not there",
+        _ABSENCES,
+        "return found | self._outside.intersection(record_ids)",
+        "return found",
+        f"{ENGINE}/test_moved_days.py",
+        "g05",
+    ),
+    Mutant(
         "g01",
         "a window is compared with the whole dataset",
         "server/src/schoolgate_server/sync/parts.py",
@@ -710,6 +721,61 @@ MUTANTS = (
         "        await self._prune(last)\n        await self._context.save()\n",
         "tests/integration/processes",
         "g15",
+    ),
+    Mutant(
+        "g01",
+        "Wonde's last page is believed at the first look",
+        f"{_WONDE}/reader.py",
+        "if _digest(again) != digest:",
+        "if False:",
+        _AT_WONDE,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "a short page of Wonde's is a page like any other",
+        f"{_WONDE}/reader.py",
+        "if page.more and len(page.rows) < page.per_page:",
+        "if False:",
+        _AT_WONDE,
+        "g01",
+    ),
+    Mutant(
+        "g02",
+        "Wonde's wrong region is a school without anybody",
+        f"{_WONDE}/reader.py",
+        "        if not at.rows:\n            await self._check_region(dataset)\n",
+        "",
+        _AT_WONDE,
+        "g02",
+    ),
+    Mutant(
+        "g09",
+        "people without a upi are left out",
+        f"{_WONDE}/parsers/people.py",
+        "    key = reader.set_key(keys.STUDENT, reader.key_id())\n",
+        "    key = reader.set_key(keys.STUDENT, reader.key_id())\n"
+        '    if not str(row.get("upi") or "").strip():\n        return ()\n',
+        "tests/unit/wonde",
+        "g09",
+    ),
+    Mutant(
+        "g11",
+        "what Wonde does not show yet did not happen",
+        f"{_WONDE}/writing.py",
+        "if began is None or self._now() - began < settles:",
+        "if False:",
+        _AT_WONDE,
+        "g11",
+    ),
+    Mutant(
+        "g16",
+        "Wonde's texts about refused fields are quoted",
+        f"{_WONDE}/client.py",
+        "            raise FieldErrors(resource, _names(found))\n",
+        '            raise Unsupported(bytes(request.body or b"").decode(), entity=resource)\n',
+        _AT_WONDE,
+        "g16",
     ),
     Mutant(
         "g01",

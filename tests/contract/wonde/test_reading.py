@@ -25,7 +25,7 @@ YEAR = "2026/2027"
 
 @pytest.mark.parametrize("dataset", [dataset.name for dataset in DATASETS])
 async def test_g02_the_wrong_region_has_no_data_and_that_is_no_success(dataset: str) -> None:
-    """Seen to fail, for every dataset, without the look at the region."""
+    """Seen to fail without the look at the region."""
     async with serving(has_data=False) as wonde, wonde.session() as session:
         with pytest.raises(Incomplete, match="region"):
             await read(session, dataset)
