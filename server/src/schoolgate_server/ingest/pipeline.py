@@ -168,6 +168,8 @@ class DatasetIngest:
 
     async def _look_up(self, projections: Sequence[Projection]) -> None:
         """Make known what is stored of records that seem new."""
+        # Not of holders of claimed keys: one stored under another day may have its row there, and must not be
+        # taken for gone; a whole snapshot tells.
         records = (each for projection in projections for each in projection.records)
         unknown = [each.record_id for each in records if self._diff.known(each.record_id) is None]
         async for states in self._context.store.records.states_of(self._context.school_id, unknown):
@@ -192,6 +194,7 @@ class DatasetIngest:
             if undecided:
                 self.rejected_rows += 1
             else:
+                # Looked up when it came, or the record that it was tied to just now, which is known.
                 self._take_row(self._projector.project(row), as_of)
         await self._store_decisions()
 

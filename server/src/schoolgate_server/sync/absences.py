@@ -139,12 +139,12 @@ class Absences:
         return contradicted
 
     async def still_there(self, record_ids: Sequence[str]) -> frozenset[str]:
-        """Return those of the records that the MIS has, asked for each by its key."""
+        """Return those of the records that the MIS has, asked for each by its key, on whatever day."""
         found: frozenset[str] = frozenset()
         for some in _batches(record_ids):
             records = await self._store.records.many(self._context.ingest.school_id, some)
             found |= (await self._ask(records))[0]
-        return found
+        return found | self._outside.intersection(record_ids)
 
     async def _last_states(self, absent: Sequence[str]) -> list[Record]:
         """Return the absent records as they are stored, less those that a rejected row may be about.
