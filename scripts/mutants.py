@@ -578,6 +578,15 @@ MUTANTS = (
         "test_g02_a_flood",
     ),
     Mutant(
+        "g03",
+        "which of several rows counts depends on what a merge changes",
+        "server/src/schoolgate_server/ingest/projection.py",
+        "rank = conflict_rank(wire, _named(item) if refs or other_keys else ())",
+        "rank = 0",
+        ENGINE,
+        "test_g03_a_merge_does_not_change_which",
+    ),
+    Mutant(
         "g06",
         "a read of changes lets go of what it wrote",
         _PARTIAL,

@@ -50,7 +50,7 @@ class Model:
         self.ids: dict[Key, str] = {}
         self.people = People()
         self._records: dict[str, Key] = {}
-        self._winners: dict[tuple[Key, frozenset[str]], str] = {}
+        self._winners: dict[tuple[Key, frozenset[str]], set[str]] = {}
         self.judge = Judge()
         self._causes = Causes()
         self._states: list[People] = [self.people]
@@ -69,7 +69,7 @@ class Model:
         now = self._read(after, head["published"])
         meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
         self._states, self._merged, self.postponed = [self.people], {}, set()
-        older = {part.dataset: self._older(part, meanings[part.dataset], now) for part in facts.datasets}
+        older = {part.dataset: self._older(part, meanings[part.dataset]) for part in facts.datasets}
         for name, several in older.items():
             meanings[name] = [each for each in meanings[name] if not any(each is one for one in several)]
         expected = {
@@ -190,16 +190,17 @@ class Model:
         rejected = (each.key for each in meanings if each.reason == "VALUE_INVALID" and each.key)
         return {*part.overtaken, *map(people.record_of, rejected)}
 
-    def _older(
-        self, part: DatasetFacts, meanings: Sequence[Meaning], now: dict[Key, list[Version]]
-    ) -> list[Meaning]:
-        """Return the meanings of rows that were asked for before another run wrote their records."""
+    def _older(self, part: DatasetFacts, meanings: Sequence[Meaning]) -> list[Meaning]:
+        """Return the meanings of rows that were asked for before another run wrote their records.
+
+        They are told from what that run wrote: a merge may have given the record more keys since.
+        """
         return [
             meaning
             for meaning in meanings
             if meaning.key is not None
             and (record := self.people.record_of(meaning.key)) in part.overtaken
-            and not (meaning.is_record and self._matches(now[record][-1], meaning))
+            and not (meaning.is_record and self._matches(self.histories[record][-1], meaning))
         ]
 
     def _merge(self, settled: Settled, gone: set[Key]) -> None:
@@ -338,10 +339,12 @@ class Model:
         require(life and life[-1].live, "G10", f"{key} is in the MIS and not live")
         own = [meaning for meaning in allowed if meaning.key == key] or list(allowed)
         text = f"{key} is {life[-1]}, not {list(map(self.expected, own))}"
-        require(any(self._matches(life[-1], each, finally_=True) for each in own), "G10", text)
-        choices = frozenset(json.dumps(self.expected(each), sort_keys=True) for each in own)
-        choice = json.dumps((life[-1].body, life[-1].keys), sort_keys=True)
-        require(self._winners.setdefault((key, choices), choice) == choice, "G03", f"{key}: another row won")
+        chosen = {_said(each) for each in own if self._matches(life[-1], each, finally_=True)}
+        require(chosen, "G10", text)
+        # Told by what rows say: whatever is merged meanwhile, the same one must win.
+        winners = self._winners.setdefault((key, frozenset(map(_said, own))), set(chosen))
+        winners &= chosen
+        require(winners, "G03", f"{key}: another row won")
 
     def _verify_dataset(
         self, part: DatasetFacts, expected: Expected, before: dict[Key, list[Version]], facts: RunFacts
@@ -388,3 +391,8 @@ class Model:
         people = self.people if settled is None else settled.people
         states = {key: [self.expected(each, people) for each in rows] for key, rows in candidates.items()}
         decisions.verify(meanings, candidates, states)
+
+
+def _said(meaning: Meaning) -> str:
+    """Return what a row says, whoever its keys are."""
+    return json.dumps((meaning.key, meaning.body, meaning.refs, meaning.person), sort_keys=True)

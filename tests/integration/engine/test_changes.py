@@ -298,7 +298,7 @@ async def test_g06_what_this_read_changed_is_let_go_by_the_next(store: Store, mi
 async def test_g07_of_several_changes_of_one_entity_the_last_one_counts(
     engine: Engine, mis: ChangingMis, names: Sequence[str]
 ) -> None:
-    """Seen to fail where rows were taken in page order: of rows that differ, the least digest wins."""
+    """Seen to fail where rows were taken in page order: of rows that differ, the least rank wins."""
     for name in names:
         mis.put(STUDENTS, student(5, name))
         mis.put(STUDENTS, student(6, name + "x"))

@@ -245,3 +245,30 @@ async def test_g01_a_merged_pupil_is_asked_for_under_every_key_before_being_take
     assert (part.state, part.tombstoned) == (pb.DATASET_STATE_INCOMPLETE, 0)
     assert part.evidence.contradicted_absences == 1
     assert not (await stored(loaded, 1)).HasField("tombstone")
+
+
+@pytest.mark.parametrize("conflict", ["body", "further key", "reference"])
+async def test_g03_a_merge_does_not_change_which_of_several_rows_counts(
+    engine: Engine, conflict: str
+) -> None:
+    """Seen to fail with the digests of the records compared, and with the messages of the rows alone."""
+    several = range(21, 33)  # so many that a choice made anew would be another one for some
+    engine.mis.rows = filled().rows
+    pupils, marks = engine.mis.rows[STUDENTS], engine.mis.rows[MARKS]
+    pupils += [student(n + more, f"Surname {n}", person=100 + n + more) for n in several for more in (0, 20)]
+    match conflict:
+        case "body":
+            pupils += [student(n, f"Other {n}", person=100 + n) for n in several]
+        case "further key":
+            pupils += [student(n, f"Surname {n}", person=500 + n) for n in several]
+        case _:
+            marks += [mark(n, "2026-10-01", code) for n in several for code in "/N"]
+    assert (await engine.sync()).state == pb.RUN_STATE_SUCCEEDED
+    await changes_nothing(engine)
+    for n in several:
+        run = await (merge(engine, n, n + 20) if conflict == "reference" else merge(engine, n + 20, n))
+        assert run.state == pb.RUN_STATE_SUCCEEDED
+    await changes_nothing(engine)
+    for rows in engine.mis.rows.values():
+        rows.reverse()
+    await changes_nothing(engine)

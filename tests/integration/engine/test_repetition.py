@@ -149,7 +149,7 @@ async def test_g10_a_further_key_of_a_row_that_was_not_taken_outlives_its_run(en
     await engine.sync(STUDENTS)
     person = 2000
     updated = 1
-    while updated:  # the least digest wins, so sooner or later a row loses
+    while updated:  # the least rank wins, so sooner or later a row loses
         person += 1
         rows[STUDENTS].append(student(1, f"Surname {person}", person=person))
         updated = outcome(await engine.sync(STUDENTS), STUDENTS).updated

@@ -262,7 +262,8 @@ class DatasetIngest:
 
     def _observe(self, projected: Projected, as_of: int) -> Outcome:
         """Compare one record, and queue what is to be written of it."""
-        outcome = self._diff.observe(projected.record_id, projected.digest, as_of, own=projected.own)
+        record_id, digest, rank = projected.record_id, projected.digest, projected.rank
+        outcome = self._diff.observe(record_id, digest, as_of, own=projected.own, rank=rank)
         if outcome is Outcome.UNCHANGED:
             return outcome
         match outcome:
@@ -388,9 +389,9 @@ def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
 
 def _duplicate(projected: Projected, *, same: bool) -> Finding:
     if same:
-        detail = "the row came more than once"
-        return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", detail, projected.key)
-    detail = "rows of this record differ; the one with the least digest was taken"
+        same_row = "the row came more than once"
+        return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", same_row, projected.key)
+    detail = "rows of this record differ; which one was taken depends on what they say, not on their order"
     # Not the row's own key: which of several rows under several keys comes first must make no difference.
     return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, decode_key(projected.keys[0]))
 

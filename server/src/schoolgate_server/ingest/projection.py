@@ -27,7 +27,7 @@ from schoolgate_server.ingest.identity import Claim, Identities, Key, NotLookedU
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.dates import validity
 from schoolgate_server.model.failures import place_of
-from schoolgate_server.model.hashing import content_digest
+from schoolgate_server.model.hashing import conflict_rank, content_digest
 
 LARGEST_RECORD = 1024 * 1024
 """Bytes of one record: far above what any MIS has, and far below what MongoDB and gRPC take."""
@@ -40,7 +40,8 @@ MOST_MESSAGES = 1_000
 class Projected(NamedTuple):
     """One record as a row describes it: encoded ``keys``, serialised message, and the digest of both.
 
-    ``own``: the row's key is the one that the record's id was made from.
+    ``own``: the row's key is the one that the record's id was made from. ``rank`` says whether the row goes
+    before others of the record.
     """
 
     record_id: str
@@ -53,6 +54,7 @@ class Projected(NamedTuple):
     valid_from: str | None
     valid_to: str | None
     own: bool = True
+    rank: int = 0
 
 
 class Projection(NamedTuple):
@@ -182,10 +184,13 @@ class Projector:
             )
         encoded = _encode(key)
         record_id = self._identities.own(kind, encoded)
-        if refs:
-            self._resolve(item, findings)
         if unmapped := self._shaper.shape(kind, message):
             findings += [_unmapped(plan.info.name, field, getattr(message, field)) for field in unmapped]
+        wire = message.SerializeToString(deterministic=True)
+        rank = conflict_rank(wire, _named(item) if refs or other_keys else ())
+        if refs:
+            self._resolve(item, findings)
+            wire = message.SerializeToString(deterministic=True)
         keys: tuple[str, ...] = (encoded,)
         if other_keys:
             keys += self._learn(item, record_id, findings, claims)
@@ -197,13 +202,12 @@ class Projector:
             outside.append(record_id)
             return None
         valid_from, valid_to = validity(plan.info, message)
-        wire = message.SerializeToString(deterministic=True)
         if len(wire) > LARGEST_RECORD:
             detail = f"the record has more than {LARGEST_RECORD:,} bytes"
             raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, "", detail, key)
         digest = content_digest(wire, keys)
         own = self._identities.is_own(kind, encoded, record_id)
-        return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to, own)
+        return Projected(record_id, kind, key, keys, message, wire, digest, valid_from, valid_to, own, rank)
 
     def _resolve(self, item: Parsed, findings: list[Finding]) -> None:
         """Fill in the record ids that the message refers to."""
@@ -284,6 +288,11 @@ def _encode(key: SourceKey) -> str:
         return encode_key(key)
     except (TypeError, ValueError) as error:
         raise _Refused(f"the parser yielded a malformed key: {error}") from error
+
+
+def _named(item: Parsed) -> list[str]:
+    """Return the other keys that a row names, encoded: whose they are is another question."""
+    return [encode_key(ref.key) for ref in item.refs] + [_encode(key) for key in item.other_keys]
 
 
 def _out_of_scope(field: str, key: SourceKey) -> Finding:

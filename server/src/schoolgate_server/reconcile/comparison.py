@@ -62,7 +62,7 @@ class FieldDifferences:
 
 
 class Comparison:
-    """Two readings of the same rows; memory grows by some 70 bytes a record.
+    """Two readings of the same rows; memory grows by some 75 bytes a record.
 
     A record that several rows yield is compared as the first of them has it.
 

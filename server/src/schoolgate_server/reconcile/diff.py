@@ -51,8 +51,9 @@ NOTHING = Withheld()
 class SnapshotDiff:
     """The comparison of one snapshot of one dataset with what is stored, row by row.
 
-    Where rows of one key differ, the least content digest wins: an arbitrary choice, but the same one in
-    whatever order the MIS sends the rows, so that an unchanged school never appears to change (G03).
+    Where rows of one key differ, the least rank wins: an arbitrary choice, but the same one in whatever order
+    the MIS sends the rows, and whatever records are merged meanwhile, so that an unchanged school never
+    appears to change (G03). The content digest, which a merge changes, decides only among equal ranks.
 
     ``newer`` holds the seqs of records that others wrote since the snapshot began: an interrupted run that is
     resumed from its retained rows must not put older states in their place.
@@ -78,48 +79,54 @@ class SnapshotDiff:
         for record_id in self._newer:
             self.protect(record_id)
 
-    def observe(self, record_id: str, digest: bytes, as_of: int = 0, *, own: bool = True) -> Outcome:
+    def observe(
+        self, record_id: str, digest: bytes, as_of: int = 0, *, own: bool = True, rank: int = 0
+    ) -> Outcome:
         """Take note that the snapshot has ``record_id`` with the content ``digest``.
 
         ``as_of`` is the school's published seq when the row was asked for. ``own``: the row's key is the one
         that the id was made from; one under a key that was tied to the record counts only where there
-        is none, so that a merge keeps the survivor as it was while the MIS has both rows.
+        is none, so that a merge keeps the survivor as it was while the MIS has both rows. ``rank`` is that of
+        the row among several of the record, of 32 bits.
         """
         index = self._index
         place = index.place(record_id)
         flags = index.flags[place]
         if flags & OBSERVED:
-            return self._again(place, digest, own=own)
+            return self._again(place, digest, rank, own=own)
         tied = 0 if own else TIED
         if not flags & STORED:
-            self._observe(place, digest, WAITING, tied)
+            self._observe(place, digest, rank, WAITING | tied)
             return Outcome.CREATE
         if index.stored(place) == digest and flags & LIVE:
-            self._observe(place, digest, 0, tied)
+            self._observe(place, digest, rank, tied)
             return Outcome.UNCHANGED
         if self._newer and self._newer.get(record_id, 0) > as_of:
             return Outcome.OLDER
-        self._observe(place, digest, WAITING, tied)
+        self._observe(place, digest, rank, WAITING | tied)
         return Outcome.UPDATE
 
-    def _observe(self, place: int, digest: bytes, waiting: int, tied: int) -> None:
+    def _observe(self, place: int, digest: bytes, rank: int, flags: int) -> None:
         index = self._index
-        index.flags[place] |= OBSERVED | waiting | tied
+        index.flags[place] |= OBSERVED | flags
+        index.ranks[place] = rank
         index.set_observed(place, digest)
         self.observed_count += 1
-        self.waiting_count += bool(waiting)
+        self.waiting_count += bool(flags & WAITING)
 
-    def _again(self, place: int, digest: bytes, *, own: bool) -> Outcome:
+    def _again(self, place: int, digest: bytes, rank: int, *, own: bool) -> Outcome:
         """Compare with what this snapshot had of the record before."""
         index = self._index
-        earlier, earlier_own = index.observed(place), not index.flags[place] & TIED
-        if own:
-            index.flags[place] &= ~TIED
+        earlier, is_tied = index.observed(place), bool(index.flags[place] & TIED)
+        goes_before = (not own, rank, digest) < (is_tied, index.ranks[place], earlier)
+        if goes_before:
+            index.flags[place] = index.flags[place] & ~TIED | (0 if own else TIED)
+            index.ranks[place] = rank  # of a duplicate, too: which of them came first makes no difference
+            index.set_observed(place, digest)
         if earlier == digest:
             return Outcome.DUPLICATE
-        if earlier_own > own or (earlier_own == own and earlier < digest):
+        if not goes_before:
             return Outcome.CONFLICT_LOST
-        index.set_observed(place, digest)
         is_stored = index.flags[place] & LIVE and index.stored(place) == digest
         self._wait(place, waits=not is_stored)
         return Outcome.CONFLICT_WON

@@ -151,3 +151,12 @@ def test_g03_a_row_under_the_records_own_key_goes_before_one_that_a_merge_tied_t
         if not own:
             tied.observe(X, digest, own=own)
     assert tied.is_waiting(X, A)
+
+
+@pytest.mark.parametrize("rows", list(itertools.permutations([(A, 5), (B, 3), (A, 1), (C, 3)])))
+def test_g03_the_least_rank_wins_in_any_order(rows: tuple[tuple[bytes, int], ...]) -> None:
+    """Seen to fail with a duplicate's rank left out: rows that come to the same may say different things."""
+    diff = SnapshotDiff()
+    for digest, rank in rows:
+        diff.observe(X, digest, rank=rank)
+    assert diff.is_waiting(X, A)
