@@ -104,6 +104,7 @@ async def test_what_is_nested_and_not_approved_is_named(wonde: Wonde) -> None:
     ]
     paths = "upn=, uln=, admission_number=, national_curriculum_year="
     async with wonde.session(fields_students=paths) as session:
+        assert await session.grants(["education_details"]) == {"education_details": EntityGrantState.GRANTED}
         rows, _ = await read(session, "students")
     assert len(rows) == 30
 

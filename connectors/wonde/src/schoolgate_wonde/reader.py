@@ -218,6 +218,8 @@ class WondeReader:
             for resource in dataset.resources
             if name in dataset.includes(resource, self._settings) and name not in _RESOURCES
         ]
+        if not nesting and name in _NESTED_BY_DEFAULT:
+            return EntityGrantState.GRANTED  # the settings have nothing read there, so nothing is missing
         try:
             for resource in dict.fromkeys(nesting):
                 await self._client.page(resource, 1, include=(name,), per_page=1)
@@ -231,6 +233,9 @@ class WondeReader:
 
 
 _RESOURCES: Final = frozenset(resource for dataset in DATASETS for resource in dataset.resources)
+_NESTED_BY_DEFAULT: Final = (
+    frozenset(name for dataset in DATASETS for name in dataset.entities({})) - _RESOURCES
+)
 
 
 def _dataset(scope: Scope) -> WondeDataset:
