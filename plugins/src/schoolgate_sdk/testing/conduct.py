@@ -33,7 +33,7 @@ _EVENTS_A_YEAR = 4
 """Events per pupil and year on average."""
 _GRADED_SUBJECTS = ("En", "Ma", "Sc")
 _GRADES = ("9", "8", "7", "6", "5", "4", "3", "2", "1", "U", "5+", "4=")
-_ASSESSED_FROM = {"Autumn": (9, 9), "Spring": (3, 1), "Summer": (6, 10)}
+_ASSESSED_FROM = {"Autumn": (9, 1), "Spring": (3, 1), "Summer": (6, 10)}
 """Month and day from which the results of a term are entered, on the first school day there is."""
 
 
@@ -53,6 +53,10 @@ def extend_conduct(state: WorldState, taken_before: int) -> None:
     groups = _classes(state)
     teachers = {held.group: held.staff for held in state.assignments.values()}
     results_on = _results_on(state, days)
+    if days[0] == state.year.days[0]:
+        # Somebody gets a point on the first day, so that the smallest school has an event to show.
+        first = next(iter(state.pupils))
+        _add_event(state, stream(state.seed, "first"), first, days[0], groups.get(first, []), teachers)
     for pupil in list(state.pupils):
         random = stream(state.seed, "conduct", pupil, days[0].isoformat())
         for day in days:
