@@ -51,6 +51,12 @@ class DatasetFacts:
     """Only ``rows`` were asked for, by their keys."""
     days: Days | None = None
     """Only rows of these days were asked for."""
+    position: int | None = None
+    """Up to where changes are known after it, if it ended well; ``None`` where that is as before."""
+    asked: int | None = None
+    """After which position changes were read."""
+    deleted: list[Key] = field(default_factory=list[Key])
+    """What the MIS said was deleted."""
     retained: bool = False
     """Nothing was asked for: the rows of the last sealed snapshot were read anew."""
     counters: dict[str, int] = field(default_factory=dict[str, int])
@@ -61,6 +67,7 @@ class DatasetFacts:
     def layer(self) -> str:
         """What kind of read it was, for a summary."""
         whole = "whole read" if self.days is None else "window"
+        whole = "reading of changes" if self.asked is not None else whole
         return "reprojection" if self.retained else whole
 
     def meanings(self, reading: Reading) -> list[Meaning]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from tests.simulation.base import DatasetFacts, RunFacts, require
-from tests.simulation.meaning import Reading
+from tests.simulation.meaning import Reading, key_of
 from tests.simulation.mis import SimulatedMis
 from tests.simulation.plans import Plan
-from tests.simulation.world import DATASETS, Row
+from tests.simulation.world import DATASETS, Row, key_parts
 
 _ENDS_THE_RUN = {
     failures.FAILURE_TYPE_AUTH_EXPIRED,
@@ -52,6 +53,12 @@ def _dataset_facts(
         # Before a snapshot is sealed there are none.
         facts.retained, facts.expected = True, {"SUCCEEDED", "INCOMPLETE"}
         return facts
+    if plan.layer == pb.SYNC_LAYER_CHANGES and part.layer != pb.SYNC_LAYER_FULL:
+        _add_changes(facts, mis, may_skip=may_skip)
+        return facts
+    if plan.layer == pb.SYNC_LAYER_CHANGES and facts.state != "SKIPPED":
+        require(part.fallback, "G10", f"{dataset} was read in full, and nobody is told why")
+    facts.position = mis.feed.position if plan.days is None else None
     claim = weather.claim(dataset)
     at, error = weather.breaks.get(dataset, (1 << 30, ""))
     if facts.state == "SKIPPED":
@@ -69,6 +76,39 @@ def _dataset_facts(
         facts.hidden = mis.shown.get(dataset, []) if weather.reads_back else []
         facts.read_back_error = weather.read_back_error
     return facts
+
+
+def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> None:
+    """Add what a read of changes came to."""
+    dataset, weather = facts.dataset, mis.weather
+    facts.targeted = True
+    skipped = facts.state == "SKIPPED"
+    if skipped and dataset not in mis.told:
+        facts.expected = {"SKIPPED"} if may_skip else set()
+        return
+    require(not weather.expired, "G10", f"{dataset} has an expired position, and was not read in full")
+    facts.asked = mis.positions[dataset][0]
+    pages = mis.told[dataset]
+    at, error = weather.breaks.get(dataset, (1 << 30, ""))
+    # Whoever goes on from the position of a page that came may get past the one that did not.
+    again = len(mis.positions[dataset]) > 1
+    came = pages if again else pages[:at]
+    facts.position = came[-1].position if came else None
+    facts.rows = [row for page in came for row in page.rows * (1 + weather.repeats)]
+    facts.deleted = [key_of(dataset, parts) for page in came for parts in page.deleted]
+    counts = Counter(repr(key_parts(dataset, row)) for page in came for row in page.rows)
+    # Of several rows of one entity the last one counts, whichever the MIS has last.
+    facts.exact = at >= len(pages) and not skipped and all(count == 1 for count in counts.values())
+    if skipped:  # what came before it was cancelled is kept
+        facts.expected = {"SKIPPED"} if may_skip else set()
+    elif at < len(pages):
+        facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
+        facts.expected |= {"SUCCEEDED"} if again else set()
+    elif facts.exact:
+        facts.read_back_error = weather.read_back_error if weather.reads_back else ""
+    else:
+        facts.expected = {"SUCCEEDED", "HELD", "INCOMPLETE"}
+        facts.expected |= {"FAILED"} if weather.read_back_error else set()
 
 
 def _segment_twice(pages: list[list[Row]], segment_rows: int) -> bool:

@@ -77,6 +77,14 @@ async def _sync(stage: Stage, plan: Plan) -> None:
     if plan.edit_at is not None or run.state == pb.RUN_STATE_CANCELLED:
         return
     exact = all(part.exact for part in facts.datasets)
+    if plan.layer == pb.SYNC_LAYER_CHANGES:
+        # What was read in full is read otherwise then: what was hidden comes, and what came once comes twice.
+        exact = (
+            exact
+            and run.state == pb.RUN_STATE_SUCCEEDED
+            and not plan.weather.claims
+            and not plan.weather.repeats
+        )
     if twin is not None and exact:
         await compare_undisturbed(stage, twin, plan, after)
     if exact and not stage.model.postponed and stage.rng.random() < 0.35:

@@ -40,6 +40,32 @@ class Judge:
         expected = {name: (len(held), name in self._approved) for name, held in self._held.items()}
         require(waiting == expected, "G02", f"{waiting} wait for an operator, not {expected}")
 
+    def judge_changes(
+        self,
+        part: DatasetFacts,
+        leaving: set[Key],
+        live: set[Key],
+        lives: Mapping[Key, Sequence[Version]],
+        runs: frozenset[str],
+    ) -> tuple[str, set[Key]]:
+        """Return how a read of changes must end, and which records leave of those that the MIS has no more.
+
+        ``live`` are the live records of the dataset when it is decided.
+        """
+        if leaving and part.read_back_error:
+            return state_after(part.read_back_error), set()
+        own = {key for key in leaving if any(each.run in runs and each.live for each in lives[key])}
+        gone = leaving - own
+        if gone and (gone == live or (len(gone) > COUNT and len(gone) > FRACTION * len(live))):
+            self._held[part.dataset] = {key: len(lives[key]) for key in gone}
+            return "HELD", set()
+        return ("INCOMPLETE" if own else "SUCCEEDED"), gone
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The datasets of which something waits for an operator."""
+        return frozenset(self._held)
+
     def judge(
         self,
         part: DatasetFacts,

@@ -7,12 +7,15 @@ import copy
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from schoolgate_sdk import (
     AuthExpired,
     AuthInvalid,
+    ChangedRows,
     Connector,
+    CursorExpired,
     EndOfSnapshot,
     EntityDenied,
     Incomplete,
@@ -26,8 +29,10 @@ from schoolgate_sdk import (
     SourceKey,
     Transient,
     Unsupported,
+    source_key,
 )
 from tests.simulation.base import require
+from tests.simulation.feed import OVERLAP, Feed, Told
 from tests.simulation.meaning import YEAR, Days
 from tests.simulation.world import World, key_parts
 from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, parse_student, scripted_connector
@@ -72,6 +77,10 @@ class Weather:
     read_back_error: str = ""
     sloppy: bool = False
     """Rows of all days come, whichever are asked for."""
+    expired: bool = False
+    """No position is known any more."""
+    repeats: bool = False
+    """Changed rows come twice."""
 
     def claim(self, dataset: str) -> str:
         return self.claims.get(dataset, "proven")
@@ -82,20 +91,28 @@ class Weather:
         if self.opening:
             parts.append(f"session does not open: {self.opening}")
         parts += ["all days come"] if self.sloppy else []
+        parts += ["no position is known"] if self.expired else []
+        parts += ["changes come twice"] if self.repeats else []
         parts.append(f"read back {self.read_back_error or self.reads_back}")
         return ", ".join(parts)
 
 
 class SimulatedMis:
-    """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then."""
+    """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then.
+
+    ``told`` has the pages of the first attempt to read changes, ``positions`` after what each asked for them.
+    """
 
     def __init__(self, world: World, page_size: int) -> None:
         self.world = world
+        self.feed = Feed(world)
         self.page_size = page_size
         self.weather = Weather()
         self.days: Days | None = None
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.shown: dict[str, list[dict[str, Any]]] = {}
+        self.told: dict[str, list[Told]] = {}
+        self.positions: dict[str, list[int]] = {}
         self.on_page: Callable[[str, int], Awaitable[None]] = self.calm
         self.fired: list[str] = []
 
@@ -105,7 +122,8 @@ class SimulatedMis:
     def begin(self, weather: Weather, days: Days | None = None) -> None:
         """Forget the sync before; ``days`` are those that the next one is to ask for."""
         self.weather, self.days = weather, days
-        self.pages, self.shown = {}, {}
+        self.pages, self.shown, self.told, self.positions = {}, {}, {}, {}
+        self.feed.note()
         self.fired = []
 
     def content(self, dataset: str) -> list[list[dict[str, Any]]]:
@@ -127,7 +145,12 @@ class SimulatedMis:
             pages.insert(again, pages[again])
         return [[dict(row) for row in page] for page in pages]
 
-    def end(self, dataset: str, rows: int) -> EndOfSnapshot | None:
+    def end(self, dataset: str, rows: int, position: str) -> EndOfSnapshot | None:
+        """Return what is said at the end of a read of ``rows`` that began at ``position`` of the changes."""
+        end = self._end(dataset, rows)
+        return None if end is None else dataclasses.replace(end, changes_cursor=position)
+
+    def _end(self, dataset: str, rows: int) -> EndOfSnapshot | None:
         match self.weather.claim(dataset):
             case "unproven":
                 return EndOfSnapshot(terminator_proven=False)
@@ -166,19 +189,17 @@ class _Session:
         self.mis = mis
 
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
-        mis, dataset, index = self.mis, scope.dataset, int(cursor or 0)
+        mis, dataset = self.mis, scope.dataset
+        at_first, position = cursor.split("@") if cursor else ("0", str(mis.feed.position))
+        index = int(at_first)
         if dataset == MARKS:
             asked = str(scope.date_from), str(scope.date_to)
             require(asked == (mis.days or YEAR), "G08", f"{asked} were asked for, not {mis.days or YEAR}")
         while True:
             await mis.on_page(dataset, index)
             pages = mis.content(dataset)
-            at, error = mis.weather.breaks.get(dataset, (-1, ""))
-            if index == at < len(pages):  # a resumed read may ask for what comes after the last page
-                mis.fired.append(f"page does not come: {error}")
-                if error == "hang":
-                    await asyncio.sleep(86_400)
-                raise error_of(error)
+            if index < len(pages):  # a resumed read may ask for what comes after the last page
+                await self._break_off(dataset, index)
             page = pages[index] if index < len(pages) else []
             mis.shown[dataset] = copy.deepcopy(mis.world.rows[dataset])
             mis.pages.setdefault(dataset, {})[index] = page
@@ -186,9 +207,33 @@ class _Session:
             if index >= len(pages):
                 if (claim := mis.weather.claim(dataset)) != "proven":
                     mis.fired.append(f"end of the read: {claim}")
-                yield Page(page, str(index), mis.end(dataset, sum(map(len, mis.pages[dataset].values()))))
+                read = sum(map(len, mis.pages[dataset].values()))
+                yield Page(page, f"{index}@{position}", mis.end(dataset, read, position))
                 return
-            yield Page(page, str(index))
+            yield Page(page, f"{index}@{position}")
+
+    async def changes(self, scope: Scope, cursor: str, overlap: timedelta) -> AsyncIterator[ChangedRows]:
+        mis, dataset, begins = self.mis, scope.dataset, int(cursor)
+        mis.positions.setdefault(dataset, []).append(begins)
+        if mis.weather.expired:
+            mis.fired.append("position expired")
+            raise CursorExpired("the log was cut")
+        told = mis.feed.since(dataset, begins - OVERLAP if overlap else begins, mis.page_size)
+        mis.told.setdefault(dataset, told)
+        for index, page in enumerate(told):
+            await mis.on_page(dataset, index)
+            await self._break_off(dataset, index)
+            rows = page.rows * 2 if mis.weather.repeats else page.rows
+            deleted = [source_key(f"scripted/{dataset}", *parts) for parts in page.deleted]
+            yield ChangedRows(rows, deleted, str(page.position), end=index == len(told) - 1)
+
+    async def _break_off(self, dataset: str, index: int) -> None:
+        at, error = self.mis.weather.breaks.get(dataset, (-1, ""))
+        if index == at:
+            self.mis.fired.append(f"page does not come: {error}")
+            if error == "hang":
+                await asyncio.sleep(86_400)
+            raise error_of(error)
 
 
 class _ReadingBack(_Session):

@@ -56,6 +56,7 @@ class Plan:
 
     def __str__(self) -> str:
         parts = [", ".join(self.datasets) or "everything"]
+        parts += ["changes only"] if self.layer == pb.SYNC_LAYER_CHANGES else []
         parts += [] if self.days is None else [f"from {self.days[0]} until {self.days[1]}"]
         parts += [str(self.weather), *map(str, self.troubles)]
         parts += [f"server stopped at {place}" for place in self.stop_at]
@@ -73,6 +74,9 @@ def draw_plan(rng: Random, operations: int) -> Plan:
     if rng.random() < 0.25:
         plan.datasets, plan.layer, plan.days = (), pb.SYNC_LAYER_WINDOW, rng.choice(_WINDOWS)
         plan.weather.sloppy = rng.random() < 0.2
+    elif rng.random() < 0.25:
+        plan.layer = pb.SYNC_LAYER_CHANGES
+        plan.weather.expired, plan.weather.repeats = rng.random() < 0.15, rng.random() < 0.3
     chance = rng.random()
     if chance < 0.30:
         pass
