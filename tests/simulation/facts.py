@@ -103,7 +103,7 @@ def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> N
         facts.expected = {"SKIPPED"} if may_skip else set()
     elif at < len(pages):
         facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
-        facts.expected |= {"SUCCEEDED"} if again else set()
+        facts.expected |= {"SUCCEEDED", "HELD"} if again else set()
     elif facts.exact:
         facts.read_back_error = weather.read_back_error if weather.reads_back else ""
     else:

@@ -42,20 +42,23 @@ class Feed:
             self._shown[dataset] = now
 
     def since(self, dataset: str, position: int, size: int) -> list[Told]:
-        """Return pages with up to ``size`` entities that were touched after ``position``; at least one."""
+        """Return pages with up to ``size`` entities that were touched after ``position``; at least one.
+
+        What was deleted comes with the last one.
+        """
         latest = {key: at for at, (name, key) in enumerate(self._log, 1) if at > position and name == dataset}
         keys = sorted(latest, key=latest.__getitem__)
         pages: list[Told] = []
+        last = Told(position=self.position)
         for start in range(0, len(keys), size):
             page = Told(position=latest[keys[min(start + size, len(keys)) - 1]])
             for key in keys[start : start + size]:
                 rows = self._shown[dataset].get(key, [])
                 page.rows += [dict(row) for row in rows]
                 if not rows and all(type(part) in {int, str} and part != "" for part in self._parts[key]):
-                    page.deleted.append(self._parts[key])
+                    last.deleted.append(self._parts[key])
             pages.append(page)
-        pages.append(Told(position=self.position))
-        return pages
+        return [*pages, last]
 
     def _rows(self, dataset: str) -> dict[str, list[Row]]:
         """Return the rows by key."""

@@ -102,7 +102,9 @@ class Model:
         meanings = part.meanings(facts.reading)
         rows = self._origins(part.rows, meanings)
         for record, origins in rows.items():
-            if part.exact or self.histories[record][-1].run in facts.runs:
+            # Less than a snapshot proves no reading of what it found unchanged.
+            snapshot = part.exact and part.asked is None and part.days is None
+            if snapshot or self.histories[record][-1].run in facts.runs:
                 self._causes.confirm(record, origins, facts.reading)
         # A run that reads single rows reads all the retained ones anew where the reading changed.
         sealed = self._causes.sealed(part.dataset, facts.reading)
@@ -169,6 +171,11 @@ class Model:
                 part.expected = {state_after(part.read_back_error)}
         if not part.exact:
             named = self._candidates(meanings) if part.targeted and settled is None else ()
+            if part.asked is not None:
+                named = ()  # which rows came is not known
+                if part.state == "HELD":
+                    live = live_of(self.histories, part.dataset)
+                    self.judge.judge_changes(part, self._deleted(part), live, now, runs)
             return Expected("", self._deleted(part), set(named), settled)
         if settled is not None:
             self._states.append(settled.people)
