@@ -64,6 +64,11 @@ class DatasetFacts:
     """Records that another run wrote after some of ``rows`` had been asked for."""
 
     @property
+    def is_snapshot(self) -> bool:
+        """Whether what came is all that there is, or all of those that were named."""
+        return self.exact and self.asked is None and self.days is None
+
+    @property
     def layer(self) -> str:
         """What kind of read it was, for a summary."""
         whole = "whole read" if self.days is None else "window"

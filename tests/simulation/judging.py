@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from schoolgate.v1.sync_service_pb2 import Hold
-from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Documents, Version, require
+from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Documents, Version, live_of, require
 from tests.simulation.meaning import Key, Meaning
 
 
@@ -60,6 +60,18 @@ class Judge:
             self._held[part.dataset] = {key: len(lives[key]) for key in gone}
             return "HELD", set()
         return ("INCOMPLETE" if own else "SUCCEEDED"), gone
+
+    def judge_broken_off(
+        self,
+        part: DatasetFacts,
+        leaving: set[Key],
+        before: Mapping[Key, Sequence[Version]],
+        lives: Mapping[Key, Sequence[Version]],
+        runs: frozenset[str],
+    ) -> None:
+        """Take note of what is held of a read of changes of which not all is known."""
+        if part.asked is not None and part.state == "HELD":
+            self.judge_changes(part, leaving, live_of(before, part.dataset), lives, runs)
 
     @property
     def held(self) -> frozenset[str]:

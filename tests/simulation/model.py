@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,9 +79,9 @@ class Model:
             part.dataset: self._expect(part, meanings[part.dataset], now, facts.runs)
             for part in facts.datasets
         }
-        self._take_people(after, {part.dataset: part for part in facts.datasets}.get("students"), meanings)
-        candidates = {name: self._candidates(found) for name, found in meanings.items()}
         parts = {part.dataset: part for part in facts.datasets}
+        self._take_people(after, parts.get("students"), meanings)
+        candidates = {name: self._candidates(found) for name, found in meanings.items()}
         for key in [*self.histories, *now]:
             allowed = candidates.get(key[0], {}).get(key, [])
             self._verify_record(key, now.get(key, []), allowed, parts.get(key[0]), facts)
@@ -90,9 +90,7 @@ class Model:
             found = expected[part.dataset]
             self._verify_dataset(part, found, before, facts)
             if part.exact:
-                self._verify_decisions(
-                    part.dataset, meanings[part.dataset], older[part.dataset], found, after
-                )
+                self._verify_decisions(part, meanings[part.dataset], older[part.dataset], found, after)
             self._conclude(part, facts, head["published"])
         self.judge.verify(after)
 
@@ -103,8 +101,7 @@ class Model:
         rows = self._origins(part.rows, meanings)
         for record, origins in rows.items():
             # Less than a snapshot proves no reading of what it found unchanged.
-            snapshot = part.exact and part.asked is None and part.days is None
-            if snapshot or self.histories[record][-1].run in facts.runs:
+            if part.is_snapshot or self.histories[record][-1].run in facts.runs:
                 self._causes.confirm(record, origins, facts.reading)
         # A run that reads single rows reads all the retained ones anew where the reading changed.
         sealed = self._causes.sealed(part.dataset, facts.reading)
@@ -167,16 +164,13 @@ class Model:
             settled = settle(self.people, meanings, known, answered, protected, complete=complete)
             if complete and settled.asked and part.read_back_error:
                 # It fails before anything is decided, and what waits is not written.
-                part.exact = False
-                part.expected = {state_after(part.read_back_error)}
+                part.exact, part.expected = False, {state_after(part.read_back_error)}
         if not part.exact:
-            named = self._candidates(meanings) if part.targeted and settled is None else ()
-            if part.asked is not None:
-                named = ()  # which rows came is not known
-                if part.state == "HELD":
-                    live = live_of(self.histories, part.dataset)
-                    self.judge.judge_changes(part, self._deleted(part), live, now, runs)
-            return Expected("", self._deleted(part), set(named), settled)
+            # Of a read of changes it is not known which rows came.
+            is_named = part.targeted and part.asked is None and settled is None
+            self.judge.judge_broken_off(part, self._deleted(part), self.histories, now, runs)
+            seen = set(self._candidates(meanings)) if is_named else set[Key]()
+            return Expected("", self._deleted(part), seen, settled)
         if settled is not None:
             self._states.append(settled.people)
         seen = (
@@ -264,7 +258,7 @@ class Model:
         key = meaning.key
         return key is not None and meaning.is_record and any(p.record_of(key) == record for p in self._states)
 
-    def _candidates(self, meanings: Sequence[Meaning]) -> dict[Key, list[Meaning]]:
+    def _candidates(self, meanings: Iterable[Meaning]) -> dict[Key, list[Meaning]]:
         candidates: defaultdict[Key, list[Meaning]] = defaultdict(list)
         for meaning in meanings:
             if meaning.is_record and meaning.key is not None:
@@ -389,21 +383,20 @@ class Model:
 
     def _verify_decisions(
         self,
-        dataset: str,
+        part: DatasetFacts,
         meanings: Sequence[Meaning],
         older: Sequence[Meaning],
         expected: Expected,
         after: Documents,
     ) -> None:
-        decisions = Decisions(dataset, after)
+        decisions = Decisions(part.dataset, after)
         for meaning in older:
             decisions.expect("OLDER_KNOWLEDGE", meaning)
         settled = expected.settled
         undecided = [] if settled is None else settled.undecided
         for meaning in undecided:
             decisions.expect("IDENTITY_UNDECIDED", meaning)
-        taken = [each for each in meanings if not any(each is other for other in undecided)]
-        candidates = self._candidates(taken)
+        candidates = self._candidates(each for each in meanings if not any(each is one for one in undecided))
         # Rows are compared before a merge gives the survivor all keys.
         people = self.people if settled is None else settled.people
         states = {key: [self.expected(each, people) for each in rows] for key, rows in candidates.items()}

@@ -28,8 +28,8 @@ class Merge(NamedTuple):
     The first changes are those of the two records, the others those of what refers to the one that goes. A
     crash after the aliases leaves keys that find the survivor and a loser that is merged when the merge is
     done again; a crash between two commits of changes leaves a merge that is seen, and references that are
-    rewritten when it is done again, or by the next snapshot, whose rows find the survivor already. The other
-    way round, a snapshot would bring the loser back through its own key.
+    rewritten when it is done again, which a run that goes on does before it takes rows. The other way round,
+    a snapshot would bring the loser back through its own key.
     """
 
     survivor_id: str

@@ -233,9 +233,9 @@ class DatasetIngest:
             await self._commit(part)
         await self._settle()
 
-    async def merge(self, changes: Sequence[Change]) -> None:
-        """Commit the changes of one merge; the aliases that it linked are stored before."""
-        self.totals.merged += 1
+    async def merge(self, changes: Sequence[Change], *, counted: bool = False) -> None:
+        """Commit the changes of one merge, ``counted`` or not yet; the aliases that it linked come first."""
+        self.totals.merged += not counted
         for part in _batched(changes, self._context.commit_batch):
             await self._commit(part)
         await self._settle()

@@ -76,6 +76,14 @@ class References:
             found += map(stored_of, batch)
         return sorted(found, key=lambda stored: stored.record_id)
 
+    async def last_merged(self, school_id: str, run_id: str) -> Stored | None:
+        """Return the record that ``run_id`` merged into another one last."""
+        query: Document = {"school": school_id, "run": run_id, "tombstone.reason": "MERGED"}
+        last: Document | None = None
+        async for batch in self._records.batches(query, {**STORED_FIELDS, "seq": 1}):
+            last = max([*batch, *([] if last is None else [last])], key=lambda each: each["seq"])
+        return None if last is None else stored_of(last)
+
     async def any_gone(self, school_id: str, kind: Kind.ValueType) -> bool:
         """Whether there is a record of ``kind`` that has left, other than by a merge."""
         query = {**_of_kind(school_id, kind), "live": False}

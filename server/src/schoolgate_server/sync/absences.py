@@ -210,7 +210,7 @@ class Absences:
             )
             for record in records:
                 if record.id in survivors:
-                    await self._merge(record, survivors[record.id])
+                    await self._merge(record.id, survivors[record.id])
 
     def _survivors(self, records: Sequence[Record]) -> dict[str, str]:
         """Return, for each record whose key a live record's row brings, that other record."""
@@ -227,13 +227,31 @@ class Absences:
         holder = self._context.identities.own(*_own_key(record))
         return "" if holder == record.id else holder
 
-    async def _merge(self, loser: Record, survivor_id: str) -> None:
-        ingest = self._parts.ingest
-        merge = await merge_changes(self._store, self._context.ingest.school_id, loser.id, survivor_id)
+    async def finish_merge(self) -> None:
+        """Complete the merge that an interruption of this run may have cut short; there is one at most.
+
+        It comes before any row: to the keys and references that are left, rows would do the same as if the
+        school had changed them.
+        """
+        ingest = self._context.ingest
+        for loser_id, survivor_id in self._context.identities.tied():
+            known = self._diff.known(loser_id)
+            if known is not None and known.live:
+                await self._merge(loser_id, survivor_id)
+                return
+        if not self._parts.ingest.totals.merged:
+            return
+        loser = await self._store.references.last_merged(ingest.school_id, ingest.run_id)
+        if loser is not None and loser.dataset == self._dataset.name:
+            await self._merge(loser.record_id, loser.merged_into, counted=True)
+
+    async def _merge(self, loser_id: str, survivor_id: str, *, counted: bool = False) -> None:
+        school_id = self._context.ingest.school_id
+        merge = await merge_changes(self._store, school_id, loser_id, survivor_id)
         keys = [alias.key for alias in merge.aliases]
-        self._context.identities.link(loser.kind, keys, merge.survivor_id)
-        await ingest.merge(merge.changes)
-        await self._store.proposals.close(loser.school_id, loser.id)
+        self._context.identities.link(kind_of(loser_id), keys, merge.survivor_id)
+        await self._parts.ingest.merge(merge.changes, counted=counted)
+        await self._store.proposals.close(school_id, loser_id)
 
     def _tombstone(self, record: Record, *, in_scope: bool) -> Change:
         name = self._dataset.name

@@ -135,6 +135,7 @@ class PartialRead:
         updates = await self._strange_updates()
         withheld = Withheld(frozenset(suspicion.kind for suspicion in updates)) if updates else NOTHING
         await ingest.finish(withheld)
+        self._count()  # what is stored stays so, whatever the MIS answers about the rest
         leaving = await self._leaving(deleted)
         written = [record for record in leaving if record.run_id == self._context.ingest.run_id]
         leaving = [record for record in leaving if record.run_id != self._context.ingest.run_id]

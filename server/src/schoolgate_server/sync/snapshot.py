@@ -80,6 +80,8 @@ class SnapshotSync:
         self._as_of = head.published
         parts = await dataset_parts(context, self._dataset, self._scope, mode=self._mode, retained=retained)
         ingest = parts.ingest
+        if retained.manifest:  # the run was interrupted, perhaps in a merge
+            await Absences(context, self._dataset, self._scope, parts).finish_merge()
         await self._expect_rows()
         try:
             try:
