@@ -51,6 +51,11 @@ class Identities:
         found = await self._identities.find({"school": school_id, "record": record_id})
         return [_alias(document) for document in found]
 
+    async def linked_by(self, school_id: str, run_id: str) -> list[Alias]:
+        """Return the aliases that ``run_id`` made by a decision about identity; no index answers this."""
+        found = await self._identities.find({"school": school_id, "link": True, "run": run_id})
+        return [_alias(document) for document in found]
+
     async def add(self, school_id: str, aliases: Sequence[Alias], run_id: str) -> None:
         """Store aliases; a key that has a record already moves to this one."""
         writes: list[Write] = []

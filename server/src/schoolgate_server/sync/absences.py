@@ -234,9 +234,12 @@ class Absences:
         school had changed them.
         """
         ingest = self._context.ingest
-        for loser_id, survivor_id in self._context.identities.tied():
+        for kind, key, survivor_id, _ in await self._store.identities.linked_by(
+            ingest.school_id, ingest.run_id
+        ):
+            loser_id = self._context.identities.minter.mint(kind, key)
             known = self._diff.known(loser_id)
-            if known is not None and known.live:
+            if loser_id != survivor_id and known is not None and known.live:
                 await self._merge(loser_id, survivor_id)
                 return
         if not self._parts.ingest.totals.merged:
