@@ -24,6 +24,7 @@ from tests.simulation.base import (
     require,
 )
 from tests.simulation.causes import Causes
+from tests.simulation.choices import Choices
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Judge, state_after
@@ -51,7 +52,7 @@ class Model:
         self.ids: dict[Key, str] = {}
         self.people = People()
         self._records: dict[str, Key] = {}
-        self._winners: dict[tuple[Key, frozenset[str]], set[str]] = {}
+        self._choices = Choices()
         self.judge = Judge()
         self.positions = Positions()
         self._causes = Causes()
@@ -349,13 +350,9 @@ class Model:
         """A whole snapshot decides the record; among conflicting rows it is always the same one (G03)."""
         require(life and life[-1].live, "G10", f"{key} is in the MIS and not live")
         own = [meaning for meaning in allowed if meaning.key == key] or list(allowed)
-        text = f"{key} is {life[-1]}, not {list(map(self.expected, own))}"
-        chosen = {_said(each) for each in own if self._matches(life[-1], each, finally_=True)}
-        require(chosen, "G10", text)
-        # Told by what rows say: whatever is merged meanwhile, the same one must win.
-        winners = self._winners.setdefault((key, frozenset(map(_said, own))), set(chosen))
-        winners &= chosen
-        require(winners, "G03", f"{key}: another row won")
+        chosen = [each for each in own if self._matches(life[-1], each, finally_=True)]
+        require(chosen, "G10", f"{key} is {life[-1]}, not {list(map(self.expected, own))}")
+        self._choices.verify(key, own, chosen)
 
     def _verify_dataset(
         self, part: DatasetFacts, expected: Expected, before: dict[Key, list[Version]], facts: RunFacts
@@ -401,8 +398,3 @@ class Model:
         people = self.people if settled is None else settled.people
         states = {key: [self.expected(each, people) for each in rows] for key, rows in candidates.items()}
         decisions.verify(meanings, candidates, states)
-
-
-def _said(meaning: Meaning) -> str:
-    """Return what a row says, whoever its keys are."""
-    return json.dumps((meaning.key, meaning.body, meaning.refs, meaning.person), sort_keys=True)

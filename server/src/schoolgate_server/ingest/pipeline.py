@@ -389,8 +389,7 @@ def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
 
 def _duplicate(projected: Projected, *, same: bool) -> Finding:
     if same:
-        same_row = "the row came more than once"
-        return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", same_row, projected.key)
+        return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", "the row came again", projected.key)
     detail = "rows of this record differ; which one was taken depends on what they say, not on their order"
     # Not the row's own key: which of several rows under several keys comes first must make no difference.
     return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, decode_key(projected.keys[0]))
