@@ -84,3 +84,8 @@ async def causes(store: Store, record_id: str) -> list[str]:
         ChangeCause.Name(record.cause).removeprefix("CHANGE_CAUSE_")
         for record in await versions(store, record_id)
     ]
+
+
+async def forget_rows(store: Store) -> None:
+    """Let the pupils' retained rows be gone."""
+    await store.database.collection("raw_pages").delete_many({"school": SCHOOL, "dataset": STUDENTS})

@@ -61,11 +61,12 @@ async def test_unavailability_has_one_name(opened: OpenStore, error: Exception) 
     async def fail(step: Step) -> None:
         raise error
 
+    lease = await leased(opened())
     store = opened(fail)
     with pytest.raises(StoreUnavailable):
         await store.leases.head("oak")
     with pytest.raises(StoreUnavailable):
-        await store.raw_pages.put("oak", "students", b"1", b"rows")
+        await store.raw_pages.put(lease, "students", b"1", b"rows")
 
 
 async def test_g16_a_refused_write_does_not_quote_documents(opened: OpenStore) -> None:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.sync_service_pb2 import Hold
 from schoolgate_sdk.keys import encode_key, source_key
 from schoolgate_server.model.aliases import Alias
-from schoolgate_server.store.errors import RawPageMissing
+from schoolgate_server.store.errors import LeaseLost, RawPageMissing
+from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import OpenStore
 from tests.support.faults import ProcessDied, Step, dies_at
+from tests.support.store_samples import TTL
 
 MIB = 1024 * 1024
+
+
+def owner(epoch: int, school: str = "oak") -> Lease:
+    """Return what the owner of an epoch believes to hold."""
+    return Lease(school, f"server-{epoch}", epoch, datetime(2026, 11, 2, tzinfo=UTC), TTL)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 33 * MIB])
 async def test_a_page_of_any_size_comes_back(store: Store, size: int) -> None:
     payload = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    await store.raw_pages.put("oak", "students", b"\x00\xff", payload)
+    await store.raw_pages.put(owner(1), "students", b"\x00\xff", payload)
     assert await store.raw_pages.get("oak", "students", b"\x00\xff") == payload
 
 
@@ -31,10 +40,10 @@ async def test_a_page_that_is_kept_costs_no_write(opened: OpenStore) -> None:
             written.append(step)
 
     store = opened(note)
-    await store.raw_pages.put("oak", "students", b"1", b"rows")
+    await store.raw_pages.put(owner(1), "students", b"1", b"rows")
     assert written
     written.clear()
-    await store.raw_pages.put("oak", "students", b"1", b"rows")
+    await store.raw_pages.put(owner(1), "students", b"1", b"rows")
     assert written == []
 
 
@@ -46,32 +55,32 @@ async def test_g10_a_page_half_written_is_none_and_can_be_written_again(
     store = opened()
     payload = b"r" * (17 * MIB)
     with pytest.raises(ProcessDied):
-        await opened(dies_at(number, moment)).raw_pages.put("oak", "students", b"1", payload)
+        await opened(dies_at(number, moment)).raw_pages.put(owner(1), "students", b"1", payload)
     if (number, moment) != (3, "after"):
         with pytest.raises(RawPageMissing):
             await store.raw_pages.get("oak", "students", b"1")
-    await store.raw_pages.put("oak", "students", b"1", payload)
+    await store.raw_pages.put(owner(1), "students", b"1", payload)
     assert await store.raw_pages.get("oak", "students", b"1") == payload
 
 
 async def test_a_pruning_that_dies_leaves_no_half_page_for_a_whole_one(opened: OpenStore) -> None:
     store = opened()
     payload = b"r" * (17 * MIB)
-    await store.raw_pages.put("oak", "students", b"1", payload)
+    await store.raw_pages.put(owner(1), "students", b"1", payload)
     with pytest.raises(ProcessDied):
-        await opened(dies_at(1, "after")).raw_pages.prune("oak", "students", set())
+        await opened(dies_at(1, "after")).raw_pages.prune(owner(1), "students", set())
     with pytest.raises(RawPageMissing):
         await store.raw_pages.get("oak", "students", b"1")
-    await store.raw_pages.put("oak", "students", b"1", payload)
+    await store.raw_pages.put(owner(1), "students", b"1", payload)
     assert await store.raw_pages.get("oak", "students", b"1") == payload
 
 
 async def test_pruning_keeps_what_it_is_told_to(store: Store) -> None:
     for digest in (b"1", b"2", b"3"):
-        await store.raw_pages.put("oak", "students", digest, digest)
-    await store.raw_pages.put("oak", "staff", b"1", b"staff")
-    await store.raw_pages.put("elm", "students", b"1", b"elm")
-    await store.raw_pages.prune("oak", "students", {b"2", b"9"})
+        await store.raw_pages.put(owner(1), "students", digest, digest)
+    await store.raw_pages.put(owner(1), "staff", b"1", b"staff")
+    await store.raw_pages.put(owner(1, "elm"), "students", b"1", b"elm")
+    await store.raw_pages.prune(owner(1), "students", {b"2", b"9"})
     assert await store.raw_pages.get("oak", "students", b"2") == b"2"
     assert await store.raw_pages.get("oak", "staff", b"1") == b"staff"
     assert await store.raw_pages.get("elm", "students", b"1") == b"elm"
@@ -84,6 +93,38 @@ async def all_aliases(store: Store, school_id: str) -> list[Alias]:
     aliases = await store.identities.load(school_id, 100)
     assert aliases is not None
     return aliases
+
+
+async def test_g15_a_stalled_owner_takes_no_rows_of_its_successor_away(store: Store) -> None:
+    for digest in (b"1", b"2", b"3"):
+        await store.raw_pages.put(owner(1), "students", digest, b"rows")
+    await store.raw_pages.put(owner(2), "students", b"2", b"sealed again")
+    await store.raw_pages.put(owner(2), "students", b"4", b"rows")
+    await store.raw_pages.prune(owner(1), "students", {b"1"})  # decided before its successor began
+    assert await store.raw_pages.get("oak", "students", b"2") == b"sealed again"
+    for digest in (b"1", b"4"):
+        assert await store.raw_pages.get("oak", "students", digest) == b"rows"
+    with pytest.raises(RawPageMissing):
+        await store.raw_pages.get("oak", "students", b"3")
+    with pytest.raises(LeaseLost):
+        await store.raw_pages.put(owner(1), "students", b"2", b"late")
+    assert await store.raw_pages.get("oak", "students", b"2") == b"sealed again"
+    await store.raw_pages.prune(owner(2), "students", {b"4"})
+    assert not await store.raw_pages.has("oak", "students", b"2")
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_g15_two_writings_of_one_page_never_mix(opened: OpenStore, pieces: int) -> None:
+    """Encrypted twice, the same rows are not the same bytes: half of either is none of them."""
+    store = opened()
+    await store.raw_pages.put(owner(1), "students", b"1", b"a" * (17 * MIB))
+    with pytest.raises(ProcessDied):
+        await opened(dies_at(pieces, "after")).raw_pages.put(owner(2), "students", b"1", b"b" * (17 * MIB))
+    assert not await store.raw_pages.has("oak", "students", b"1")
+    with pytest.raises(RawPageMissing):
+        await store.raw_pages.get("oak", "students", b"1")
+    await store.raw_pages.put(owner(3), "students", b"1", b"c" * (17 * MIB))
+    assert await store.raw_pages.get("oak", "students", b"1") == b"c" * (17 * MIB)
 
 
 async def test_g05_identities_are_kept_by_kind_and_key(store: Store) -> None:

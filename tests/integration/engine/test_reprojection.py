@@ -35,6 +35,7 @@ from tests.support.reparsed import (
     causes,
     change,
     connector_with_versions,
+    forget_rows,
     promote,
     reproject_only,
     versions,
@@ -220,7 +221,7 @@ async def test_g08_what_was_read_after_a_reprojection_is_the_schools_again(store
 async def test_g08_without_retained_rows_the_read_says_that_it_cannot_tell(store: Store) -> None:
     async with engine_with_versions(store) as engine:
         await first_run(engine)
-        await store.raw_pages.prune(SCHOOL, STUDENTS, set())
+        await forget_rows(store)
         await promote(store, SHOUTED)
         part = outcome(await reproject_only(engine), STUDENTS)
         assert (part.state, part.reprojected) == (pb.DATASET_STATE_INCOMPLETE, 0)

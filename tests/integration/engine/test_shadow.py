@@ -13,7 +13,7 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import shadow
 from tests.support.engine import SCHOOL, Engine, engine_over
-from tests.support.reparsed import PICKY, RENUMBERED, SHOUTED, connector_with_versions, promote
+from tests.support.reparsed import PICKY, RENUMBERED, SHOUTED, connector_with_versions, forget_rows, promote
 from tests.support.scripted import STUDENTS, ScriptedMis, member, student
 
 REQUEST = CompareParsersRequest(school_id=SCHOOL, dataset=STUDENTS, to_version=SHOUTED, examples=2)
@@ -82,7 +82,7 @@ async def test_without_retained_rows_there_is_nothing_to_compare(store: Store) -
         with pytest.raises(ServiceError) as never:
             await compare(engine)
         await synced(engine)
-        await store.raw_pages.prune(SCHOOL, STUDENTS, set())
+        await forget_rows(store)
         with pytest.raises(ServiceError) as gone:
             await compare(engine)
         for refused in (never.value, gone.value):

@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection as Container
+from collections.abc import Sequence
 
-from pymongo.operations import ReplaceOne
+from pymongo.errors import DuplicateKeyError
 
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.leases import Lease, lost
 
 _PIECE = 8 * 1024 * 1024
 """Bytes per document; MongoDB allows 16 MB."""
 
+_WITHOUT_PAYLOAD: Document = {"payload": 0}
+
 
 class RawPages:
-    """The ``raw_pages`` collection: a payload is cut into pieces, and is there once its last piece is."""
+    """The ``raw_pages`` collection: a payload is cut into pieces, and is there once all of one writing are.
+
+    What is written carries the epoch of its owner, and no owner replaces or removes what a later one wrote,
+    however late its operation arrives: the condition is part of the operation. So a stalled owner takes
+    nothing away, provided that whoever owns a school writes again what it needs and earlier owners need not
+    keep (G15).
+    """
 
     def __init__(self, pages: Collection) -> None:
         self._pages = pages
 
     async def has(self, school_id: str, dataset: str, digest: bytes) -> bool:
-        """Whether a payload is kept, to its last piece."""
-        query: Document = {"school": school_id, "dataset": dataset, "digest": digest, "last": True}
-        return await self._pages.find_one(query, {"_id": 1}) is not None
+        """Whether a payload is kept, with all of its pieces."""
+        return _is_whole(await self._pieces(school_id, dataset, digest, _WITHOUT_PAYLOAD))
 
-    async def put(self, school_id: str, dataset: str, digest: bytes, payload: bytes) -> None:
-        """Keep ``payload``; what is kept already costs no write."""
+    async def put(self, lease: Lease, dataset: str, digest: bytes, payload: bytes) -> None:
+        """Keep ``payload``; what this owner has kept already costs no write.
+
+        Raises:
+            LeaseLost: a later owner of the school has kept it.
+        """
+        school_id, epoch = lease.school_id, lease.epoch
+        kept = await self._pieces(school_id, dataset, digest, _WITHOUT_PAYLOAD)
+        if _is_whole(kept) and all(piece["epoch"] == epoch for piece in kept):
+            return
         pieces = [payload[start : start + _PIECE] for start in range(0, len(payload), _PIECE)] or [b""]
         last = len(pieces) - 1
-        ids = [f"{school_id}:{dataset}:{digest.hex()}:{number}" for number in range(len(pieces))]
-        if await self._pages.find_one({"_id": ids[last], "school": school_id}, {"_id": 1}):
-            return
+        writing = hashlib.sha256(payload).digest()
         for number, piece in enumerate(pieces):
+            page_id = f"{school_id}:{dataset}:{digest.hex()}:{number}"
             document: Document = {
-                "_id": ids[number],
+                "_id": page_id,
                 "school": school_id,
                 "dataset": dataset,
                 "digest": digest,
                 "n": number,
                 "last": number == last,
+                "writing": writing,
+                "epoch": epoch,
                 "payload": piece,
             }
-            await self._pages.bulk(
-                [ReplaceOne({"_id": ids[number], "school": school_id}, document, upsert=True)]
-            )
+            not_later: Document = {"_id": page_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
+            try:
+                await self._pages.replace_one(not_later, document, upsert=True)
+            except DuplicateKeyError:  # it is there, so it is a later owner's
+                raise lost(lease) from None
 
     async def get(self, school_id: str, dataset: str, digest: bytes) -> bytes:
         """Return a payload.
@@ -51,17 +72,35 @@ class RawPages:
         Raises:
             RawPageMissing: it is not kept.
         """
-        pieces = await self._pages.find(
-            {"school": school_id, "dataset": dataset, "digest": digest}, sort=[("n", 1)]
-        )
-        complete = bool(pieces) and pieces[-1]["last"] and pieces[-1]["n"] == len(pieces) - 1
-        if not complete:
+        pieces = await self._pieces(school_id, dataset, digest)
+        if not _is_whole(pieces):
             raise RawPageMissing(f"rows {digest.hex()} of {dataset} of school {school_id} are not kept")
         return b"".join(piece["payload"] for piece in pieces)
 
-    async def prune(self, school_id: str, dataset: str, keep: Container[bytes]) -> None:
-        """Forget all payloads of ``dataset`` but those whose digest is in ``keep``."""
-        unwanted: Document = {"school": school_id, "dataset": dataset, "digest": {"$nin": sorted(keep)}}
+    async def prune(self, lease: Lease, dataset: str, keep: Container[bytes]) -> None:
+        """Forget all payloads of ``dataset`` but those in ``keep``, and those that a later owner wrote."""
+        unwanted: Document = {
+            "school": lease.school_id,
+            "dataset": dataset,
+            "digest": {"$nin": sorted(keep)},
+            "epoch": {"$not": {"$gt": lease.epoch}},
+        }
         # The last piece goes first: what a crash leaves then is not taken for a whole payload.
         await self._pages.delete_many({**unwanted, "last": True})
         await self._pages.delete_many(unwanted)
+
+    async def _pieces(
+        self, school_id: str, dataset: str, digest: bytes, fields: Document | None = None
+    ) -> list[Document]:
+        query: Document = {"school": school_id, "dataset": dataset, "digest": digest}
+        return list(await self._pages.find(query, fields, sort=[("n", 1)]))
+
+
+def _is_whole(pieces: Sequence[Document]) -> bool:
+    """Whether ``pieces``, in order, are all of one writing: two encryptions of one payload do not mix."""
+    return (
+        bool(pieces)
+        and bool(pieces[-1]["last"])
+        and [piece["n"] for piece in pieces] == list(range(len(pieces)))
+        and len({piece["writing"] for piece in pieces}) == 1
+    )

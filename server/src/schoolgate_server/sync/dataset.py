@@ -56,6 +56,7 @@ class DatasetSync:
             state.started_at.FromDatetime(self._context.ingest.clock())
         await self._context.save()
         last = await self._store.runs.last_sealed(self._context.ingest.school_id, self._name)
+        self._retained.sealed = () if last is None else last.segments
         try:
             self._end(await self._sync(last))
         except (LeaseLost, ServiceError, StoreUnavailable):

@@ -14,21 +14,34 @@ from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_row
 
 
 class RetainedRows:
-    """The rows of one dataset in one run; ``manifest`` lists its segments in the order of reading."""
+    """The rows of one dataset in one run; ``manifest`` lists its segments in the order of reading.
+
+    ``sealed`` holds the segments of the last sealed snapshot. Nobody prunes those as long as it is the last,
+    an owner that stalled and wakes up neither. What is kept otherwise may be what such a one is about to
+    prune, and is kept again by whoever needs it.
+    """
 
     def __init__(self, context: RunContext, dataset: str) -> None:
         self._store = context.ingest.store
         self._school_id = context.ingest.school_id
         self._dataset = dataset
+        self._lease = context.ingest.lease
         self.manifest = context.entry.manifest.setdefault(dataset, [])
+        self.sealed: Sequence[Segment] = ()
 
     async def keep(self, rows: Sequence[Row]) -> bytes:
-        """Keep ``rows`` and return their digest; rows that are kept already cost no write."""
+        """Keep ``rows`` and return their digest; those of the last sealed snapshot cost no write.
+
+        Raises:
+            LeaseLost: a later owner of the school has kept them.
+        """
         payload = await asyncio.to_thread(encode_rows, rows)
         digest = rows_digest(payload)
-        if not await self._store.raw_pages.has(self._school_id, self._dataset, digest):
+        pages = self._store.raw_pages
+        is_sealed = any(segment.digest == digest for segment in self.sealed)
+        if not (is_sealed and await pages.has(self._school_id, self._dataset, digest)):
             sealed = await self._store.row_seal.seal(self._school_id, payload)
-            await self._store.raw_pages.put(self._school_id, self._dataset, digest, sealed)
+            await pages.put(self._lease(), self._dataset, digest, sealed)
         return digest
 
     def took(self, segment: SegmentRows, digest: bytes, seq: int) -> None:
@@ -69,4 +82,4 @@ class RetainedRows:
     async def prune(self, segments: Iterable[Segment]) -> None:
         """Keep the rows of ``segments`` and no others of the dataset."""
         keep = {segment.digest for segment in segments}
-        await self._store.raw_pages.prune(self._school_id, self._dataset, keep)
+        await self._store.raw_pages.prune(self._lease(), self._dataset, keep)
