@@ -21,7 +21,8 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
 * G10 ``comparing.compare_undisturbed``, the crashes of ``handle``: an interrupted commit always counts as
   written (3); retained rows are not replayed (6); counters do not survive (6); a reading counts as
   complete before its last record is written (39). ``Positions``: a position that the MIS
-  does not know any more stands for no changes (1); a window stores its position (4).
+  does not know any more stands for no changes (1); a window stores its position (4); an open hold is
+  ignored (96).
 * G12 ``Stage.ask``: a version is still there at the moment that ended it (0).
 * G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged: that a commit which
   nobody confirmed counts as done was not caught in seeds 0 to 60; ``tests/replicaset`` has it.

@@ -79,10 +79,10 @@ class References:
     async def last_merged(self, school_id: str, run_id: str) -> Stored | None:
         """Return the record that ``run_id`` merged into another one last."""
         query: Document = {"school": school_id, "run": run_id, "tombstone.reason": "MERGED"}
-        last: Document | None = None
+        found: list[Document] = []
         async for batch in self._records.batches(query, {**STORED_FIELDS, "seq": 1}):
-            last = max([*batch, *([] if last is None else [last])], key=lambda each: each["seq"])
-        return None if last is None else stored_of(last)
+            found = [max([*found, *batch], key=_seq)]
+        return stored_of(found[0]) if found else None
 
     async def any_gone(self, school_id: str, kind: Kind.ValueType) -> bool:
         """Whether there is a record of ``kind`` that has left, other than by a merge."""
@@ -110,6 +110,11 @@ class References:
         past = await self._history.find({**first, "id": {"$in": ids}}, {"id": 1, "seq": 1})
         present = await self._records.find({**first, "_id": {"$in": ids}}, {"seq": 1})
         return {document.get("id") or document["_id"]: document["seq"] for document in (*past, *present)}
+
+
+def _seq(document: Document) -> int:
+    seq: int = document["seq"]
+    return seq
 
 
 def _of_kind(school_id: str, kind: Kind.ValueType) -> Document:
