@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Container, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE, ChangeCause
@@ -17,6 +17,7 @@ from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
 from schoolgate_server.ingest.relinking import Relinking
 from schoolgate_server.model.aliases import Alias
+from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.reconcile.diff import NOTHING, Known, Outcome, SnapshotDiff, Withheld
@@ -33,8 +34,6 @@ _ORDINARY = ([Outcome.UNCHANGED], [Outcome.CREATE], [Outcome.UPDATE])
 """What nearly every row comes to, so that it is looked for first."""
 
 _WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST, Outcome.OLDER})
-
-_T = TypeVar("_T")
 
 Replay: TypeAlias = Callable[[], AsyncGenerator[Sequence[Row]]]
 """Yields the rows that were taken once more."""
@@ -144,7 +143,7 @@ class DatasetIngest:
 
     async def take(self, rows: Sequence[Row], as_of: int) -> None:
         """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for."""
-        for some in _batched(rows, CHUNK_ROWS):
+        for some in batched(rows, CHUNK_ROWS):
             await self._projector.know(some)
             if self._mode.looks_up:
                 projections = [self._projector.project(row) for row in some]
@@ -208,7 +207,7 @@ class DatasetIngest:
                 for record_id, change in self._deferred.items()
                 if self._diff.is_ready(record_id, change.digest, withheld)
             ]
-            for ids in _batched(ready, self._context.commit_batch):
+            for ids in batched(ready, self._context.commit_batch):
                 await self._commit_changes([self._deferred.pop(record_id) for record_id in ids])
             if self._overflowed:
                 await self._commit_overflowed(withheld)
@@ -226,7 +225,7 @@ class DatasetIngest:
 
     async def tombstone(self, changes: Sequence[Change]) -> None:
         """Commit tombstones."""
-        for part in _batched(changes, self._context.commit_batch):
+        for part in batched(changes, self._context.commit_batch):
             reprojected = sum(change.cause == CHANGE_CAUSE_REPROJECTION for change in part)
             self.totals.reprojected += reprojected
             self.totals.tombstoned += len(part) - reprojected
@@ -236,7 +235,7 @@ class DatasetIngest:
     async def merge(self, changes: Sequence[Change], *, counted: bool = False) -> None:
         """Commit the changes of one merge, ``counted`` or not yet; the aliases that it linked come first."""
         self.totals.merged += not counted
-        for part in _batched(changes, self._context.commit_batch):
+        for part in batched(changes, self._context.commit_batch):
             await self._commit(part)
         await self._settle()
 
@@ -323,7 +322,7 @@ class DatasetIngest:
         waiting: dict[str, Change] = {}
         async with aclosing(self._replay()) as segments:
             async for rows in segments:
-                for some in _batched(rows, CHUNK_ROWS):
+                for some in batched(rows, CHUNK_ROWS):
                     await self._projector.know(some)
                     for row in some:
                         for projected in self._projector.project(row).records:
@@ -381,10 +380,6 @@ class DatasetIngest:
         decisions = self._log.take_new()
         if decisions:
             await self._context.store.decisions.insert(decisions)
-
-
-def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _duplicate(projected: Projected, *, same: bool) -> Finding:

@@ -88,7 +88,7 @@ def fields_of(kind: Kind.ValueType) -> tuple[str, ...]:
 def clues(kind: Kind.ValueType, entity: Entity) -> Iterator[tuple[str, ...]]:
     """Yield what an entity has in common with its likes: per rule its sentence and the values in one form."""
     for rule in RULES.get(kind, ()):
-        values = tuple(_plain(entity.values.get(field, "")) for field in rule.same)
+        values = tuple(plain(entity.values.get(field, "")) for field in rule.same)
         if all(values):
             yield (rule.says, *values)
 
@@ -120,12 +120,10 @@ def pairs(kind: Kind.ValueType, entities: Iterable[Entity]) -> list[Pair]:
 
 
 def _contradicted(rule: Rule, one: Entity, other: Entity) -> bool:
-    values = (
-        (_plain(one.values.get(field, "")), _plain(other.values.get(field, ""))) for field in rule.unless
-    )
+    values = ((plain(one.values.get(field, "")), plain(other.values.get(field, ""))) for field in rule.unless)
     return any(left and right and left != right for left, right in values)
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
     """Return a value as it compares: without regard to case and to the width of spaces."""
     return " ".join(value.casefold().split())

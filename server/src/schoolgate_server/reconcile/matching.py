@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate_server.model.ids import ID_BYTES, pack_id, unpack_id
+from schoolgate_server.reconcile.evidence import plain
 from schoolgate_server.reconcile.places import KEY_BYTES, Places
 
 _OPEN, _MATCHED, _AMBIGUOUS = range(3)
@@ -132,7 +133,7 @@ def _value(message: Message, field: str, same: Mapping[str, str]) -> str | int |
     if field.endswith("_id"):
         return same.get(value, value)
     # Case and blanks are how somebody typed it, and no evidence of anything.
-    return " ".join(value.split()).casefold() or None
+    return plain(value) or None
 
 
 class Counts(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
@@ -18,6 +18,7 @@ from schoolgate.v1.record_pb2 import (
 from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, kind_info
 from schoolgate_server.ingest.identity import Key
 from schoolgate_server.ingest.merging import merge_changes
+from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
@@ -25,16 +26,21 @@ from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.evidence import fields_of
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
-from schoolgate_server.sync.asking import asked_back
+from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.holding import DoubtfulChanges, Doubts, begin, close, hold, is_approved
+from schoolgate_server.sync.holding import (
+    DoubtfulChanges,
+    Doubts,
+    begin,
+    close,
+    hold,
+    is_approved,
+    versions_of,
+)
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import DatasetParts
 from schoolgate_server.sync.proposals import propose
 from schoolgate_server.sync.tombstones import body_of, tombstone_of
-
-READ_BACK_KEYS = 200
-"""Keys per request when a connector is asked for single entities; its protocol promises no more."""
 
 BATCH = 1_000
 """Absent records that are looked at together."""
@@ -108,19 +114,14 @@ class Absences:
                 f"{len(absent)} records are missing from the first snapshot under a changed scope: "
                 "whether they left, or are only out of scope, cannot be told"
             )
-            return DoubtfulChanges((*doubts.reasons, reason), self._versions(absent, missing), updates)
+            return DoubtfulChanges(
+                (*doubts.reasons, reason), versions_of(self._diff, absent, missing), updates
+            )
         policy = policy_of(self._context.school, self._context.options.thresholds)
         found = suspicious_deletions(missing, self._diff.live(), policy)
         reasons = (*doubts.reasons, *(suspicion.explanation for suspicion in found))
         kinds = missing if doubts.withheld.everything else {suspicion.kind for suspicion in found}
-        return DoubtfulChanges(reasons, self._versions(absent, kinds), updates)
-
-    def _versions(self, record_ids: Sequence[str], kinds: Container[int]) -> dict[str, int]:
-        return {
-            record_id: known.version
-            for record_id in record_ids
-            if kind_of(record_id) in kinds and (known := self._diff.known(record_id)) is not None
-        }
+        return DoubtfulChanges(reasons, versions_of(self._diff, absent, kinds), updates)
 
     async def _look_again(self, leaving: Sequence[str]) -> int:
         """Return how many of the absent records the MIS has after all, asked for each by its key.
@@ -128,7 +129,7 @@ class Absences:
         A truncated last page looks like the end of the data; this is what tells them apart.
         """
         contradicted = 0
-        for some in _batches(leaving):
+        for some in batched(leaving, BATCH):
             records = await self._last_states(some)
             for record in records:
                 if record.kind == KIND_ENROLMENT:
@@ -141,7 +142,7 @@ class Absences:
     async def still_there(self, record_ids: Sequence[str]) -> frozenset[str]:
         """Return those of the records that the MIS has, asked for each by its key, on whatever day."""
         found: frozenset[str] = frozenset()
-        for some in _batches(record_ids):
+        for some in batched(record_ids, BATCH):
             records = await self._store.records.many(self._context.ingest.school_id, some)
             found |= (await self._ask(records))[0]
         return found | self._outside.intersection(record_ids)
@@ -177,8 +178,7 @@ class Absences:
         keys = [key for record in records for key in self._own_keys(record)]
         found: set[str] = set()
         unidentified = 0
-        for start in range(0, len(keys), READ_BACK_KEYS):
-            some = keys[start : start + READ_BACK_KEYS]
+        for some in batched(keys, READ_BACK_KEYS):
             rows = await asked_back(session, self._scope, some, self._context.options.page_timeout)
             await self._parts.projector.know(rows)
             for row in rows:
@@ -197,7 +197,7 @@ class Absences:
     async def _let_go(self, leaving: Sequence[str], *, in_scope: bool) -> None:
         """Tombstone the records that left; those that were merged into another one at the MIS, into that."""
         ingest = self._parts.ingest
-        for some in _batches(leaving):
+        for some in batched(leaving, BATCH):
             records = await self._last_states(some)
             await self._context.identities.look_up(_own_key(record) for record in records)
             survivors = self._survivors(records)
@@ -273,7 +273,3 @@ class Absences:
 def _own_key(record: Record) -> Key:
     """Return the key that the record's id was made from."""
     return record.kind, encode_wire_key(record.source_keys[0])
-
-
-def _batches(record_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (record_ids[start : start + BATCH] for start in range(0, len(record_ids), BATCH))

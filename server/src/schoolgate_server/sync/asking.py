@@ -8,6 +8,9 @@ from datetime import timedelta
 from schoolgate_sdk import CountRows, EntityGrantState, Grants, Incomplete, ReadBack, Row, Scope, SourceKey
 from schoolgate_server.sync.blame import ContractBroken, ask, connector_at_work
 
+READ_BACK_KEYS = 200
+"""Keys per request when a connector is asked for single entities; its protocol promises no more."""
+
 ROWS_PER_KEY = 10
 """Rows that a connector may give per key that it was asked for; one entity is one row in nearly every MIS."""
 

@@ -31,12 +31,12 @@ from schoolgate_sdk.keys import check_key
 from schoolgate_server.ingest.identity import Key
 from schoolgate_server.store.checkpoints import Checkpoint
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.sync.asking import asked_back, listed, require
+from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back, listed, require
 from schoolgate_server.sync.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.outcome import DatasetOutcome
-from schoolgate_server.sync.partial import READ_BACK_KEYS, PartialRead
+from schoolgate_server.sync.partial import PartialRead
 
 MOST_CHANGES = 50_000
 """Changed rows and deletions of one read that are kept in memory until its end; where there are more, a full

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_server.reconcile.diff import Withheld
+from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_server.model.ids import kind_of
+from schoolgate_server.reconcile.diff import SnapshotDiff, Withheld
 from schoolgate_server.reconcile.holds import all_marked, change_marks, change_set_digest
 from schoolgate_server.sync.context import RunContext
 
@@ -75,6 +77,17 @@ async def begin(context: RunContext, dataset: str, changes: DoubtfulChanges) -> 
     if 0 < len(changes) <= MOST_MARKED:
         marks = change_marks(changes.each()).tobytes()
         await context.ingest.store.holds.begin(context.ingest.school_id, dataset, changes.digest, marks)
+
+
+def versions_of(
+    diff: SnapshotDiff, record_ids: Iterable[str], kinds: Container[Kind.ValueType]
+) -> dict[str, int]:
+    """Return the stored versions of those of the records that are of ``kinds``."""
+    return {
+        record_id: known.version
+        for record_id in record_ids
+        if kind_of(record_id) in kinds and (known := diff.known(record_id)) is not None
+    }
 
 
 async def hold(context: RunContext, dataset: str, changes: DoubtfulChanges, live: int) -> None:

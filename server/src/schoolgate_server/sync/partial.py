@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Sequence
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import failure_pb2 as failures
@@ -15,23 +14,19 @@ from schoolgate_sdk import Dataset, ReadBack, Row, Scope, SourceKey
 from schoolgate_server.ingest.decisions import Finding
 from schoolgate_server.ingest.pipeline import Mode
 from schoolgate_server.ingest.projection import Projected
+from schoolgate_server.model.batches import batched
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.reconcile.diff import NOTHING, Withheld
 from schoolgate_server.reconcile.holds import Suspicion, policy_of, suspicious_deletions, suspicious_updates
-from schoolgate_server.sync.asking import asked_back
+from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved
 from schoolgate_server.sync.outcome import DatasetOutcome
-from schoolgate_server.sync.parts import DatasetParts, dataset_parts
+from schoolgate_server.sync.parts import DatasetParts, dataset_parts, show_counts
 from schoolgate_server.sync.tombstones import tombstone_of
-
-_T = TypeVar("_T")
-
-READ_BACK_KEYS = 200
-"""Keys per request when a connector is asked for single entities; its protocol promises no more."""
 
 
 class PartialRead:
@@ -102,7 +97,7 @@ class PartialRead:
         for row in rows:
             records = self._parts.projector.project(row).records
             self._is_tied |= not all(projected.own for projected in records)
-        self._count()
+        show_counts(self._state, self._parts.ingest)
 
     async def take_changes(self, rows: Sequence[Row]) -> None:
         """Take rows in, in the order in which they came to be: of an entity, the last one counts (G07)."""
@@ -135,7 +130,9 @@ class PartialRead:
         updates = await self._strange_updates()
         withheld = Withheld(frozenset(suspicion.kind for suspicion in updates)) if updates else NOTHING
         await ingest.finish(withheld)
-        self._count()  # what is stored stays so, whatever the MIS answers about the rest
+        show_counts(
+            self._state, self._parts.ingest
+        )  # what is stored stays so, whatever the MIS answers about the rest
         leaving = await self._leaving(deleted)
         written = [record for record in leaving if record.run_id == self._context.ingest.run_id]
         leaving = [record for record in leaving if record.run_id != self._context.ingest.run_id]
@@ -143,7 +140,7 @@ class PartialRead:
         is_held = len(doubtful) > 0 and not await is_approved(self._context, name, doubtful)
         if not is_held:
             await begin(self._context, name, doubtful)
-        for some in _batches(leaving):
+        for some in batched(leaving, READ_BACK_KEYS):
             await ingest.tombstone(
                 [
                     tombstone_of(record, name, TOMBSTONE_REASON_DELETED_IN_MIS)
@@ -154,7 +151,7 @@ class PartialRead:
         if not is_held and len(doubtful):
             await ingest.finish()
             await close(self._context, name)
-        self._count()
+        show_counts(self._state, self._parts.ingest)
         if is_held:
             live = await self._live({kind_of(record_id) for record_id, _, _ in doubtful.each()})
             await hold(self._context, name, doubtful, live.total())
@@ -182,7 +179,7 @@ class PartialRead:
         """Return the live records among ``deleted`` that the MIS, asked for each by its key, has no more."""
         school_id = self._context.ingest.school_id
         leaving: list[Record] = []
-        for some in _batches(sorted(deleted)):
+        for some in batched(sorted(deleted), READ_BACK_KEYS):
             records = [
                 record
                 for record in await self._store.records.many(school_id, some)
@@ -241,18 +238,7 @@ class PartialRead:
             }
         )
 
-    def _count(self) -> None:
-        state, ingest, totals = self._state, self._parts.ingest, self._parts.ingest.totals
-        state.created, state.updated, state.revived = totals.created, totals.updated, totals.revived
-        state.tombstoned, state.unchanged = totals.tombstoned, ingest.unchanged
-        state.reprojected, state.merged = totals.reprojected, totals.merged
-        state.rejected_rows = ingest.rejected_rows
-
 
 def _overtaken(projected: Projected) -> Finding:
     detail = "a later change in the same read took its place"
     return Finding(diagnostics.DECISION_REASON_OLDER_KNOWLEDGE, "", detail, projected.key)
-
-
-def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    return (items[start : start + READ_BACK_KEYS] for start in range(0, len(items), READ_BACK_KEYS))

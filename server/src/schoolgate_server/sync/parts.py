@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import Dataset, Row, Scope
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
@@ -40,6 +41,15 @@ class DatasetParts:
             self.diff.add(
                 (state.record_id, Known(state.digest, state.version, state.live)) for state in batch
             )
+
+
+def show_counts(state: pb.DatasetRun, ingest: DatasetIngest) -> None:
+    """Put the counters of ``ingest`` into ``state``."""
+    totals = ingest.totals
+    state.created, state.updated, state.revived = totals.created, totals.updated, totals.revived
+    state.tombstoned, state.unchanged = totals.tombstoned, ingest.unchanged
+    state.reprojected, state.merged = totals.reprojected, totals.merged
+    state.rejected_rows = ingest.rejected_rows
 
 
 def projector_of(context: RunContext, dataset: Dataset, scope: Scope) -> Projector:

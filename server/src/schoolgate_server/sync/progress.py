@@ -7,6 +7,9 @@ from collections.abc import AsyncGenerator
 
 from schoolgate.v1 import sync_service_pb2 as pb
 
+SHOWN_ROWS = 10_000
+"""Rows between two states that watchers see."""
+
 FINAL_STATES = frozenset(
     {pb.RUN_STATE_SUCCEEDED, pb.RUN_STATE_PARTIAL, pb.RUN_STATE_FAILED, pb.RUN_STATE_CANCELLED}
 )

@@ -30,15 +30,13 @@ from schoolgate_server.reconcile.holds import Suspicion, policy_of, strange_popu
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.readings import StoredReading
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved
+from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved, versions_of
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import projector_of
+from schoolgate_server.sync.progress import SHOWN_ROWS
 from schoolgate_server.sync.replay import retained_rows
 from schoolgate_server.sync.scope import scope_of
 from schoolgate_server.sync.tombstones import body_of, tombstone_of
-
-SHOWN_ROWS = 10_000
-"""Rows between two states that watchers see."""
 
 BATCH = 1_000
 """Records that are looked at together before they are let go."""
@@ -276,13 +274,15 @@ class _Reprojector:
         if strange is not None:
             withheld = Withheld(everything=True)
             return withheld, DoubtfulChanges(
-                (_explain(strange),), _versions(diff, absent, missing), list(diff.withheld_changes(withheld))
+                (_explain(strange),),
+                versions_of(diff, absent, missing),
+                list(diff.withheld_changes(withheld)),
             )
         policy = policy_of(self._context.school, self._context.options.thresholds)
         found = suspicious_deletions(missing, live, policy)
         kinds = {suspicion.kind for suspicion in found}
         reasons = tuple(_explain(suspicion) for suspicion in found)
-        return NOTHING, DoubtfulChanges(reasons, _versions(diff, absent, kinds))
+        return NOTHING, DoubtfulChanges(reasons, versions_of(diff, absent, kinds))
 
     async def _drop(self, ingest: DatasetIngest, diff: SnapshotDiff, record_ids: Sequence[str]) -> None:
         for start in range(0, len(record_ids), BATCH):
@@ -303,14 +303,6 @@ class _Reprojector:
         state = self._state
         state.reprojected = ingest.totals.reprojected
         state.unchanged, state.rejected_rows = ingest.unchanged, ingest.rejected_rows
-
-
-def _versions(diff: SnapshotDiff, record_ids: Sequence[str], kinds: Container[int]) -> dict[str, int]:
-    return {
-        record_id: known.version
-        for record_id in record_ids
-        if kind_of(record_id) in kinds and (known := diff.known(record_id)) is not None
-    }
 
 
 def _targets(record: Record) -> list[str]:

@@ -22,13 +22,11 @@ from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import Doubts
 from schoolgate_server.sync.outcome import DatasetOutcome
-from schoolgate_server.sync.parts import DatasetParts, dataset_parts
+from schoolgate_server.sync.parts import DatasetParts, dataset_parts, show_counts
+from schoolgate_server.sync.progress import SHOWN_ROWS
 from schoolgate_server.sync.retention import RetainedRows
 from schoolgate_server.sync.segments import read_segments
 from schoolgate_server.sync.surfaces import surface_of
-
-SHOWN_ROWS = 10_000
-"""Rows between two states that watchers see."""
 
 
 class SnapshotSync:
@@ -100,7 +98,7 @@ class SnapshotSync:
             # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
             await ingest.settle_identities(complete=False, present=(), as_of=self._as_of)
             await ingest.finish(self._withheld(parts).withheld)
-            self.count(ingest)
+            show_counts(self._state, ingest)
             raise
         return await self._seal(parts, end, present)
 
@@ -111,7 +109,7 @@ class SnapshotSync:
         await ingest.settle_identities(complete=self._is_complete(end), present=present, as_of=self._as_of)
         doubts = self._withheld(parts)
         await ingest.finish(doubts.withheld)
-        self.count(ingest)
+        show_counts(self._state, ingest)
         state.evidence.unidentified_rows = ingest.unidentified_rows
         state.state = pb.DATASET_STATE_SEALING
         await self._context.save()
@@ -124,7 +122,7 @@ class SnapshotSync:
         outcome = await Absences(self._context, self._dataset, self._scope, parts).decide(
             state.evidence, doubts
         )
-        self.count(ingest)
+        show_counts(self._state, ingest)
         if end is not None:
             self.changes_cursor = end.changes_cursor
         return outcome
@@ -213,7 +211,7 @@ class SnapshotSync:
             part = rows[start : start + SHOWN_ROWS]
             await ingest.take(part, as_of)
             self._state.rows_read += len(part)
-            self.count(ingest)
+            show_counts(self._state, ingest)
             await self._context.show()
 
     def _note_surface(self) -> None:
@@ -235,11 +233,3 @@ class SnapshotSync:
         counted = end.expected_rows if end is not None and end.expected_rows is not None else self._counted
         if counted is not None:
             evidence.expected_rows = counted
-
-    def count(self, ingest: DatasetIngest) -> None:
-        """Put the counters of ``ingest`` into the state."""
-        state, totals = self._state, ingest.totals
-        state.created, state.updated, state.revived = totals.created, totals.updated, totals.revived
-        state.tombstoned, state.unchanged = totals.tombstoned, ingest.unchanged
-        state.reprojected, state.merged = totals.reprojected, totals.merged
-        state.rejected_rows = ingest.rejected_rows
