@@ -28,7 +28,9 @@ APPLICATION = {"application_id": "wheels", "application_secret": "wheels-only"}
 
 @pytest.fixture(scope="module")
 def installed(workshop: Workshop) -> Environment:
-    return workshop.environment("server", "schoolgate-server[embedded]", "schoolgate-bromcom")
+    return workshop.environment(
+        "server", "schoolgate-server[embedded]", "schoolgate-bromcom", "schoolgate-wonde"
+    )
 
 
 def test_nothing_of_the_tools_comes_along(installed: Environment) -> None:
@@ -39,8 +41,9 @@ def test_nothing_of_the_tools_comes_along(installed: Environment) -> None:
 
 def test_every_module_can_be_imported(installed: Environment) -> None:
     code = (
-        "import importlib, pkgutil, schoolgate, schoolgate_bromcom, schoolgate_sdk, schoolgate_server as s\n"
-        "for package in (schoolgate, schoolgate_sdk, schoolgate_bromcom, s):\n"
+        "import importlib, pkgutil, schoolgate, schoolgate_bromcom as b, schoolgate_sdk as k\n"
+        "import schoolgate_server as s, schoolgate_wonde as w\n"
+        "for package in (schoolgate, k, b, w, s):\n"
         "    for m in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not m.name.endswith('__main__'): print(importlib.import_module(m.name).__file__)\n"
     )
