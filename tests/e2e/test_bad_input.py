@@ -27,7 +27,12 @@ pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.xdist_group("e2e
 SCHOOL = "bad-input"
 PUPILS = 75
 PAGE_SIZE = 50
-SETTINGS = {"page_size": str(PAGE_SIZE), "read_attempts": "3", "max_response_mib": "1"}
+SETTINGS = {
+    "page_size": str(PAGE_SIZE),
+    "read_attempts": "3",
+    "retry_wait_seconds": "0.05",
+    "max_response_mib": "1",
+}
 WORLD = ("--academic-year-start", "2024-09-01", "--marks-until", "2024-09-07", "--page-size", str(PAGE_SIZE))
 
 

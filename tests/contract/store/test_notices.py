@@ -145,9 +145,7 @@ async def test_what_a_schedule_began_last_is_known_by_layer(store: Store) -> Non
         sync.SYNC_LAYER_FULL: START,
         sync.SYNC_LAYER_CHANGES: START + timedelta(minutes=2),
     }
-    last = await store.runs.last_finished("oak")
-    assert last is not None
-    assert last.run_id == "run_0003"
+    assert (await store.runs.finished("oak", 2))[0].run_id == "run_0003"
 
 
 async def test_only_a_whole_read_counts_as_sealed(store: Store) -> None:
