@@ -83,7 +83,7 @@ simulate: .venv/.dev ## whole histories from seeds: SEEDS=N the first N, SEEDS=A
 	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(if $(RECORD),SCHOOLGATE_TEST_RECORD=$(RECORD)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
 
 mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
-	$(BIN)/python scripts/mutants.py $(ARGS)
+	$(BIN)/python -m scripts.mutants $(ARGS)
 
 bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
 	$(BIN)/python -m bench --quick $(ARGS)

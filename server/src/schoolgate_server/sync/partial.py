@@ -130,9 +130,8 @@ class PartialRead:
         updates = await self._strange_updates()
         withheld = Withheld(frozenset(suspicion.kind for suspicion in updates)) if updates else NOTHING
         await ingest.finish(withheld)
-        show_counts(
-            self._state, self._parts.ingest
-        )  # what is stored stays so, whatever the MIS answers about the rest
+        # What is stored stays so, whatever the MIS answers about the rest.
+        show_counts(self._state, self._parts.ingest)
         leaving = await self._leaving(deleted)
         written = [record for record in leaving if record.run_id == self._context.ingest.run_id]
         leaving = [record for record in leaving if record.run_id != self._context.ingest.run_id]

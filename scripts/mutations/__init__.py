@@ -1,0 +1,13 @@
+"""Every mutation that ``scripts/mutants.py`` tries, by what it is about."""
+
+from __future__ import annotations
+
+from scripts.mutations import committing, guarding, knowing, reading, reprojecting
+
+MUTANTS = (
+    *reading.MUTANTS,
+    *knowing.MUTANTS,
+    *reprojecting.MUTANTS,
+    *committing.MUTANTS,
+    *guarding.MUTANTS,
+)
