@@ -32,21 +32,24 @@ async def store_credentials(client: Client, school_id: str, credentials: dict[st
 @pytest.mark.timeout(180)
 async def test_g16_real_failures_say_nothing(tmp_path: Path) -> None:
     answers: list[Any] = []
+    # Every failure is to be met by every dataset, so that no circuit may open before.
+    settings = {"SCHOOLGATE_LOG__LEVEL": "DEBUG", "SCHOOLGATE_TRAFFIC__CIRCUIT_FAILURES": "1000"}
     with (
         start_simulator("--pupils", "30", "--marks-until", "2026-09-08") as simulator,
-        service(tmp_path, {"SCHOOLGATE_LOG__LEVEL": "DEBUG"}) as running,
+        service(tmp_path, settings) as running,
     ):
         simulator.edit({"op": "rename", "pupil": 3, "surname": SURNAME, "forename": FORENAME})
         right = simulator.credentials
         async with grpc.aio.insecure_channel(running.target) as channel:
             client = Client(channel)
             wrong = {**right, "application_secret": WRONG}
-            school = await client.create_school("oak", "bromcom", simulator.settings, wrong)
+            quickly = {**simulator.settings, "retry_wait_seconds": "0.02"}
+            school = await client.create_school("oak", "bromcom", quickly, wrong)
             answers += [school, await client.sync_to_the_end("oak")]
             answers.append(await client.schools.CheckConnection(s.CheckConnectionRequest(school_id="oak")))
             await store_credentials(client, "oak", right)
             for kind in ("invalid_json", "status", "reset", "success_false", "null_data"):
-                simulator.faults({"kind": kind, "times": 50})
+                simulator.faults({"kind": kind, "times": None})
                 answers.append(await client.sync_to_the_end("oak"))
                 simulator.clear_faults()
             final = await client.sync_to_the_end("oak")

@@ -213,3 +213,10 @@ class Workshop:
                 make(folder)
                 done.touch()
         return folder
+
+
+def server_environment(workshop: Workshop) -> Environment:
+    """Return the environment with the server and every connector, made once for all tests of it."""
+    return workshop.environment(
+        "server", "schoolgate-server[embedded]", "schoolgate-bromcom", "schoolgate-wonde"
+    )

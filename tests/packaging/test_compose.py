@@ -18,7 +18,7 @@ from schoolgate_server.cli.app import app
 from schoolgate_server.rpc.callers import CallersFile
 from schoolgate_server.settings import CONFIG_VARIABLE, ListenSettings, Settings, load_settings
 from schoolgate_server.vault_key import KEY_BYTES, local_key
-from tests.packaging.installing import ROOT, Workshop
+from tests.packaging.installing import ROOT, Workshop, server_environment
 from tests.packaging.serving import needs_embedded_mongod, serving
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -147,7 +147,7 @@ def test_health_check_and_command_line_get_through(workshop: Workshop, secrets: 
     server_side = mounted(SERVICES["schoolgate"]["environment"], secrets)
     health = {name: server_side.pop(name) for name in ("SCHOOLGATE_SERVER", "SCHOOLGATE_CA")}
     del server_side[CONFIG_VARIABLE], server_side["SCHOOLGATE_LISTEN__ADDRESS"]  # its MongoDB, the network
-    installed = workshop.environment("server", "schoolgate-server[embedded]", "schoolgate-bromcom")
+    installed = server_environment(workshop)
     with serving(installed, tmp_path, settings=server_side) as server:
         here = "localhost:" + server.target.rpartition(":")[2]
         assert health["SCHOOLGATE_SERVER"].partition(":")[0] == "localhost"

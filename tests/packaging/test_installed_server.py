@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.installing import Environment, Workshop, members
+from tests.packaging.installing import Environment, Workshop, members, server_environment
 from tests.packaging.serving import is_running, needs_embedded_mongod, serving
 
 pytestmark = [
@@ -28,9 +28,7 @@ APPLICATION = {"application_id": "wheels", "application_secret": "wheels-only"}
 
 @pytest.fixture(scope="module")
 def installed(workshop: Workshop) -> Environment:
-    return workshop.environment(
-        "server", "schoolgate-server[embedded]", "schoolgate-bromcom", "schoolgate-wonde"
-    )
+    return server_environment(workshop)
 
 
 def test_nothing_of_the_tools_comes_along(installed: Environment) -> None:
