@@ -188,15 +188,6 @@ MUTANTS = (
         "killed",
     ),
     Mutant(
-        "g15",
-        "rows are pruned by whoever believes to own the school",
-        "server/src/schoolgate_server/sync/dataset.py",
-        "        if state.state != pb.DATASET_STATE_SKIPPED:\n            await self._context.save()\n",
-        "        await self._prune(last)\n        await self._context.save()\n",
-        "tests/integration/processes",
-        "g15",
-    ),
-    Mutant(
         "g10",
         "a resumed run leaves a merge as it was cut short",
         SNAPSHOT,
