@@ -306,12 +306,12 @@ class HttpClient:
         mis = self._options.mis
         try:
             yield
-        except TimeoutError as error:
+        # Neither is chained: a text may hold the address, and with it what was asked for. A type says enough.
+        except TimeoutError:
             turn.failed()
-            raise Transient(f"{mis} did not answer in time", entity=entity) from error
+            raise Transient(f"{mis} did not answer in time", entity=entity) from None
         except aiohttp.ClientError as error:
             turn.failed()
-            # Not chained: its text may hold the address, and with it what was asked for. A type says enough.
             what = type(error).__name__
             raise Transient(f"the connection to {mis} failed: {what}", entity=entity) from None
 

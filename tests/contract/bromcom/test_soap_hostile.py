@@ -12,11 +12,23 @@ from aiohttp.test_utils import TestServer
 
 from schoolgate_bromcom.session import BromcomSession
 from schoolgate_bromcom.simulator import soap_text
-from schoolgate_sdk import Incomplete, SchoolConnection, Scope
+from schoolgate_sdk import Incomplete, SchoolConnection, Scope, Transient
 from tests.contract.bromcom.conftest import ACCOUNT, CONNECTOR, NOW, read_all
 
 COLUMNS = {"staffId": "int", "lastName": "string"}
 STAFF = Scope("staff", "2026/27")
+
+
+class Mute:
+    """Answers with a text, or nothing, where a table belongs."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        head, tail = soap_text.response("getEntityDataBySchoolID", self._text)
+        return web.Response(text=head + tail, content_type="text/xml")
 
 
 class Endless:
@@ -40,15 +52,23 @@ class Endless:
 
 
 @asynccontextmanager
-async def reading(endless: Endless, **settings: str) -> AsyncGenerator[BromcomSession]:
+async def reading(mis: Mute | Endless, **settings: str) -> AsyncGenerator[BromcomSession]:
     application = web.Application()
-    application.router.add_post("/x.asmx", endless.answer)
+    application.router.add_post("/x.asmx", mis.answer)
     async with TestServer(application) as server:
         given = {"surface": "soap", "soap_url": str(server.make_url("/x.asmx")), "school_number": "1"}
         connection = SchoolConnection("s", given | settings, lambda: NOW, ACCOUNT)
         async with CONNECTOR.open(connection) as session:
             assert isinstance(session, BromcomSession)
             yield session
+
+
+@pytest.mark.parametrize("text", ["", "the database is being upgraded"])
+async def test_g02_a_text_in_place_of_a_table_is_not_no_rows(text: str) -> None:
+    """Seen to fail where any result counts: a proven end without rows."""
+    async with reading(Mute(text), read_attempts="1") as session:
+        with pytest.raises(Transient, match="without a table"):
+            await read_all(session, "staff")
 
 
 async def test_g18_no_more_is_taken_than_is_used() -> None:

@@ -213,7 +213,9 @@ class _Reading:
     def __init__(self, http: HttpClient, request: Request) -> None:
         self._http = http
         self._request = request
-        self._answer = SoapAnswer(request.headers["SOAPAction"].rpartition("/")[2].strip('"'))
+        operation = request.headers["SOAPAction"].rpartition("/")[2].strip('"')
+        self._is_of_rows = operation != _TEST
+        self._answer = SoapAnswer(operation)
         self._stack = AsyncExitStack()
         self._chunks: AsyncIterator[bytes] | None = None
         self.is_over = False
@@ -238,6 +240,7 @@ class _Reading:
                 chunk = await anext(self._chunks, None)
                 if chunk is None:
                     self._answer.close()
+                    self._check_table()
                     self.is_over = True
                 else:
                     rows += self._answer.feed(chunk)
@@ -248,6 +251,11 @@ class _Reading:
         if self._answer.fault is not None:
             raise Faulted("Bromcom answered with a fault", entity=entity)
         return rows
+
+    def _check_table(self) -> None:
+        """Refuse a result of some text where rows were asked for: it does not say that there are none."""
+        if self._is_of_rows and self._answer.fault is None and not self._answer.has_table:
+            raise Transient("Bromcom answered without a table")
 
     async def close(self) -> None:
         """End the request, wherever it is."""
