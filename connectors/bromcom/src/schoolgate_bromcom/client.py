@@ -13,8 +13,8 @@ import orjson
 
 from schoolgate_bromcom import filters
 from schoolgate_bromcom.settings import BromcomSettings
-from schoolgate_sdk import Identity, Row, SchemaChanged, Transient
-from schoolgate_sdk.http import HttpClient, HttpOptions, Request
+from schoolgate_sdk import Row, SchemaChanged, Transient
+from schoolgate_sdk.http import HttpClient, Request
 
 _CONTAINERS_PER_ROW: Final = 4
 """Rows are flat, one object each. Braces and brackets within texts count too, hence more than one."""
@@ -30,19 +30,6 @@ class Answer(NamedTuple):
 
     rows: list[Row]
     digest: str
-
-
-def http_options(settings: BromcomSettings) -> HttpOptions:
-    """Return how Bromcom is asked under ``settings``; the requests carry the partner's credentials alone."""
-    return HttpOptions(
-        "Bromcom",
-        timeout=settings.request_timeout,
-        read_attempts=settings.read_attempts,
-        retry_wait=settings.retry_wait,
-        max_bytes=settings.max_response,
-        pauses_for=settings.pauses_for,
-        identity=Identity.PARTNER,
-    )
 
 
 class BromcomClient:

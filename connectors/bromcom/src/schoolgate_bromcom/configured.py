@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schoolgate_sdk import FieldSpec, Unsupported
 
+_ENTITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
+
 COLUMN_SETTINGS: Final = (
     FieldSpec("column_room_id", "the column of Locations with a room's id", default="locationID"),
     FieldSpec("column_room_code", "the column of Locations with a room's code; empty: none is read"),
@@ -93,3 +95,10 @@ def check_configured(values: Mapping[str, str]) -> None:
         ZoneInfo(values["time_zone"])
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise Unsupported("setting time_zone must be a time zone, such as Europe/London") from None
+
+
+def entity_name(values: Mapping[str, str], name: str) -> str:
+    """Return the name of an entity; raises ``Unsupported``."""
+    if not _ENTITY.fullmatch(values[name]):
+        raise Unsupported(f"setting {name} must be the name of an entity: letters, digits and underscores")
+    return values[name]

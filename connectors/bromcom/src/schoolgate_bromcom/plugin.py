@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from schoolgate_bromcom import soap_client
 from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
-from schoolgate_bromcom.client import BromcomClient, http_options
+from schoolgate_bromcom.client import BromcomClient
 from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_bromcom.partner_reader import PartnerReader
 from schoolgate_bromcom.session import BromcomSession, SurfaceReader
@@ -70,7 +70,7 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
         # Each surface has a client of its own, so that neither party's credentials reach the other's host.
         if application is not None and surfaces.may_use(Surface.PARTNER):
             http = await stack.enter_async_context(
-                http_client(connection, http_options(settings), _partner_headers(*application))
+                http_client(connection, settings.http, _partner_headers(*application))
             )
             client = BromcomClient(http, settings)
             writer = BehaviourWriter(client, connection.settings)

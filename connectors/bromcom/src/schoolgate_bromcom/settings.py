@@ -7,29 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from schoolgate_bromcom import setting_values
 from schoolgate_bromcom.configured import (
     AGREEMENT_SETTINGS,
     COLUMN_SETTINGS,
     WRITE_SETTINGS,
     check_configured,
+    entity_name,
 )
 from schoolgate_bromcom.datasets import DATASETS, dataset_of_entity
 from schoolgate_bromcom.surfaces import ACCOUNT, SURFACE_SETTINGS
-from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
-from schoolgate_sdk.traffic import PausesFor
+from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, setting_values
+from schoolgate_sdk.http import HttpOptions
+from schoolgate_sdk.http_settings import http_options, http_settings, plain_http_setting
 
 SETTINGS: Final = (
     FieldSpec(
         "base_url", "where the Partner API is", default="https://api.bromcomcloud.com/v2", endpoint=True
     ),
-    FieldSpec(
-        "plain_http",
-        '"yes" sends the credentials unencrypted to an http base_url beyond this machine; for test networks',
-        default="no",
-        endpoint=True,
-        scope=False,
-    ),
+    plain_http_setting("credentials"),
     FieldSpec("school_number", "the school's number at Bromcom, sent as schoolId", required=True),
     FieldSpec(
         "person_id_is_student_id",
@@ -37,31 +32,11 @@ SETTINGS: Final = (
         default="no",
     ),
     FieldSpec("page_size", "rows that Bromcom puts on a full page", default="100000", scope=False),
-    FieldSpec(
-        "request_timeout_seconds",
-        "longest time for one request, its answer included",
-        default="300",
-        scope=False,
-    ),
-    FieldSpec("read_attempts", "how often a read is tried before it is given up", default="5", scope=False),
-    FieldSpec(
-        "retry_wait_seconds",
-        "upper bound of the first wait between attempts; it doubles",
-        default="1",
-        scope=False,
-    ),
-    FieldSpec(
-        "pauses_for",
-        'whom Bromcom means when it asks for a pause (HTTP 429), which is not known: "host", everybody who '
-        'asks there, or "school"',
-        default="host",
-        scope=False,
-    ),
-    FieldSpec(
-        "max_response_mib",
-        "largest answer that is read, in MiB after decompression; 100,000 rows of the widest entity have 103",
-        default="128",
-        scope=False,
+    *http_settings(
+        "Bromcom",
+        timeout=300,
+        max_response_mib=128,
+        size="100,000 rows of the widest entity have 103",
     ),
     *SURFACE_SETTINGS,
     *AGREEMENT_SETTINGS,
@@ -102,11 +77,7 @@ class BromcomSettings:
     base_url: str
     school_number: int
     page_size: int
-    request_timeout: float
-    read_attempts: int
-    retry_wait: float
-    max_response: int
-    pauses_for: PausesFor = PausesFor.HOST
+    http: HttpOptions
     entities: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
@@ -117,23 +88,16 @@ class BromcomSettings:
             Unsupported: a setting is malformed or out of range; the message names it.
         """
         values = {spec.name: given.get(spec.name) or spec.default for spec in SETTINGS}
-        for name in ("person_id_is_student_id", "plain_http"):
-            if values[name] not in {"yes", "no"}:
-                raise Unsupported(f'setting {name} must be "yes" or "no"')
+        setting_values.choice(values, "person_id_is_student_id", "yes", "no")
+        plain = setting_values.choice(values, "plain_http", "yes", "no") == "yes"
         check_configured(values)
         return cls(
-            base_url=setting_values.address(values, "base_url", plain_http=values["plain_http"] == "yes"),
+            base_url=setting_values.address(values, "base_url", plain_http=plain),
             school_number=setting_values.integer(values, "school_number", 1, 2**31 - 1),
             page_size=setting_values.integer(values, "page_size", 1, 1_000_000),
-            request_timeout=setting_values.seconds(values, "request_timeout_seconds", 3600),
-            read_attempts=setting_values.integer(values, "read_attempts", 1, 20),
-            retry_wait=setting_values.seconds(values, "retry_wait_seconds", 60),
-            max_response=setting_values.integer(values, "max_response_mib", 1, 2048) << 20,
-            pauses_for=_pauses_for(values["pauses_for"]),
+            http=http_options("Bromcom", values, identity=Identity.PARTNER, most_response_mib=2048),
             entities={
-                dataset.entity: setting_values.entity(
-                    values, f"entity_{dataset_of_entity(dataset.entity).name}"
-                )
+                dataset.entity: entity_name(values, f"entity_{dataset_of_entity(dataset.entity).name}")
                 for dataset in DATASETS
             },
         )
@@ -152,10 +116,3 @@ def application_of(given: Mapping[str, str]) -> tuple[str, str] | None:
         if not _HEADER_VALUE.fullmatch(given.get(name, "")):
             raise AuthInvalid(f"credential {name} is missing or malformed", identity=Identity.PARTNER)
     return given["application_id"], given["application_secret"]
-
-
-def _pauses_for(value: str) -> PausesFor:
-    try:
-        return PausesFor(value)
-    except ValueError:
-        raise Unsupported('setting pauses_for must be "host" or "school"') from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import ClassVar, Final
 from xml.sax.saxutils import escape
 
@@ -47,13 +48,10 @@ class Faulted(ConnectorError):
 
 def http_options(settings: BromcomSettings, surfaces: SurfaceSettings) -> HttpOptions:
     """Return how the SOAP services are asked; the requests carry the school's credentials alone."""
-    return HttpOptions(
-        "Bromcom",
+    return replace(
+        settings.http,
         timeout=surfaces.soap_timeout,
-        read_attempts=settings.read_attempts,
-        retry_wait=settings.retry_wait,
         max_bytes=surfaces.soap_max_response,
-        pauses_for=settings.pauses_for,
         identity=Identity.SCHOOL,
         refusal=_fault_in,
     )

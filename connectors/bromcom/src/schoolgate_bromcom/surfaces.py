@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from schoolgate_bromcom import setting_values
+from schoolgate_bromcom.configured import entity_name
 from schoolgate_bromcom.datasets import DATASETS
-from schoolgate_sdk import AuthInvalid, FieldSpec, Identity
+from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, setting_values
 
 _SOAP_URL: Final = "https://cloudmis.bromcom.com/Nucleus/WebServices/ThirdParty/TPReadOnlyDataService.asmx"
 _LONGEST_CREDENTIAL: Final = 512
@@ -130,7 +130,7 @@ class SurfaceSettings:
             values[name] = values[name] or usual
             chosen[dataset.name] = Surface(setting_values.choice(values, name, *_CHOICES))
             if values[f"soap_entity_{dataset.name}"]:
-                entities[dataset.name] = setting_values.entity(values, f"soap_entity_{dataset.name}")
+                entities[dataset.name] = entity_name(values, f"soap_entity_{dataset.name}")
         return cls(
             soap_url=setting_values.address(values, "soap_url", plain_http=given.get("plain_http") == "yes"),
             soap_timeout=setting_values.seconds(values, "soap_timeout_seconds", 3600),

@@ -25,7 +25,7 @@ from schoolgate_sdk import (
     Transient,
     Unsupported,
 )
-from schoolgate_sdk.http import Answer, HttpClient, HttpOptions, Request
+from schoolgate_sdk.http import Answer, HttpClient, Request
 from schoolgate_wonde.settings import WondeSettings
 
 _RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:/[A-Za-z][A-Za-z0-9_-]*)?", re.ASCII)
@@ -51,19 +51,6 @@ class FieldErrors(Unsupported):
         self.fields = tuple(names)
         said = f": {', '.join(names)}" if names else ""
         super().__init__(f"Wonde refuses what the write holds{said}", entity=entity)
-
-
-def http_options(settings: WondeSettings) -> HttpOptions:
-    """Return how Wonde is asked under ``settings``."""
-    return HttpOptions(
-        "Wonde",
-        timeout=settings.request_timeout,
-        read_attempts=settings.read_attempts,
-        retry_wait=settings.retry_wait,
-        max_bytes=settings.max_response,
-        pauses_for=settings.pauses_for,
-        identity=Identity.PARTNER,
-    )
 
 
 class WondeClient:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from schoolgate_sdk import Connector, SchoolConnection, WriteReceipt, WriteRequest, hookimpl
 from schoolgate_sdk.http import http_client
-from schoolgate_wonde.client import WondeClient, http_options
+from schoolgate_wonde.client import WondeClient
 from schoolgate_wonde.datasets import DATASETS
 from schoolgate_wonde.reader import WondeReader
 from schoolgate_wonde.settings import CREDENTIALS, SETTINGS, WondeSettings, token_of
@@ -59,7 +59,7 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[WondeSess
         "Accept": "application/json",
         "User-Agent": f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}",
     }
-    async with http_client(connection, http_options(settings), headers) as http:
+    async with http_client(connection, settings.http, headers) as http:
         yield WondeSession(connection, WondeClient(http, settings), settings)
 
 

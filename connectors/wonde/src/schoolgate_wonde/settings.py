@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported
-from schoolgate_sdk.traffic import PausesFor
-from schoolgate_wonde import fields, setting_values
+from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, Unsupported, setting_values
+from schoolgate_sdk.http import HttpOptions
+from schoolgate_sdk.http_settings import http_options, http_settings, plain_http_setting
+from schoolgate_wonde import fields
 
 SETTINGS: Final = (
     FieldSpec(
@@ -19,13 +20,7 @@ SETTINGS: Final = (
         default="https://api.wonde.com/v1.0",
         endpoint=True,
     ),
-    FieldSpec(
-        "plain_http",
-        '"yes" sends the token unencrypted to an http base_url beyond this machine; for test networks',
-        default="no",
-        endpoint=True,
-        scope=False,
-    ),
+    plain_http_setting("token"),
     FieldSpec("school_id", "the school's id at Wonde, such as A1930499544", required=True),
     FieldSpec(
         "updated_after_zone",
@@ -34,32 +29,7 @@ SETTINGS: Final = (
         scope=False,
     ),
     FieldSpec("page_size", "rows asked for at once, as per_page", default="100", scope=False),
-    FieldSpec(
-        "request_timeout_seconds",
-        "longest time for one request, its answer included",
-        default="120",
-        scope=False,
-    ),
-    FieldSpec("read_attempts", "how often a read is tried", default="5", scope=False),
-    FieldSpec(
-        "retry_wait_seconds",
-        "upper bound of the first wait between attempts; it doubles",
-        default="1",
-        scope=False,
-    ),
-    FieldSpec(
-        "pauses_for",
-        'whom Wonde means when it asks for a pause (HTTP 429), which is not known: "host", everybody who '
-        'asks there, or "school"',
-        default="host",
-        scope=False,
-    ),
-    FieldSpec(
-        "max_response_mib",
-        "largest answer that is read, in MiB after decompression",
-        default="32",
-        scope=False,
-    ),
+    *http_settings("Wonde", timeout=120, max_response_mib=32),
     FieldSpec(
         "behaviour_writes",
         '"yes" where the forms of POST behaviours and achievements, which are not public, were found to be '
@@ -94,11 +64,7 @@ class WondeSettings:
     school_id: str
     zone: ZoneInfo
     page_size: int
-    request_timeout: float
-    read_attempts: int
-    retry_wait: float
-    pauses_for: PausesFor
-    max_response: int
+    http: HttpOptions
     behaviour_writes: bool
     writeback_settles: float
 
@@ -120,11 +86,7 @@ class WondeSettings:
             school_id=values["school_id"],
             zone=_zone(values["updated_after_zone"]),
             page_size=setting_values.integer(values, "page_size", 1, 10_000),
-            request_timeout=setting_values.seconds(values, "request_timeout_seconds", 3600),
-            read_attempts=setting_values.integer(values, "read_attempts", 1, 20),
-            retry_wait=setting_values.seconds(values, "retry_wait_seconds", 60),
-            pauses_for=PausesFor(setting_values.choice(values, "pauses_for", "host", "school")),
-            max_response=setting_values.integer(values, "max_response_mib", 1, 1024) << 20,
+            http=http_options("Wonde", values, identity=Identity.PARTNER, most_response_mib=1024),
             behaviour_writes=setting_values.choice(values, "behaviour_writes", "yes", "no") == "yes",
             writeback_settles=setting_values.seconds(values, "writeback_settles_seconds", 30 * 86_400),
         )

@@ -18,8 +18,8 @@ from schoolgate.v1.identity_service_pb2_grpc import IdentityServiceStub
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
+from schoolgate_sdk.addresses import is_loopback
 from schoolgate_server.cli.failures import CommandFailed, from_rpc
-from schoolgate_server.model.addresses import is_loopback
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")

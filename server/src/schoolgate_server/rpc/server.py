@@ -21,7 +21,7 @@ from schoolgate.v1 import (
     sync_service_pb2_grpc,
     writeback_service_pb2_grpc,
 )
-from schoolgate_server.model.addresses import is_loopback
+from schoolgate_sdk.addresses import is_loopback
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.diagnostics import Diagnostics
 from schoolgate_server.rpc.health import HealthMonitor

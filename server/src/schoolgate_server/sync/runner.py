@@ -224,7 +224,7 @@ class Runner:
                 await DatasetSync(context, state.dataset, state).run()
             if state.failure.type in _WHOLE_RUN:
                 run.failure.CopyFrom(state.failure)
-                break
+                return
         if run.layer in WHOLE_SNAPSHOTS:
             await note_surfaces(context)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
-from schoolgate_sdk import Unsupported
-
-_ENTITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
+from schoolgate_sdk.addresses import is_loopback
+from schoolgate_sdk.errors import Unsupported
 
 
 def address(values: Mapping[str, str], name: str, *, plain_http: bool) -> str:
@@ -28,22 +24,12 @@ def address(values: Mapping[str, str], name: str, *, plain_http: bool) -> str:
         raise wrong from error
     if not host or parts.query or parts.fragment or parts.username or parts.password:
         raise wrong
-    if parts.scheme == "http" and not plain_http and not _is_loopback(host):
+    if parts.scheme == "http" and not plain_http and not is_loopback(host):
         raise Unsupported(
             f"setting {name} must be an https address: over http the network sees the credentials; on a "
             'test network, setting plain_http "yes" accepts that'
         )
     return value.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine; other names than localhost are not looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def integer(values: Mapping[str, str], name: str, least: int, most: int) -> int:
@@ -69,11 +55,4 @@ def choice(values: Mapping[str, str], name: str, *choices: str) -> str:
     """Return one of ``choices``; raises ``Unsupported``."""
     if values[name] not in choices:
         raise Unsupported(f"setting {name} must be " + " or ".join(f'"{each}"' for each in choices))
-    return values[name]
-
-
-def entity(values: Mapping[str, str], name: str) -> str:
-    """Return the name of an entity; raises ``Unsupported``."""
-    if not _ENTITY.fullmatch(values[name]):
-        raise Unsupported(f"setting {name} must be the name of an entity: letters, digits and underscores")
     return values[name]
