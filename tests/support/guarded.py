@@ -181,6 +181,7 @@ def guarded_connector(
         settings=(
             *described.settings,
             FieldSpec("address", "Where it is.", default="here", endpoint=True),
+            FieldSpec("number", "The school's own there.", default="1"),
             FieldSpec("annexe", "Of the school alone.", endpoint=True, identity=Identity.SCHOOL),
         ),
         credentials=(FieldSpec("token", "The token.", required=True, identity=identity),),

@@ -44,6 +44,7 @@ def write(path: Path, token: str) -> None:
         [scripted]
         credentials = {{ token = "{token}", other = "x" }}
         settings = {{ address = "here" }}
+        schools.{SCHOOL} = {{ number = "1" }}
         """
     )
 
@@ -87,6 +88,21 @@ async def test_g17_a_partners_credentials_are_not_sent_to_an_address_that_a_scho
     assert "has no credentials" in caught.value.message
     with pytest.raises(ServiceError):
         await engine.supervisor.check_connection(SCHOOL)
+    assert mis.asked == []
+
+
+@pytest.mark.parametrize(
+    "listed", [f"schools.{SCHOOL} = {{ number = '1' }}", "schools.elm = { number = '2' }"]
+)
+async def test_g17_a_partners_credentials_read_no_other_school_than_the_one_they_are_listed_for(
+    engine: Engine, mis: GuardedMis, path: Path, listed: str
+) -> None:
+    """Seen to fail where whoever may change a school's registration may name another school in it."""
+    path.write_text(path.read_text().replace(f'schools.{SCHOOL} = {{ number = "1" }}', listed))
+    moved = School(school_id=SCHOOL, settings={"number": "2"})
+    await engine.store.schools.update(moved, ["settings"], str(uuid.uuid4()), b"")
+    with pytest.raises(ServiceError, match="has no credentials"):
+        await engine.sync(STUDENTS)
     assert mis.asked == []
 
 
@@ -140,6 +156,9 @@ async def test_a_file_that_breaks_later_leaves_what_it_had_in_use(engine: Engine
         '[scripted]\ncredentials = "S3cret"',
         "[scripted]\ncredentials = { S3cret = 7 }",
         "[scripted]\nS3cret = 1",
+        '[scripted]\ncredentials = { token = "S3cret" }',
+        '[scripted]\ncredentials = { token = "S3cret" }\nschools = {}',
+        '[scripted]\ncredentials = { token = "S3cret" }\nschools.oak = {}',
         None,
     ],
 )

@@ -104,7 +104,7 @@ async def credentials_of(
         ServiceError: the vault cannot be opened.
     """
     own = await store.credentials.get(school_id)
-    return {**partners(connector, settings), **(own or {})}
+    return {**partners(connector, school_id, settings), **(own or {})}
 
 
 @asynccontextmanager

@@ -6,10 +6,13 @@ are rotated without a restart::
     [bromcom]
     credentials = { application_id = "…", application_secret = "…" }
     settings = { base_url = "https://…" }
+    schools.oak = { school_number = "20001" }
+    schools.elm = { school_number = "20002" }
 
 ``settings`` are those of the connector that say where credentials are sent. A school gets the partner's
 credentials only while its own are the same: whoever may change a school's address must not have them sent
-there.
+there. ``schools`` are those that get them at all, each with the settings by which the MIS knows it: whoever
+may change one school's registration must not read another school with them (G17).
 """
 
 from __future__ import annotations
@@ -17,20 +20,20 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schoolgate_sdk import Connector, Identity
 
-Partners: TypeAlias = Callable[[Connector, Mapping[str, str]], Mapping[str, str]]
-"""Returns the partner's credentials for a school of a connector with these settings; empty without any."""
+Partners: TypeAlias = Callable[[Connector, str, Mapping[str, str]], Mapping[str, str]]
+"""Returns the partner's credentials for a school, by its id and settings, of a connector; empty without."""
 
 
-def no_partners(connector: Connector, settings: Mapping[str, str]) -> Mapping[str, str]:
+def no_partners(connector: Connector, school_id: str, settings: Mapping[str, str]) -> Mapping[str, str]:
     """Stand where a server has no credentials of its own: each school has all of them."""
-    del connector, settings
+    del connector, school_id, settings
     return {}
 
 
@@ -38,11 +41,16 @@ class PartnersInvalid(ValueError):
     """The file cannot be used; the text says what is wrong, and repeats no value."""
 
 
+_KnownBy: TypeAlias = Annotated[dict[str, str], Field(min_length=1)]
+"""Settings by which the MIS knows a school: without any, a listed school could be pointed at all of them."""
+
+
 class _Partner(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     credentials: dict[str, str] = Field(min_length=1, repr=False)
     settings: dict[str, str] = Field(default_factory=dict[str, str])
+    schools: dict[str, _KnownBy] = Field(min_length=1)
 
 
 _FILE = TypeAdapter(dict[str, _Partner])
@@ -61,8 +69,12 @@ class PartnersFile:
         self._remember = remember_secrets
         self._partners = self._read()
 
-    def __call__(self, connector: Connector, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """Return what the file has for ``connector``, where ``settings`` point to where it may be sent."""
+    def __call__(
+        self, connector: Connector, school_id: str, settings: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return what the file has for ``connector`` and the school, whose ``settings`` are those
+        by which it is listed, and point to where credentials may be sent.
+        """
         try:
             self._partners = self._read()
         except PartnersInvalid as error:
@@ -70,10 +82,13 @@ class PartnersFile:
         partner = self._partners.get(connector.name)
         if partner is None:
             return {}
+        given = {spec.name: settings.get(spec.name) or spec.default for spec in connector.settings}
+        known_by = partner.schools.get(school_id)
+        if known_by is None or any(given.get(name) != value for name, value in known_by.items()):
+            return {}
         for spec in connector.settings:
             ours = spec.endpoint and spec.identity is not Identity.SCHOOL
-            own = settings.get(spec.name) or spec.default
-            if ours and own != partner.settings.get(spec.name, spec.default):
+            if ours and given[spec.name] != partner.settings.get(spec.name, spec.default):
                 return {}
         theirs = {spec.name for spec in connector.credentials if spec.identity is Identity.PARTNER}
         return {name: value for name, value in partner.credentials.items() if name in theirs}
@@ -87,7 +102,8 @@ class PartnersFile:
             raise PartnersInvalid(f"partners file {self._path} is no TOML") from None  # it may quote a line
         except (ValidationError, UnicodeDecodeError):
             raise PartnersInvalid(
-                f"partners file {self._path}: a table per connector, with credentials and settings of text"
+                f"partners file {self._path}: a table per connector, with credentials and settings of text, "
+                "and schools, each with the settings by which the MIS knows it"
             ) from None
         for partner in read.values():
             self._remember(partner.credentials.values())
