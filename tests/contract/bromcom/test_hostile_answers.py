@@ -124,6 +124,24 @@ async def test_g18_any_answer_gives_a_typed_error(
     assert "R201100018042" not in str(caught.value)
 
 
+async def test_g09_one_row_without_its_key_is_the_parsers_to_refuse(read_students_from: Read) -> None:
+    """Seen to fail where the first row speaks for all: the dataset failed, and nobody was told of the row."""
+    pages = iter(['{"success":true,"data":[{"upn":"R201100018042"},{"studentId":2}]}'])
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        empty = '{"success":true,"data":[]}'
+        return web.Response(text=next(pages, empty), content_type="application/json")
+
+    found: list[int] = []
+
+    async def count(session: BromcomSession) -> None:
+        rows, _ = await read_all(session, "students")
+        found.append(len(rows))
+
+    await read_students_from(handler, count)
+    assert found == [2]
+
+
 async def test_g18_a_decompression_bomb_is_cut_off(read_students_from: Read) -> None:
     bomb = gzip.compress(b" " * (64 << 20))
     with pytest.raises(Incomplete, match="1 MiB"):

@@ -9,7 +9,7 @@ import pytest
 from schoolgate.v1.kind_pb2 import KIND_CONTACT, KIND_STUDENT
 from schoolgate.v1.people_pb2 import Contact, Student, StudentContact
 from schoolgate.v1.timetable_pb2 import TimetableEntry
-from schoolgate_sdk import RowRejected, SourceKey
+from schoolgate_sdk import RowRejected, SchemaChanged, SourceKey
 from schoolgate_wonde.datasets import BY_NAME
 from schoolgate_wonde.parsers.groups import parse_group
 from schoolgate_wonde.parsers.people import parse_contact, parse_student, parse_student_contact
@@ -180,3 +180,21 @@ def test_a_mark_is_nothing_without_pupil_day_and_session(missing: str) -> None:
     with pytest.raises(RowRejected) as rejected:
         parse_mark({**row, missing: None}, {})
     assert rejected.value.key == SourceKey("wonde/attendance", ("attendance/session", "A1"))
+
+
+@pytest.mark.parametrize("dataset", ["student_contacts", "group_memberships", "staff_assignments"])
+@pytest.mark.parametrize("holder", [None, [], {"data": None}, {"data": {"id": "A1"}}, {}])
+def test_g09_what_is_nested_and_cannot_be_read_is_refused_and_not_the_whole_dataset(
+    dataset: str, holder: object
+) -> None:
+    """Seen to fail where one such row ended the dataset, without a decision about it."""
+    found = BY_NAME[dataset]
+    [row] = found.rows("students", {"id": "A1", found.nested: holder})
+    with pytest.raises(RowRejected) as refused:
+        list(found.parser(row, {}))
+    assert refused.value.key is None
+
+
+def test_what_was_not_sent_at_all_is_a_change_of_schema() -> None:
+    with pytest.raises(SchemaChanged, match="contacts"):
+        list(BY_NAME["student_contacts"].rows("students", {"id": "A1"}))

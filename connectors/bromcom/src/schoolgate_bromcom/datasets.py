@@ -11,7 +11,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate_bromcom import filters, parsers
 from schoolgate_bromcom.filters import Column, Value
 from schoolgate_bromcom.parsers import keys
-from schoolgate_sdk import Dataset, KindSpec, Parser, SourceKey, Unsupported
+from schoolgate_sdk import Dataset, KindSpec, Parser, Row, SchemaChanged, SourceKey, Unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,23 @@ class BromcomDataset:
             other_parsers=self.other_parsers,
         )
 
-    def required_columns(self, settings: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the columns that must be on every page at a school with ``settings``."""
-        return (*self.required, *(settings[name] for name in self.configured))
+    def check_columns(self, rows: Sequence[Row], settings: Mapping[str, str], entity: str) -> None:
+        """Return if each column that a school with ``settings`` must have is in some of ``rows``.
+
+        A row that lacks one which others have is the parser's to refuse; over SOAP rows lack what is null in
+        them. As a rule the first row has them all.
+
+        Raises:
+            SchemaChanged: no row has one; the message names it.
+        """
+        wanted = (*self.required, *(settings[name] for name in self.configured))
+        missing = {name.lower(): name for name in wanted}
+        for row in rows:
+            for column in row:
+                missing.pop(column.lower(), None)
+            if not missing:
+                return
+        raise SchemaChanged(f"rows have no column {', '.join(missing.values())}", entity=entity)
 
     def predicate(self, date_from: date | None, date_to: date | None) -> str:
         """Return the filter for a read within the dates (half-open), which only a windowed dataset heeds."""

@@ -18,7 +18,6 @@ from schoolgate_sdk import (
     Incomplete,
     Page,
     Row,
-    SchemaChanged,
     Scope,
     Unsupported,
 )
@@ -124,12 +123,7 @@ class PartnerReader:
     async def _page(self, dataset: BromcomDataset, predicate: str, number: int) -> Answer:
         answer = await self._client.page(dataset.entity, predicate, number)
         if answer.rows:
-            columns = {name.lower() for name in answer.rows[0]}
-            missing = [
-                name for name in dataset.required_columns(self._settings) if name.lower() not in columns
-            ]
-            if missing:
-                raise SchemaChanged(f"rows have no column {', '.join(missing)}", entity=dataset.entity)
+            dataset.check_columns(answer.rows, self._settings, dataset.entity)
         return answer
 
     async def found(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[Row]:

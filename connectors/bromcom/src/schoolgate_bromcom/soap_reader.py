@@ -15,7 +15,6 @@ from schoolgate_sdk import (
     Incomplete,
     Page,
     Row,
-    SchemaChanged,
     Scope,
     Unsupported,
 )
@@ -68,12 +67,7 @@ class SoapReader:
             async for rows in lists:
                 if not rows:
                     continue
-                # Where no schema names the columns, a row lacks those that are null in it.
-                columns = {name.lower() for row in rows for name in row}
-                wanted = dataset.required_columns(self._settings)
-                missing = [name for name in wanted if name.lower() not in columns]
-                if missing:
-                    raise SchemaChanged(f"rows have no column {', '.join(missing)}", entity=entity)
+                dataset.check_columns(rows, self._settings, entity)
                 yield rows
 
     async def found(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[Row]:

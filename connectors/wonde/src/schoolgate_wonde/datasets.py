@@ -50,17 +50,20 @@ class WondeDataset:
     def rows(self, resource: str, given: Row) -> Iterator[Row]:
         """Yield what the parser reads of one of Wonde's rows.
 
+        What is nested in a form that cannot be read is one row, which the parser refuses: nobody knows then
+        what is gone from it.
+
         Raises:
-            SchemaChanged: what should be nested is not there.
+            SchemaChanged: what should be nested was not sent at all.
         """
         if not self.nested:
             yield {**given, RESOURCE: resource}
             return
-        holder = given.get(self.nested)
-        inner: Any = cast("Mapping[str, Any]", holder).get("data") if isinstance(holder, dict) else None
-        if not isinstance(inner, list):
+        if self.nested not in given:
             raise SchemaChanged(f"rows come without the {self.nested} that were asked for", entity=resource)
-        for nested in cast("list[object]", inner):
+        holder = given[self.nested]
+        inner: Any = cast("Mapping[str, Any]", holder).get("data") if isinstance(holder, dict) else None
+        for nested in cast("list[object]", inner) if isinstance(inner, list) else [None]:
             yield {RESOURCE: resource, self.owner: given.get("id"), "nested": nested}
 
     def matches(self, row: Row, key: tuple[object, ...]) -> bool:
