@@ -15,14 +15,10 @@ from schoolgate_bromcom import filters
 from schoolgate_bromcom.settings import BromcomSettings
 from schoolgate_sdk import Row, SchemaChanged, Transient
 from schoolgate_sdk.http import HttpClient, Request
+from schoolgate_sdk.json_bounds import JsonBounds
 
-_CONTAINERS_PER_ROW: Final = 4
-"""Rows are flat, one object each. Braces and brackets within texts count too, hence more than one."""
-_VALUES_PER_ROW: Final = 60
-"""Half as many again as the widest entity has columns, for commas within texts."""
-_CONTAINERS_BESIDE: Final = 10_000
-_VALUES_BESIDE: Final = 1_000_000
-"""Allowed besides, for small pages: some tens of MiB at most."""
+_BOUNDS: Final = JsonBounds(containers_per_row=4, values_per_row=60)
+"""Rows are flat, one object each. The widest entity has two thirds of these values."""
 
 
 class Answer(NamedTuple):
@@ -90,26 +86,8 @@ class BromcomClient:
         raise Transient("Bromcom's answer does not say that the write succeeded", entity=name)
 
     def _decode(self, body: bytearray, name: str) -> Answer:
-        _check_amount(body, name, self._settings.page_size)
+        _BOUNDS.check(body, self._settings.page_size, mis="Bromcom", entity=name)
         return Answer(_rows(body, name), hashlib.blake2b(body, digest_size=16).hexdigest())
-
-
-def _check_amount(body: bytearray, entity: str, page_size: int) -> None:
-    """Refuse what would take far more memory as objects than it has bytes, before any is made.
-
-    A hundred MiB of empty rows are some three GiB of objects.
-    """
-    for found, per_row, beside, what in (
-        (body.count(b"{") + body.count(b"["), _CONTAINERS_PER_ROW, _CONTAINERS_BESIDE, "objects and lists"),
-        (body.count(b","), _VALUES_PER_ROW, _VALUES_BESIDE, "values"),
-    ):
-        most = per_row * page_size + beside
-        if found > most:
-            raise SchemaChanged(
-                f"Bromcom's answer holds more than {most} {what}, "
-                f"which no page of {page_size} rows does (is page_size right?)",
-                entity=entity,
-            )
 
 
 def _rows(body: bytearray, entity: str) -> list[Row]:

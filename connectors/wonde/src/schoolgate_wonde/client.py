@@ -26,11 +26,14 @@ from schoolgate_sdk import (
     Unsupported,
 )
 from schoolgate_sdk.http import Answer, HttpClient, Request
+from schoolgate_sdk.json_bounds import JsonBounds
 from schoolgate_wonde.settings import WondeSettings
 
 _RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:/[A-Za-z][A-Za-z0-9_-]*)?", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _MOST_SCHOOL_PAGES: Final = 50
+_BOUNDS: Final = JsonBounds(containers_per_row=10_000, values_per_row=100_000)
+"""A class nests its pupils and staff, a pupil contacts; the largest group is a whole school."""
 _STATES: Final = ("pending", "declined", "revoked")
 """Lists of schools in which one is that has not approved us. What ``audited`` means is not public."""
 
@@ -87,7 +90,7 @@ class WondeClient:
             query["updated_after"] = f"{updated_after.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S}"
         request = self._get(resource, query)
         try:
-            return await self._http.read(request, lambda answer: _page_of(answer, resource))
+            return await self._http.read(request, lambda answer: self._page_of(answer, resource))
         except EntityDenied as denied:
             raise await self._explained(denied, resource, include) from None
 
@@ -138,12 +141,18 @@ class WondeClient:
             accept=frozenset({200, 201, 202, 422}),
         )
         answer = await self._http.send(request)
-        found = _json(answer, resource)
+        try:
+            found = _json(answer, resource, 1)
+        except (SchemaChanged, Transient):
+            found = None  # the status says whether it was refused, if nothing else does
         if answer.status == 422:
             raise FieldErrors(resource, _names(found))
         if not isinstance(found, dict):
             raise Transient("Wonde's answer does not say what became of the write", entity=resource)
         return cast("Mapping[str, Any]", found)
+
+    def _page_of(self, answer: Answer, entity: str) -> WondePage:
+        return _page(_json(answer, entity, self._settings.page_size), entity)
 
     def _url(self, path: str) -> str:
         return f"{self._settings.base_url}/schools/{self._settings.school_id}/{path}"
@@ -168,7 +177,7 @@ class WondeClient:
     async def _granted(self, resource: str, include: str = "") -> bool:
         query = {"page": "1", "per_page": "1"} | ({"include": include} if include else {})
         try:
-            await self._http.read(self._get(resource, query), lambda answer: _page_of(answer, resource))
+            await self._http.read(self._get(resource, query), lambda answer: self._page_of(answer, resource))
         except EntityDenied:
             return False
         return True
@@ -182,7 +191,7 @@ class WondeClient:
                     "GET", f"{self._settings.base_url}/schools/{state}", "schools", params=query
                 )
                 try:
-                    page = await self._http.read(request, lambda answer: _page_of(answer, "schools"))
+                    page = await self._http.read(request, lambda answer: self._page_of(answer, "schools"))
                 except (EntityDenied, Unsupported):
                     break
                 if any(row.get("id") == self._settings.school_id for row in page.rows):
@@ -192,7 +201,9 @@ class WondeClient:
         return None
 
 
-def _json(answer: Answer, entity: str) -> object:
+def _json(answer: Answer, entity: str, rows: int) -> object:
+    """Return what an answer of at most ``rows`` rows holds."""
+    _BOUNDS.check(answer.body, rows, mis="Wonde", entity=entity)
     try:
         return orjson.loads(answer.body)
     except orjson.JSONDecodeError:
@@ -206,14 +217,13 @@ def _member(value: object, name: str) -> object:
 
 
 def _object_of(answer: Answer, entity: str) -> Row:
-    found = _member(_json(answer, entity), "data")
+    found = _member(_json(answer, entity, 1), "data")
     if not isinstance(found, dict):
         raise SchemaChanged("Wonde's answer holds no object under data", entity=entity)
     return cast("Row", found)
 
 
-def _page_of(answer: Answer, entity: str) -> WondePage:
-    body = _json(answer, entity)
+def _page(body: object, entity: str) -> WondePage:
     rows, pagination = _member(body, "data"), _member(_member(body, "meta"), "pagination")
     more, per_page, number = (_member(pagination, name) for name in ("more", "per_page", "current_page"))
     if rows is None and isinstance(body, dict) and "data" in body:

@@ -1,0 +1,50 @@
+"""A server that is no Wonde at all: typed errors, bounded memory (G18)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from schoolgate_sdk import SchemaChanged, SchoolConnection
+from schoolgate_sdk.http import http_client
+from schoolgate_wonde.client import FieldErrors, WondeClient
+from schoolgate_wonde.plugin import WondeSession, open_session
+from schoolgate_wonde.settings import WondeSettings
+from tests.contract.wonde.conftest import DEFAULTS, SCHOOL, TOKEN, read
+
+
+@asynccontextmanager
+async def connected(text: str, status: int = 200) -> AsyncGenerator[SchoolConnection]:
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text=text, status=status, content_type="application/json")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(application) as server:
+        given = {"base_url": str(server.make_url("/v1.0")), "school_id": SCHOOL, "read_attempts": "1"}
+        now = datetime(2026, 9, 21, tzinfo=UTC)
+        yield SchoolConnection("school", DEFAULTS | given, lambda: now, {"token": TOKEN})
+
+
+@pytest.mark.parametrize("row", ["{}", '{"a":[]}', "[]"])
+async def test_g18_more_objects_than_a_page_can_hold_are_refused_before_they_are_made(row: str) -> None:
+    text = '{"data":[' + ",".join([row] * 1_100_000) + "]}"
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        with pytest.raises(SchemaChanged, match="objects and lists"):
+            await read(session, "students")
+
+
+async def test_a_refused_write_is_refused_whatever_is_said_about_it() -> None:
+    """Seen to fail where a text that is no JSON counted as an outcome not known."""
+    async with connected("Unprocessable", 422) as connection:
+        settings = WondeSettings.parse(connection.settings)
+        async with http_client(connection, settings.http, {}) as http:
+            with pytest.raises(FieldErrors):
+                await WondeClient(http, settings).send("POST", "behaviours", {"a": 1})
