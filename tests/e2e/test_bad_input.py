@@ -6,7 +6,6 @@ changes nothing either. What callers get wrong is in ``test_bad_requests``.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -369,34 +368,3 @@ def test_rows_of_another_school_delete_nothing_and_are_undone(
         now.committed_at.CopyFrom(record.committed_at)
         assert now == record
     assert all(after[record_id].HasField("tombstone") for record_id in intruders)
-
-
-def wait_until_asked_again(run: pb.Run) -> None:
-    """Wait until the MIS, which was left alone since ``run``, is asked again."""
-    moments = [part.failure.retry_at.ToDatetime() for part in run.datasets]
-    time.sleep(max(0.0, max(moments).timestamp() - time.time()) + 0.1)
-
-
-def test_a_mis_that_cannot_be_reached(service: Live) -> None:
-    school_id = "bad-input-closed-port"
-    world = ("--pupils", "12", "--school", "20003", *WORLD)
-    with start_simulator(*world) as mis:
-        service.register(school_id, mis, settings=SETTINGS, academic_year=CLOSED_YEAR)
-        assert service.sync(school_id).state == pb.RUN_STATE_SUCCEEDED
-        before = service.data()
-        mis.process.send_signal(signal.SIGTERM)
-        mis.process.wait(10)
-        checked = service.schools.CheckConnection(s.CheckConnectionRequest(school_id=school_id))
-        run = service.sync(school_id)
-    assert not checked.ok
-    assert checked.failure.type == failures.FAILURE_TYPE_TRANSIENT
-    assert (run.state, run.failure.type) == (pb.RUN_STATE_FAILED, failures.FAILURE_TYPE_TRANSIENT)
-    assert {d.failure.type for d in run.datasets} == {failures.FAILURE_TYPE_TRANSIENT}
-    assert service.data() == before
-    port = mis.url.rpartition(":")[2]
-    same = ("--application-id", mis.application_id, "--application-secret", mis.application_secret)
-    with start_simulator(*world, "--port", port, *same):
-        wait_until_asked_again(run)
-        run = service.sync(school_id)
-    assert run.state == pb.RUN_STATE_SUCCEEDED
-    assert service.data() == before

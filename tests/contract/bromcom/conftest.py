@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Middleware
 
 from schoolgate_bromcom.plugin import schoolgate_connector
 from schoolgate_bromcom.session import BromcomSession
@@ -103,6 +104,19 @@ class StartMis(Protocol):
     ) -> Mis: ...
 
 
+def _recording(recorded: list[Sent]) -> Middleware:
+    """Return what keeps every request in ``recorded``."""
+
+    @web.middleware
+    async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        body = await request.read()
+        where = "soap" if request.path == PATH else "partner"
+        recorded.append(Sent(where, dict(request.headers), body))
+        return await handler(request)
+
+    return record
+
+
 @pytest.fixture
 async def start_mis() -> AsyncGenerator[StartMis, None]:
     async with AsyncExitStack() as stack:
@@ -140,15 +154,7 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
             )
             recorded: list[Sent] = []
             application = build_application(api)
-
-            @web.middleware
-            async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
-                body = await request.read()
-                where = "soap" if request.path == PATH else "partner"
-                recorded.append(Sent(where, dict(request.headers), body))
-                return await handler(request)
-
-            application.middlewares.append(record)
+            application.middlewares.append(_recording(recorded))
             server = TestServer(application)
             await server.start_server()
             stack.push_async_callback(server.close)
