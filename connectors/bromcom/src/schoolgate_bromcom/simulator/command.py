@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
-import signal
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,7 +22,8 @@ from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
 from schoolgate_bromcom.simulator.writes import PartnerWrites
-from schoolgate_sdk.testing.world import World, WorldError
+from schoolgate_sdk.testing.simulating import run_simulator, serve_until_ended
+from schoolgate_sdk.testing.world import World
 
 _SANDBOX_SCHOOL = 20001
 """The number of the vendor's sandbox school."""
@@ -213,19 +211,9 @@ async def _serve(options: Options) -> None:
     control = Control(api)
     for fault in options.faults:
         control.add_fault(fault)
-    runner = web.AppRunner(build_application(api), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    try:
-        await web.TCPSite(runner, options.host, options.port).start()
-        port = runner.addresses[0][1]
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        url = f"http://{host}:{port}"
-        ready = {
-            "ready": True,
-            "url": url,
+
+    def greeting(url: str) -> dict[str, object]:
+        return {
             "base_url": f"{url}/v2",
             "schools": list(schools),
             "application_id": options.application_id,
@@ -237,11 +225,8 @@ async def _serve(options: Options) -> None:
                 for number, account in accounts.items()
             },
         }
-        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
-        sys.stdout.flush()
-        await ended.wait()
-    finally:
-        await runner.cleanup()
+
+    await serve_until_ended(build_application(api), options.host, options.port, greeting)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -250,10 +235,4 @@ def main(arguments: Sequence[str]) -> int:
     One line of JSON on standard output says that it listens, where, for which schools and with which
     credentials.
     """
-    options = parse_options(arguments)
-    try:
-        asyncio.run(_serve(options))
-    except (WorldError, OSError) as error:
-        sys.stderr.write(f"simulate bromcom: {error}\n")
-        return 1
-    return 0
+    return run_simulator("bromcom", _serve(parse_options(arguments)))

@@ -13,6 +13,7 @@ from schoolgate_bromcom.simulator.faults import Fault, FaultKind, FaultMalformed
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import OPERATIONS
+from schoolgate_sdk.testing.simulating import as_object, bad_request, json_object
 from schoolgate_sdk.testing.world import WorldError
 
 _NAMES: Final = frozenset({*ENTITIES, *OPERATIONS})
@@ -56,24 +57,24 @@ class Control:
 
     async def edit(self, request: web.Request) -> web.Response:
         """Make one edit: ``{"school": N, "op": …}``; the school may be left out where there is one."""
-        given = await _members(request)
+        given = await json_object(request)
         school = self._school(given)
         try:
             concerned = school.apply({name: value for name, value in given.items() if name != "school"})
         except WorldError as refused:
-            raise _bad_request(str(refused)) from refused
+            raise bad_request(str(refused)) from refused
         return web.json_response({"concerned": concerned, "revision": school.world.revision})
 
     async def add_faults(self, request: web.Request) -> web.Response:
         """Script one fault, or ``{"faults": […]}`` in order; none is taken when one is malformed."""
-        given = await _members(request)
+        given = await json_object(request)
         try:
             faults = [Fault.from_json(fault) for fault in _listed(given)]
         except FaultMalformed as malformed:
-            raise _bad_request(str(malformed)) from malformed
+            raise bad_request(str(malformed)) from malformed
         for fault in faults:
             if fault.entity is not None and fault.entity not in _NAMES:
-                raise _bad_request("a fault names an entity that is not served")
+                raise bad_request("a fault names an entity that is not served")
         for fault in faults:
             self.add_fault(fault)
         return web.json_response({"pending_faults": self._api.faults.pending()})
@@ -111,14 +112,7 @@ class Control:
             return next(iter(schools.values()))
         if isinstance(number, int) and number in schools:
             return schools[number]
-        raise _bad_request("school must be the number of a school that is served")
-
-
-async def _members(request: web.Request) -> dict[str, object]:
-    try:
-        return _object(await request.json())
-    except ValueError as error:
-        raise _bad_request("the body is no JSON") from error
+        raise bad_request("school must be the number of a school that is served")
 
 
 def _listed(given: Mapping[str, object]) -> list[dict[str, object]]:
@@ -127,15 +121,5 @@ def _listed(given: Mapping[str, object]) -> list[dict[str, object]]:
         return [dict(given)]
     listed: Any = given["faults"]
     if not isinstance(listed, list):
-        raise _bad_request("faults must be a list")
-    return [_object(item) for item in cast("list[object]", listed)]
-
-
-def _object(given: object) -> dict[str, object]:
-    if not isinstance(given, dict):
-        raise _bad_request("a JSON object was expected")
-    return cast("dict[str, object]", given)
-
-
-def _bad_request(problem: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=problem)
+        raise bad_request("faults must be a list")
+    return [as_object(item) for item in cast("list[object]", listed)]

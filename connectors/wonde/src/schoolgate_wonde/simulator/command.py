@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
-import signal
-import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-import orjson
 from aiohttp import web
 
-from schoolgate_sdk.testing.world import World, WorldError
+from schoolgate_sdk.testing.simulating import run_simulator, serve_until_ended
+from schoolgate_sdk.testing.world import World
 from schoolgate_wonde.simulator.control import Control
 from schoolgate_wonde.simulator.school import SimulatedSchool
 from schoolgate_wonde.simulator.service import WondeApi
@@ -67,27 +64,11 @@ def build_application(api: WondeApi) -> web.Application:
 
 async def _serve(options: argparse.Namespace) -> None:
     api = build_api(options)
-    runner = web.AppRunner(build_application(api), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    try:
-        await web.TCPSite(runner, options.host, options.port).start()
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        url = f"http://{host}:{runner.addresses[0][1]}"
-        ready = {
-            "ready": True,
-            "url": url,
-            "base_url": f"{url}/v1.0",
-            "schools": list(api.schools),
-            "token": options.token,
-        }
-        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
-        sys.stdout.flush()
-        await ended.wait()
-    finally:
-        await runner.cleanup()
+
+    def greeting(url: str) -> dict[str, object]:
+        return {"base_url": f"{url}/v1.0", "schools": list(api.schools), "token": options.token}
+
+    await serve_until_ended(build_application(api), options.host, options.port, greeting)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,10 +76,4 @@ def main(arguments: Sequence[str]) -> int:
 
     One line of JSON on standard output says that it listens, where, for which schools and with which token.
     """
-    options = _parser().parse_args(list(arguments))
-    try:
-        asyncio.run(_serve(options))
-    except (WorldError, OSError) as error:
-        sys.stderr.write(f"simulate wonde: {error}\n")
-        return 1
-    return 0
+    return run_simulator("wonde", _serve(_parser().parse_args(list(arguments))))

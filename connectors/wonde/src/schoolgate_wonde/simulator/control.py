@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.testing.serving import FAULTS, WRITE_FAULTS
+from schoolgate_sdk.testing.simulating import bad_request, json_object
 from schoolgate_sdk.testing.world import WorldError
 from schoolgate_wonde.simulator.school import SimulatedSchool
 from schoolgate_wonde.simulator.scripted import KINDS
@@ -54,32 +55,32 @@ class Control:
 
     async def edit(self, request: web.Request) -> web.Response:
         """Make one edit: ``{"school": "A…", "op": …}``; the school may be left out where there is one."""
-        given = await _members(request)
+        given = await json_object(request)
         school = self._school(given)
         try:
             concerned = school.world.apply({name: given[name] for name in given if name != "school"})
         except WorldError as refused:
-            raise _bad_request(str(refused)) from refused
+            raise bad_request(str(refused)) from refused
         return web.json_response({"concerned": concerned, "revision": school.world.revision})
 
     async def approval(self, request: web.Request) -> web.Response:
         """Let a school approve, or not: ``{"state": "revoked"}``."""
-        given = await _members(request)
+        given = await json_object(request)
         state = given.get("state")
         if state not in {"approved", *STATES}:
-            raise _bad_request("state must be approved, " + ", ".join(STATES))
+            raise bad_request("state must be approved, " + ", ".join(STATES))
         self._school(given).state = str(state)
         return web.json_response({"state": state})
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Script one fault: ``{"kind": …, "entity": …, "page": …, "times": …}``."""
-        given = await _members(request)
+        given = await json_object(request)
         school = self._school(given)
         fault = {name: given[name] for name in given if name != "school"}
         try:
             self.make_fault(school, fault)
         except (TypeError, ValueError) as error:
-            raise _bad_request("the fault is malformed") from error
+            raise bad_request("the fault is malformed") from error
         return web.json_response({})
 
     def make_fault(self, school: SimulatedSchool, fault: Mapping[str, Any]) -> None:
@@ -120,18 +121,4 @@ class Control:
             return next(iter(schools.values()))
         if isinstance(found, str) and found in schools:
             return schools[found]
-        raise _bad_request("school must be the id of a school that is served")
-
-
-async def _members(request: web.Request) -> dict[str, object]:
-    try:
-        given: Any = await request.json()
-    except ValueError as error:
-        raise _bad_request("the body is no JSON") from error
-    if not isinstance(given, dict):
-        raise _bad_request("a JSON object was expected")
-    return cast("dict[str, object]", given)
-
-
-def _bad_request(problem: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=problem)
+        raise bad_request("school must be the id of a school that is served")
