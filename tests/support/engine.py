@@ -23,7 +23,7 @@ from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import Partners, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.scripted import ScriptedMis, scripted_connector
 
@@ -108,7 +108,7 @@ async def engine_over(
     clock: Clock | None = None,
     connector: Connector | None = None,
     traffic: Traffic | None = None,
-    partners: Partners = no_partners,
+    partners: Partners = NO_PARTNERS,
 ) -> AsyncGenerator[Engine]:
     """Register the school where it is not yet, and run a supervisor over ``store``."""
     mis = mis or ScriptedMis()

@@ -37,7 +37,7 @@ from schoolgate_server.store.store import Store
 from schoolgate_server.store.vault import CredentialVault, Kms
 from schoolgate_server.sync.connectors import load_connectors
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import Partners, PartnersFile, PartnersInvalid, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners, PartnersFile, PartnersInvalid
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key
@@ -179,7 +179,7 @@ def _sync_options(settings: SyncSettings) -> SyncOptions:
 
 
 def _partners(path: Path | None, redactor: Redactor) -> Partners:
-    return no_partners if path is None else PartnersFile(path, redactor.remember)
+    return NO_PARTNERS if path is None else PartnersFile(path, redactor.remember, system_clock)
 
 
 def _traffic_limits(settings: TrafficSettings) -> TrafficLimits:

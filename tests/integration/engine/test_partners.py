@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -11,12 +12,13 @@ from aiohttp import web
 
 from schoolgate.v1 import failure_pb2 as f
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate.v1.school_service_pb2 import School
+from schoolgate.v1.school_service_pb2 import School, SyncSchedule
 from schoolgate_sdk import Identity
+from schoolgate_server.model.clock import system_clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.partners import PartnersFile, PartnersInvalid
-from tests.support.engine import SCHOOL, Engine, engine_over
+from tests.support.engine import SCHOOL, Engine, TickingClock, engine_over
 from tests.support.guarded import Asked, GuardedMis, guarded_connector, guarded_mis
 from tests.support.scripted import GROUPS, STUDENTS, ScriptedMis, group, student
 from tests.support.served import MemoryVault
@@ -35,6 +37,7 @@ async def mis() -> AsyncGenerator[GuardedMis]:
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "partners.toml"
     write(path, "first")
+    os.utime(path, (0, 0))  # long before the clock of the tests
     return path
 
 
@@ -57,9 +60,9 @@ def remembered() -> set[str]:
 @pytest.fixture
 async def engine(store: Store, mis: GuardedMis, path: Path, remembered: set[str]) -> AsyncGenerator[Engine]:
     store.credentials = MemoryVault(store)
-    connector = guarded_connector(mis, identity=Identity.PARTNER)
-    partners = PartnersFile(path, remembered.update)
-    async with engine_over(store, mis.rows, connector=connector, partners=partners) as running:
+    connector, clock = guarded_connector(mis, identity=Identity.PARTNER), TickingClock()
+    partners = PartnersFile(path, remembered.update, clock)
+    async with engine_over(store, mis.rows, connector=connector, partners=partners, clock=clock) as running:
         yield running
 
 
@@ -118,7 +121,7 @@ async def test_a_partners_credentials_are_only_for_what_is_the_partners(
     store: Store, mis: GuardedMis, path: Path
 ) -> None:
     store.credentials = MemoryVault(store)
-    partners = PartnersFile(path, lambda secrets: None)
+    partners = PartnersFile(path, lambda secrets: None, system_clock)
     async with engine_over(store, mis.rows, connector=guarded_connector(mis), partners=partners) as engine:
         with pytest.raises(ServiceError, match="has no credentials"):
             await engine.sync(STUDENTS)
@@ -142,6 +145,30 @@ async def test_a_refusal_says_that_it_is_the_partners(engine: Engine, mis: Guard
     mis.tokens = set()
     failure = (await engine.sync(STUDENTS)).failure
     assert (failure.party, failure.audience) == (f.CREDENTIAL_PARTY_PARTNER, f.AUDIENCE_OPERATOR)
+
+
+async def test_schedules_go_on_when_the_partners_secret_was_rotated(
+    engine: Engine, mis: GuardedMis, path: Path
+) -> None:
+    """Seen to fail where only the school's own credentials and registration count as a change."""
+    mis.tokens = {"second"}
+    plan = School(school_id=SCHOOL, schedules=[SyncSchedule(layer=pb.SYNC_LAYER_FULL, every_minutes=60)])
+    school = await engine.store.schools.update(plan, ["schedules"], str(uuid.uuid4()), b"")
+    assert (await engine.sync(STUDENTS)).failure.type == f.FAILURE_TYPE_AUTH_INVALID
+    os.utime(path)  # written again, with what it had
+    condition = await engine.supervisor.condition(school)
+    assert condition is not None
+    assert (condition.refusals, condition.HasField("schedules_wait_until")) == (1, True)
+    await engine.supervisor.scheduler.look()
+    assert await engine.store.runs.unfinished(SCHOOL) == []
+    write(path, "second")
+    condition = await engine.supervisor.condition(school)
+    assert condition is not None
+    assert (condition.refusals, condition.HasField("schedules_wait_until")) == (0, False)
+    await engine.supervisor.scheduler.look()
+    [started] = await engine.store.runs.unfinished(SCHOOL)
+    ended = await engine.finish(started.run.run_id)
+    assert {part.state for part in ended.datasets if part.dataset == STUDENTS} == {pb.DATASET_STATE_SUCCEEDED}
 
 
 async def test_a_file_that_breaks_later_leaves_what_it_had_in_use(engine: Engine, path: Path) -> None:
@@ -168,5 +195,5 @@ def test_g16_a_file_that_cannot_be_used_is_said_so_and_not_quoted(path: Path, co
     else:
         path.write_text(content)
     with pytest.raises(PartnersInvalid) as caught:
-        PartnersFile(path, lambda secrets: None)
+        PartnersFile(path, lambda secrets: None, system_clock)
     assert "S3cret" not in f"{caught.value}{caught.value.__cause__}"

@@ -17,7 +17,7 @@ from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import Partners, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.sessions import session_of
 
 
@@ -62,7 +62,7 @@ async def connection_of(
     traffic: Traffic | None = None,
     *,
     background: bool = False,
-    partners: Partners = no_partners,
+    partners: Partners = NO_PARTNERS,
 ) -> SchoolConnection:
     """Return what ``connector`` needs to open a session with ``school``'s MIS.
 
@@ -104,7 +104,7 @@ async def credentials_of(
         ServiceError: the vault cannot be opened.
     """
     own = await store.credentials.get(school_id)
-    return {**partners(connector, school_id, settings), **(own or {})}
+    return {**partners.credentials(connector, school_id, settings), **(own or {})}
 
 
 @asynccontextmanager

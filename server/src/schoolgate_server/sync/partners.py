@@ -19,22 +19,48 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, Protocol, TypeAlias
 
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schoolgate_sdk import Connector, Identity
-
-Partners: TypeAlias = Callable[[Connector, str, Mapping[str, str]], Mapping[str, str]]
-"""Returns the partner's credentials for a school, by its id and settings, of a connector; empty without."""
+from schoolgate_server.model.clock import Clock
 
 
-def no_partners(connector: Connector, school_id: str, settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Stand where a server has no credentials of its own: each school has all of them."""
-    del connector, school_id, settings
-    return {}
+class Partners(Protocol):
+    """The partners' credentials of a server."""
+
+    def credentials(
+        self, connector: Connector, school_id: str, settings: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return those for a school, by its id and settings, of ``connector``; empty without."""
+        ...
+
+    def changed_at(self, connector_name: str) -> datetime | None:
+        """Return since when a connector's are what they are (UTC); ``None`` where there are none."""
+        ...
+
+
+class _NoPartners:
+    """Stands where a server has no credentials of its own: each school has all of them."""
+
+    def credentials(
+        self, connector: Connector, school_id: str, settings: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return nothing."""
+        del connector, school_id, settings
+        return {}
+
+    def changed_at(self, connector_name: str) -> datetime | None:
+        """Return ``None``."""
+        del connector_name
+        return None
+
+
+NO_PARTNERS: Final[Partners] = _NoPartners()
 
 
 class PartnersInvalid(ValueError):
@@ -59,26 +85,29 @@ _FILE = TypeAdapter(dict[str, _Partner])
 class PartnersFile:
     """The partner's credentials as the file has them now.
 
+    What is in it at the start counts as new since the file was written, what is found to differ later since
+    then: a file that is written again with the same content changes nothing.
+
     Raises:
         PartnersInvalid: at the start, the file cannot be used. Later that is logged, and what was read before
             stays in use.
     """
 
-    def __init__(self, path: Path, remember_secrets: Callable[[Iterable[str]], None]) -> None:
+    def __init__(self, path: Path, remember_secrets: Callable[[Iterable[str]], None], clock: Clock) -> None:
         self._path = path
         self._remember = remember_secrets
+        self._clock = clock
         self._partners = self._read()
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        self._changed_at = dict.fromkeys(self._partners, written)
 
-    def __call__(
+    def credentials(
         self, connector: Connector, school_id: str, settings: Mapping[str, str]
     ) -> Mapping[str, str]:
         """Return what the file has for ``connector`` and the school, whose ``settings`` are those
         by which it is listed, and point to where credentials may be sent.
         """
-        try:
-            self._partners = self._read()
-        except PartnersInvalid as error:
-            logger.warning("{}; what was read before stays in use", error)
+        self._look()
         partner = self._partners.get(connector.name)
         if partner is None:
             return {}
@@ -92,6 +121,22 @@ class PartnersFile:
                 return {}
         theirs = {spec.name for spec in connector.credentials if spec.identity is Identity.PARTNER}
         return {name: value for name, value in partner.credentials.items() if name in theirs}
+
+    def changed_at(self, connector_name: str) -> datetime | None:
+        """Return since when the file has what it has for a connector (UTC); ``None`` where it has nothing."""
+        self._look()
+        return self._changed_at.get(connector_name) if connector_name in self._partners else None
+
+    def _look(self) -> None:
+        """Take over what the file has by now."""
+        try:
+            latest = self._read()
+        except PartnersInvalid as error:
+            logger.warning("{}; what was read before stays in use", error)
+            return
+        changed = {name for name, partner in latest.items() if partner != self._partners.get(name)}
+        self._changed_at |= dict.fromkeys(changed, self._clock())
+        self._partners = latest
 
     def _read(self) -> dict[str, _Partner]:
         try:

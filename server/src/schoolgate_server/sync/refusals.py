@@ -37,12 +37,14 @@ LOOKED_AT = len(AUTH_PAUSES)
 """Runs that ended last, as many as make a difference."""
 
 
-def refusals(ended: Sequence[pb.Run], school: School) -> int:
-    """Return how many of ``ended`` (newest first) the MIS refused in a row, since the credentials or the
-    registration last changed.
+def refusals(ended: Sequence[pb.Run], school: School, partner_changed_at: datetime | None = None) -> int:
+    """Return how many of ``ended`` (newest first) the MIS refused in a row, since the credentials, the
+    registration, or what the server has for the partner last changed.
     """
-    changed = [school.updated_at, *([school.credentials_set_at] if school.has_credentials else [])]
-    since = max(map(moment_of, changed))
+    changed = [moment_of(school.updated_at)]
+    changed += [moment_of(school.credentials_set_at)] if school.has_credentials else []
+    changed += [partner_changed_at] if partner_changed_at else []
+    since = max(changed)
     count = 0
     for run in ended:
         if run.failure.type not in REFUSED or moment_of(run.finished_at) < since:
@@ -51,7 +53,9 @@ def refusals(ended: Sequence[pb.Run], school: School) -> int:
     return count
 
 
-def resumes_at(ended: Sequence[pb.Run], school: School) -> datetime | None:
+def resumes_at(
+    ended: Sequence[pb.Run], school: School, partner_changed_at: datetime | None = None
+) -> datetime | None:
     """Return when schedules may go on after ``ended``, runs that asked the MIS, newest first.
 
     ``None`` where they may at once.
@@ -63,11 +67,13 @@ def resumes_at(ended: Sequence[pb.Run], school: School) -> datetime | None:
         return moment_of(why.retry_at)
     if why.type == failures.FAILURE_TYPE_RATE_LIMITED:
         return finished + RATE_PAUSE
-    refused = refusals(ended, school)
+    refused = refusals(ended, school, partner_changed_at)
     return finished + AUTH_PAUSES[min(refused, len(AUTH_PAUSES)) - 1] if refused else None
 
 
-def condition_of(ended: Sequence[pb.Run], school: School, now: datetime) -> SchoolCondition | None:
+def condition_of(
+    ended: Sequence[pb.Run], school: School, now: datetime, partner_changed_at: datetime | None = None
+) -> SchoolCondition | None:
     """Return what keeps the school's runs from succeeding or starting; ``None`` where nothing is known to.
 
     A change of credentials or registration since leaves the last failure in sight: whether it helped is known
@@ -84,11 +90,13 @@ def condition_of(ended: Sequence[pb.Run], school: School, now: datetime) -> Scho
     if not last.HasField("failure") and not missing:
         return None
     condition = SchoolCondition(
-        run_id=last.run_id, missing_entities=sorted(missing), refusals=refusals(ended, school)
+        run_id=last.run_id,
+        missing_entities=sorted(missing),
+        refusals=refusals(ended, school, partner_changed_at),
     )
     if last.HasField("failure"):
         condition.failure.CopyFrom(last.failure)
-    until = resumes_at(ended, school)
+    until = resumes_at(ended, school, partner_changed_at)
     if until is not None and until > now:
         condition.schedules_wait_until.FromDatetime(until)
     return condition

@@ -18,7 +18,7 @@ from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.layers import Wanted, check_window, datasets_to_read
 from schoolgate_server.sync.notifications import check_namespaces, dataset_of_kind, merged, pending
-from schoolgate_server.sync.partners import Partners, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 
 
 class RunRequests:
@@ -34,7 +34,7 @@ class RunRequests:
         connectors: ConnectorHost,
         clock: Clock,
         new_id: Callable[[], str],
-        partners: Partners = no_partners,
+        partners: Partners = NO_PARTNERS,
     ) -> None:
         self._partners = partners
         self._store = store

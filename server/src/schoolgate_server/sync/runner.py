@@ -43,7 +43,7 @@ from schoolgate_server.sync.dispatch import OPERATIONS
 from schoolgate_server.sync.lease import LeaseHolder
 from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import Partners, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.refusals import REFUSED
 from schoolgate_server.sync.surfaces import note_surfaces
 
@@ -70,7 +70,7 @@ class Runner:
     clock: Clock
     options: SyncOptions
     traffic: Traffic = field(default_factory=Traffic)
-    partners: Partners = no_partners
+    partners: Partners = NO_PARTNERS
 
     async def execute(self, entry: RunEntry, lease: LeaseHolder, post: Post) -> None:
         """Bring ``entry`` to a final state; ``post(store)`` shows it to watchers, and stores it where

@@ -20,6 +20,7 @@ from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.runs import SCHEDULED_LAYERS
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.layers import Wanted
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.refusals import LOOKED_AT, resumes_at
 from schoolgate_server.sync.scope import academic_year
 
@@ -74,10 +75,11 @@ def wanted_of(school: School, run: Due, today: date) -> Wanted | None:
 class Scheduler:
     """Starts what is due, for every school that has schedules."""
 
-    def __init__(self, store: Store, clock: Clock, start: Start) -> None:
+    def __init__(self, store: Store, clock: Clock, start: Start, partners: Partners = NO_PARTNERS) -> None:
         self._store = store
         self._clock = clock
         self._start = start
+        self._partners = partners
         self._told: dict[str, str] = {}
 
     async def look(self) -> None:
@@ -106,7 +108,8 @@ class Scheduler:
         if quiet is not None:
             logger.debug("scheduled runs wait for the end of the quiet hours at {:%H:%M} UTC", quiet)
             return
-        until = resumes_at(await self._store.runs.finished(school_id, LOOKED_AT), school)
+        ended = await self._store.runs.finished(school_id, LOOKED_AT)
+        until = resumes_at(ended, school, self._partners.changed_at(school.connector))
         if until is not None and now < until:
             self._tell(
                 school_id, f"the MIS refused the last run; until {until:%Y-%m-%d %H:%M} UTC none is started"

@@ -31,7 +31,7 @@ from schoolgate_server.sync.context import RunCancelled
 from schoolgate_server.sync.layers import Wanted
 from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import Partners, no_partners
+from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.refusals import LOOKED_AT, condition_of
 from schoolgate_server.sync.requests import RunRequests
@@ -77,7 +77,7 @@ class Supervisor:
         new_id: Callable[[], str],
         *,
         traffic: Traffic | None = None,
-        partners: Partners = no_partners,
+        partners: Partners = NO_PARTNERS,
     ) -> None:
         self._partners = partners
         self._traffic = traffic or Traffic()
@@ -87,7 +87,7 @@ class Supervisor:
         self._options = options
         self._owner = owner
         self._requests = RunRequests(store, connectors, clock, new_id, partners)
-        self.scheduler = Scheduler(store, clock, self._start_scheduled)
+        self.scheduler = Scheduler(store, clock, self._start_scheduled, partners)
         self._runner = Runner(store, connectors, clock, options, self._traffic, partners)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._active: dict[str, _Active] = {}
@@ -248,7 +248,7 @@ class Supervisor:
     async def condition(self, school: schools.School) -> schools.SchoolCondition | None:
         """Return what keeps the school's runs from succeeding or starting; ``None`` where nothing does."""
         ended = await self._store.runs.finished(school.school_id, LOOKED_AT)
-        return condition_of(ended, school, self._clock())
+        return condition_of(ended, school, self._clock(), self._partners.changed_at(school.connector))
 
     async def compare_parsers(self, request: CompareParsersRequest) -> CompareParsersResponse:
         """Read retained rows with two versions of a parser; one comparison at a time, for they are work.
