@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -66,6 +68,21 @@ def demo(tmp_path: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
             process.wait()
 
 
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    """Read a demo's output as far as ``words``, and let it write little more before it must wait for us.
+
+    What it still has to say is more than a page, so it certainly runs, however late this test's turn comes.
+    """
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, resource.getpagesize())
+    seen = b""
+    while words.encode() not in seen:
+        byte = os.read(output, 1)  # a buffer would make room for the rest
+        assert byte, f"the demo ended before it said {words!r}"
+        seen += byte
+
+
 def nothing_is_left(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -100,10 +117,7 @@ def test_it_plays_real_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path, "--pupils", "60") as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "registered through gRPC" in line:
-                break
+        read_until(process, "registered through gRPC")
         assert len(leftovers(tmp_path)) >= 3  # server, MongoDB, simulator
         process.send_signal(number)
         _, err = process.communicate(timeout=60)

@@ -40,16 +40,17 @@ def demo(
     else:
         arguments = ["--seed", str(seed), "--pupils", str(pupils), "--marks-until", _TERM_ENDS]
         arguments += ["--academic-year-start", _YEAR.valid_from]
-    narrator = Narrator(console.out())
     began = time.perf_counter()
     try:
-        with processes.orderly_end(), stage.folder(keep=serve) as where:
+        with processes.orderly_end() as look, stage.folder(keep=serve) as where:
+            narrator = Narrator(console.out(), before_step=look)
             narrator.printer.print("schoolgate demo: from a school's MIS to gRPC, and back to what changed")
             narrator.step("A server with a MongoDB of its own, and a simulated Bromcom, start as processes.")
             with stage.raised(narrator, where, arguments) as running:
                 school, renamed = story.tell(narrator, running, None if data else _YEAR)
                 if serve:
                     invitation.show(narrator, running, school, renamed)
+                    look()
                     signal.pause()
     except KeyboardInterrupt:
         console.err().print()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
@@ -18,14 +18,16 @@ INDENT = 3
 
 
 class Narrator:
-    """Writes the demo's steps to a console."""
+    """Writes the demo's steps to a console; ``before_step`` raises what is to end the demo between two."""
 
-    def __init__(self, printer: Console) -> None:
+    def __init__(self, printer: Console, before_step: Callable[[], None]) -> None:
         self.printer = printer
+        self._before_step = before_step
         self._number = 0
 
     def step(self, sentence: str) -> None:
-        """Begin a step."""
+        """Begin a step; raises what ``before_step`` raises."""
+        self._before_step()
         self._number += 1
         self.printer.print()
         row = Table.grid()

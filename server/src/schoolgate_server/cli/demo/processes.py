@@ -102,17 +102,32 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 @contextmanager
-def orderly_end() -> Generator[None]:
-    """While the context lasts, SIGTERM and SIGHUP end the demo the way Ctrl-C does: with its processes."""
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _interrupt) for number in signals}
+def orderly_end() -> Generator[Callable[[], None]]:
+    """While the context lasts, SIGINT, SIGTERM and SIGHUP end the demo with its processes.
+
+    Each raises KeyboardInterrupt at that moment, which may be one where somebody passes over it: a callback
+    of a library, or a destructor. The context gives a function that raises it again if one came, to be
+    called between steps; the end of the context calls it too.
+
+    Raises:
+        KeyboardInterrupt: one of the signals came.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    def look() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
-        yield
+        yield look
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    look()
