@@ -6,8 +6,8 @@ rows, compare two versions of it, and explain what it did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from google.protobuf.message import Message
 
@@ -17,6 +17,16 @@ from schoolgate_sdk.keys import SourceKey
 
 Row: TypeAlias = Mapping[str, Any]
 """What the MIS sent for one entity, as decoded JSON (str, int, float, bool, None, lists and dicts)."""
+
+
+def rows_among(items: Sequence[object]) -> list[Row] | None:
+    """Return the rows that ``items`` of decoded JSON are; ``None`` where none of several is an object.
+
+    A single item that is no object becomes a row without columns: it lacks its key, and so it is the parser's
+    to refuse, which leaves a decision, instead of costing all the other rows.
+    """
+    rows: list[Row] = [cast("Row", item) if isinstance(item, dict) else {} for item in items]
+    return rows if any(rows) or not rows else None
 
 
 class Ref(NamedTuple):

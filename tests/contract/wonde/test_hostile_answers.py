@@ -41,6 +41,27 @@ async def test_g18_more_objects_than_a_page_can_hold_are_refused_before_they_are
             await read(session, "students")
 
 
+@pytest.mark.parametrize("item", ["null", "3", '"Reid"', "[{}]"])
+async def test_g09_one_item_that_is_no_object_does_not_cost_the_others(item: str) -> None:
+    """Seen to fail where each must be an object: the dataset failed, and nobody was told of the item."""
+    pagination = '{"more":false,"per_page":50,"current_page":1}'
+    text = f'{{"data":[{item},{{"id":"A1"}}],"meta":{{"pagination":{pagination}}}}}'
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        rows, _ = await read(session, "groups")
+    assert [row.get("id") for row in rows] == [None, "A1"] * (len(rows) // 2)
+
+
+@pytest.mark.parametrize("items", ["[null]", "[3,4]", '["Reid"]', "3", "{}"])
+async def test_g18_an_answer_without_any_object_is_none(items: str) -> None:
+    pagination = '{"more":false,"per_page":50,"current_page":1}'
+    text = f'{{"data":{items},"meta":{{"pagination":{pagination}}}}}'
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        with pytest.raises(SchemaChanged):
+            await read(session, "groups")
+
+
 async def test_a_refused_write_is_refused_whatever_is_said_about_it() -> None:
     """Seen to fail where a text that is no JSON counted as an outcome not known."""
     async with connected("Unprocessable", 422) as connection:

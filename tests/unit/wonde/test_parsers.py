@@ -10,7 +10,7 @@ from schoolgate.v1.kind_pb2 import KIND_CONTACT, KIND_STUDENT
 from schoolgate.v1.people_pb2 import Contact, Student, StudentContact
 from schoolgate.v1.timetable_pb2 import TimetableEntry
 from schoolgate_sdk import RowRejected, SchemaChanged, SourceKey
-from schoolgate_wonde.datasets import BY_NAME
+from schoolgate_wonde.datasets import BY_NAME, WondeDataset
 from schoolgate_wonde.parsers.groups import parse_group
 from schoolgate_wonde.parsers.people import parse_contact, parse_student, parse_student_contact
 from schoolgate_wonde.parsers.records import parse_mark
@@ -193,6 +193,14 @@ def test_g09_what_is_nested_and_cannot_be_read_is_refused_and_not_the_whole_data
     with pytest.raises(RowRejected) as refused:
         list(found.parser(row, {}))
     assert refused.value.key is None
+
+
+@pytest.mark.parametrize("dataset", BY_NAME.values(), ids=BY_NAME)
+def test_g09_an_item_that_is_no_object_is_refused(dataset: WondeDataset) -> None:
+    """Seen to fail where what nests in it counted as not sent."""
+    [row] = dataset.rows("students", {})
+    with pytest.raises(RowRejected):
+        list(dataset.parser(row, {}))
 
 
 def test_what_was_not_sent_at_all_is_a_change_of_schema() -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from schoolgate_bromcom import filters
 from schoolgate_bromcom.settings import BromcomSettings
-from schoolgate_sdk import Row, SchemaChanged, Transient
+from schoolgate_sdk import Row, SchemaChanged, Transient, rows_among
 from schoolgate_sdk.http import HttpClient, Request
 from schoolgate_sdk.json_bounds import JsonBounds
 
@@ -102,10 +102,10 @@ def _rows(body: bytearray, entity: str) -> list[Row]:
         # Not chained: the decoder's error holds the whole document.
         raise Transient("Bromcom's answer is no valid JSON", entity=entity) from None
     match envelope:
-        case {"success": True, "data": [*_]} if all(type(row) is dict for row in envelope["data"]):
-            rows: list[Row] = envelope["data"]
-            return rows
-        case {"success": True, "data": [*_]}:
+        case {"success": True, "data": [*items]}:
+            rows = rows_among(items)
+            if rows is not None:
+                return rows
             raise SchemaChanged("Bromcom's answer holds no list of rows", entity=entity)
         case {"success": True} if envelope.get("data") is None:
             raise Transient("Bromcom answered without data", entity=entity)

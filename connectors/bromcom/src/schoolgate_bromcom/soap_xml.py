@@ -212,8 +212,6 @@ class SoapAnswer:
         elif depth == _COLUMN_DEPTH:
             self._end_of_column(name)
         elif depth == _ROW_DEPTH:
-            if not self._seen:
-                raise SchemaChanged("Bromcom's answer has a row without any column")
             self._rows.append(self._row)
         elif depth == 4:
             self._text = None

@@ -24,6 +24,7 @@ from schoolgate_sdk import (
     SchemaChanged,
     Transient,
     Unsupported,
+    rows_among,
 )
 from schoolgate_sdk.http import Answer, HttpClient, Request
 from schoolgate_sdk.json_bounds import JsonBounds
@@ -224,19 +225,19 @@ def _object_of(answer: Answer, entity: str) -> Row:
 
 
 def _page(body: object, entity: str) -> WondePage:
-    rows, pagination = _member(body, "data"), _member(_member(body, "meta"), "pagination")
+    items, pagination = _member(body, "data"), _member(_member(body, "meta"), "pagination")
     more, per_page, number = (_member(pagination, name) for name in ("more", "per_page", "current_page"))
-    if rows is None and isinstance(body, dict) and "data" in body:
+    if items is None and isinstance(body, dict) and "data" in body:
         raise Transient("Wonde answered without data", entity=entity)
+    rows = rows_among(cast("list[object]", items)) if isinstance(items, list) else None
     if (
-        not isinstance(rows, list)
-        or not all(type(row) is dict for row in cast("list[object]", rows))
+        rows is None
         or not isinstance(more, bool)
         or not isinstance(per_page, int)
         or not isinstance(number, int)
     ):
         raise SchemaChanged("Wonde's answer is no page of rows", entity=entity)
-    return WondePage(cast("list[Row]", rows), more, per_page, number)
+    return WondePage(rows, more, per_page, number)
 
 
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}", re.ASCII)

@@ -59,9 +59,9 @@ class WondeDataset:
         if not self.nested:
             yield {**given, RESOURCE: resource}
             return
-        if self.nested not in given:
+        if given and self.nested not in given:
             raise SchemaChanged(f"rows come without the {self.nested} that were asked for", entity=resource)
-        holder = given[self.nested]
+        holder = given.get(self.nested)
         inner: Any = cast("Mapping[str, Any]", holder).get("data") if isinstance(holder, dict) else None
         for nested in cast("list[object]", inner) if isinstance(inner, list) else [None]:
             yield {RESOURCE: resource, self.owner: given.get("id"), "nested": nested}
