@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -90,6 +91,20 @@ async def test_g11_what_is_not_shown_after_that_did_not_happen(later: Wonde) -> 
         assert await session.find_write(request, None) is None
         with pytest.raises(Transient):
             await session.find_write(replace(request, not_before=None), None)
+
+
+async def test_g11_that_nothing_happened_is_not_concluded_from_a_page_that_comes_twice(later: Wonde) -> None:
+    """Seen to fail where only the numbers of pages were looked at: it was not found, and sent again."""
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        later.fault("error_after_effect", entity="attendance/session")
+        with pytest.raises(Transient):
+            await session.write(request)
+        later.clock.put_on(seconds=61)
+        long_ago = replace(request, not_before=later.clock() - timedelta(days=40))
+        later.fault("loop_page", entity="attendance/session", page=0, times=None)
+        with pytest.raises(Incomplete):
+            await session.find_write(long_ago, None)
 
 
 async def test_g16_field_errors_name_fields_and_no_values(wonde: Wonde) -> None:

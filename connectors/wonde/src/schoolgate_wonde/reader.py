@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import orjson
 
@@ -23,9 +23,10 @@ from schoolgate_sdk import (
     SourceKey,
     Unsupported,
 )
-from schoolgate_wonde import fields
+from schoolgate_wonde import deletions, pages
 from schoolgate_wonde.client import WondeClient, WondePage
 from schoolgate_wonde.datasets import BY_NAME, DATASETS, WondeDataset
+from schoolgate_wonde.rows import DELETIONS
 
 _MOST_PAGES: Final = 20_000
 _OLDEST: Final = timedelta(days=90)
@@ -91,11 +92,13 @@ class WondeReader:
         while True:
             resource = dataset.resources[at.resource]
             page = await self._page(dataset, resource, at.page)
-            digest = _digest(page)
-            contradiction = at.contradiction or _contradiction(page, at, digest)
+            digest = pages.digest(page)
+            contradiction = at.contradiction or pages.contradiction(
+                page, at.page, repeats=digest == at.digest
+            )
             if not page.more:
                 again = await self._page(dataset, resource, at.page)
-                if _digest(again) != digest:
+                if pages.digest(again) != digest:
                     contradiction = contradiction or "the last page changed when it was read again"
             rows = [row for given in page.rows for row in dataset.rows(resource, given)]
             at = replace(
@@ -162,7 +165,11 @@ class WondeReader:
     async def changes(self, scope: Scope, cursor: str, overlap: timedelta) -> AsyncIterator[ChangedRows]:
         """See ``ReadChanges``: what was updated after the position, and then what was deleted since.
 
+        What speaks against the end of a full read ends this one, before a new position is told. A deletion
+        that cannot be read is a row to refuse, in every dataset that it may be of.
+
         Raises:
+            Incomplete: a page is short though more follow, comes again, or is another than was asked for.
             CursorExpired: the position is none, or lies too far back; or the dataset's rows nest in others,
                 of which no change is told.
         """
@@ -170,38 +177,27 @@ class WondeReader:
         since = _since(dataset, cursor, self._now())
         position, after = _position(self._now()), since - overlap
         for resource in dataset.resources:
-            async for page in self._changed(dataset, resource, after):
-                yield ChangedRows([row for given in page.rows for row in dataset.rows(resource, given)])
-        yield ChangedRows(deleted=await self._deleted(dataset, after), cursor=position, end=True)
+            ask = partial(self._page, dataset, resource, updated_after=after)
+            async for rows in pages.undoubted(ask, resource, _MOST_PAGES):
+                yield ChangedRows([row for given in rows for row in dataset.rows(resource, given)])
+        deleted, unreadable = await self._deleted(dataset, after)
+        yield ChangedRows(unreadable, deleted, position, end=True)
 
-    async def _changed(
-        self, dataset: WondeDataset, resource: str, after: datetime
-    ) -> AsyncIterator[WondePage]:
-        for number in range(1, _MOST_PAGES + 1):
-            page = await self._page(dataset, resource, number, after)
-            yield page
-            if not page.more:
-                return
-            if page.number != number or not page.rows:
-                break
-        raise Incomplete("pages of changes say without end that more follow", entity=resource)
-
-    async def _deleted(self, dataset: WondeDataset, after: datetime) -> list[SourceKey]:
-        paths = fields.paths("deletions", self._settings)
-        named = {_singular(resource): resource for resource in dataset.resources}
-        found: dict[SourceKey, None] = {}
-        for number in range(1, _MOST_PAGES + 1):
-            page = await self._client.page("deletions", number, updated_after=after)
-            for row in page.rows:
-                identifier, kind = row.get(paths["id"]), row.get(paths["type"])
-                resource = named.get(_singular(kind.strip())) if isinstance(kind, str) else None
-                if resource is not None and isinstance(identifier, str) and identifier.strip():
-                    found[SourceKey(dataset.namespace, dataset.key(resource, identifier.strip()))] = None
-            if not page.more:
-                return list(found)
-            if page.number != number or not page.rows:
-                break
-        raise Incomplete("pages of deletions say without end that more follow", entity="deletions")
+    async def _deleted(self, dataset: WondeDataset, after: datetime) -> tuple[list[SourceKey], list[Row]]:
+        """Return what was deleted of a dataset, and a row to refuse for each deletion that cannot be read."""
+        deleted: dict[SourceKey, None] = {}
+        unreadable: list[Row] = []
+        ask = partial(self._client.page, DELETIONS, updated_after=after)
+        async for rows in pages.undoubted(ask, DELETIONS, _MOST_PAGES):
+            for row in rows:
+                match deletions.of_dataset(dataset, row, self._settings):
+                    case SourceKey() as key:
+                        deleted[key] = None
+                    case None:
+                        pass
+                    case refused:
+                        unreadable.append(refused)
+        return list(deleted), unreadable
 
     async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
         """See ``Grants``: a row is asked for of each resource, and with it what nests there.
@@ -245,25 +241,6 @@ def _dataset(scope: Scope) -> WondeDataset:
         raise Unsupported("there is no such dataset", entity=scope.dataset) from None
 
 
-def _digest(page: WondePage) -> str:
-    """Return what tells a page from another: the ids on it, for times of other fields may change."""
-    ids: list[Any] = [row.get("id") for row in page.rows]
-    return hashlib.blake2b(orjson.dumps(ids), digest_size=12).hexdigest()
-
-
-def _contradiction(page: WondePage, at: _Progress, digest: str) -> str:
-    """Return what speaks against a page; nothing where all is well."""
-    if page.number != at.page:
-        return "another page came than was asked for"
-    if page.rows and digest == at.digest:
-        return "a page came again in place of the next one"
-    if page.more and len(page.rows) < page.per_page:
-        return "a page is short, and more follow"
-    if len(page.rows) > page.per_page:
-        return "a page has more rows than it says that pages have"
-    return ""
-
-
 def _position(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="seconds")
 
@@ -276,12 +253,3 @@ def _since(dataset: WondeDataset, cursor: str, now: datetime) -> datetime:
     if found.tzinfo is None or found > now or now - found > _OLDEST or not dataset.follows_changes:
         raise CursorExpired("the position cannot be gone on from")
     return found
-
-
-def _singular(name: str) -> str:
-    """Return the name of a resource or type so that "students" and "Student" are one."""
-    plain = name.lower().replace("-", "_").replace("/", "_").replace(" ", "_")
-    for ending, single in (("classes", "class"), ("s", "")):
-        if plain.endswith(ending) and plain != "class":
-            return plain.removesuffix(ending) + single
-    return plain

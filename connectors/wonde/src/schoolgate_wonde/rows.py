@@ -11,6 +11,7 @@ from schoolgate_wonde import fields, values
 
 _T = TypeVar("_T")
 
+DELETIONS: Final = "deletions"
 RESOURCE: Final = "_resource"
 """Where the reader notes the resource that a row came from: one parser reads those of several."""
 
@@ -25,9 +26,12 @@ class RowReader:
         self._row = row
         found = row.get(RESOURCE, resources[0])
         if found not in resources:
-            raise RowRejected(
-                diagnostics.DECISION_REASON_VALUE_INVALID, RESOURCE, "is none of the dataset's resources"
+            where, detail = (
+                (DELETIONS, "says that something was deleted, and not what")
+                if found == DELETIONS
+                else (RESOURCE, "is none of the dataset's resources")
             )
+            raise RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, where, detail)
         self.resource: str = found
         self._paths = fields.paths(found, settings)
 

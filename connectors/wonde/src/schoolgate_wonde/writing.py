@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
@@ -30,7 +31,7 @@ from schoolgate_sdk import (
     WriteSafety,
     WriteValue,
 )
-from schoolgate_wonde import fields
+from schoolgate_wonde import fields, pages
 from schoolgate_wonde.client import WondeClient
 from schoolgate_wonde.datasets import BY_NAME, WondeDataset
 from schoolgate_wonde.parsers import keys
@@ -170,9 +171,9 @@ class WondeWriter:
         self, dataset: WondeDataset, resource: str, after: datetime | None
     ) -> AsyncIterator[Parsed]:
         include = dataset.includes(resource, self._settings)
-        for number in range(1, _MOST_PAGES + 1):
-            page = await self._client.page(resource, number, include=include, updated_after=after)
-            for given in page.rows:
+        ask = partial(self._client.page, resource, include=include, updated_after=after)
+        async for page in pages.undoubted(ask, resource, _MOST_PAGES):
+            for given in page:
                 for row in dataset.rows(resource, given):
                     try:
                         found = list(dataset.parser(row, self._settings))
@@ -182,11 +183,6 @@ class WondeWriter:
                         ) from rejected
                     for parsed in found:
                         yield parsed
-            if not page.more:
-                return
-            if page.number != number or not page.rows:
-                break
-        raise Incomplete("pages say without end that more follow", entity=resource)
 
 
 def _parsed(dataset: WondeDataset, row: Mapping[str, object], settings: Mapping[str, str]) -> list[Parsed]:
