@@ -18,8 +18,6 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import aiohttp
@@ -39,6 +37,7 @@ from schoolgate_sdk.errors import (
     Transient,
     Unsupported,
 )
+from schoolgate_sdk.http_retry import retry_after
 from schoolgate_sdk.traffic import PausesFor, Turn
 
 _log = logging.getLogger(__name__)
@@ -51,8 +50,6 @@ _READ_BUFFER: Final = 1 << 20
 """Bytes. With aiohttp's 64 KiB an answer of 14 MB needs a turn of the event loop per 128 KiB."""
 _REFUSAL_BYTES: Final = 1 << 16
 """Bytes of a refusal's body that are read, for :attr:`HttpOptions.refusal` to look at."""
-_LONGEST_PAUSE: Final = timedelta(days=1)
-"""What a longer Retry-After counts as: nobody means it."""
 
 
 class Answer(NamedTuple):
@@ -207,14 +204,18 @@ class HttpClient:
     async def opened(self, request: Request) -> AsyncGenerator[AsyncIterator[bytes], None]:
         """Send a read once, and hand its body out no faster than it is taken.
 
-        The turn lasts until the block is left. ``timeout`` bounds every silence in place of the whole, since
-        how long that takes is the taker's doing too. Raises as :meth:`send`, also while the body is taken;
-        wrap what comes first in :meth:`repeated`.
+        The turn, and with it a place of the host's limit and of the school's, lasts until the block is left:
+        while a body comes the MIS is at work on the request. An accepted status is an answer all the same: a
+        circuit that this request tries closes with it, so that nobody else waits for the body's end. One that
+        is cut, or falls silent, counts as a failure then, and only a whole one forgets those before it.
+
+        ``timeout`` bounds every silence in place of the whole, since how long that takes is the taker's doing
+        too. Raises as :meth:`send`, also while the body is taken; wrap what comes first in :meth:`repeated`.
         """
         patient = aiohttp.ClientTimeout(
             total=None, sock_connect=self._options.connect_timeout, sock_read=self._options.timeout
         )
-        async with self._open(request, patient) as (_, chunks):
+        async with self._open(request, patient, at_length=True) as (_, chunks):
             yield chunks
 
     async def repeated(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
@@ -265,7 +266,7 @@ class HttpClient:
 
     @asynccontextmanager
     async def _open(
-        self, request: Request, patience: aiohttp.ClientTimeout
+        self, request: Request, patience: aiohttp.ClientTimeout, *, at_length: bool = False
     ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, AsyncIterator[bytes]]]:
         entity = request.entity
         async with self._turn(request) as turn, AsyncExitStack() as stack:
@@ -273,6 +274,8 @@ class HttpClient:
                 response = await stack.enter_async_context(self._sent(request, patience))
                 if response.status not in request.accept:
                     raise await self._refused(turn, response, entity)
+            if at_length:
+                turn.answering()
             async with aclosing(self._body(turn, response, entity)) as chunks:
                 yield response, chunks
 
@@ -378,23 +381,3 @@ class _Whole:
 
     def close(self) -> bytearray:
         return self._body
-
-
-def retry_after(header: str | None, now: datetime) -> datetime | None:
-    """Return the moment that a Retry-After header names (RFC 9110: seconds or a date), a day ahead at most.
-
-    ``None`` for nonsense, and for dates that lie beyond the calendar.
-    """
-    if header is None:
-        return None
-    value = header.strip()
-    try:
-        if value.isascii() and value.isdigit():
-            seconds = int(value) if len(value) <= 9 else _LONGEST_PAUSE.total_seconds()
-            named = now + timedelta(seconds=seconds)
-        else:
-            named = parsedate_to_datetime(value)
-            named = (named if named.tzinfo else named.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return min(named, now + _LONGEST_PAUSE)

@@ -278,6 +278,14 @@ class Turn:
         self._began = began
         self._tries = tries
 
+    def answering(self) -> None:
+        """The MIS began to answer at length: circuits that this request tries close, and nobody waits for the
+        end. How that was is still to be said, for an answer that is cut is a failure in a row of them.
+        """
+        for circuit in self._tries:
+            circuit.succeeded()
+        self._tries = ()
+
     def answered(self) -> None:
         """The MIS answered, be it with a refusal: it is up."""
         self._tries = ()

@@ -18,7 +18,7 @@ from schoolgate_sdk import (
     Transient,
     Unsupported,
 )
-from schoolgate_sdk.http import retry_after
+from schoolgate_sdk.http_retry import retry_after
 from schoolgate_sdk.testing.world import World
 from tests.contract.bromcom.conftest import NOW, Mis, StartMis, read_all
 

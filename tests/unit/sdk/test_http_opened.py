@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from schoolgate_sdk import EntityDenied, Incomplete, Transient
+from schoolgate_sdk import CircuitOpen, EntityDenied, Incomplete, Transient
 from schoolgate_sdk.http import HttpClient, Request
+from schoolgate_sdk.traffic import Traffic, TrafficLimits
 from tests.unit.sdk.test_http import Mis, cut, mis, status
 
 __all__ = ["mis"]
@@ -62,3 +63,53 @@ async def test_what_comes_first_is_asked_for_again(mis: Mis) -> None:
 
     assert await (await mis.client()).repeated(attempt) == "there"
     assert len(tries) == 3
+
+
+def failing(mis: Mis) -> None:
+    """Let the circuit open after three failures in a row."""
+    mis.traffic = Traffic(TrafficLimits(circuit_failures=3), clock=mis.clock, sleep=mis.clock.sleep)
+
+
+async def test_what_tries_a_circuit_closes_it_when_its_answer_begins(mis: Mis) -> None:
+    """Seen to fail where the end of the answer said so: for as long as it came, nobody else could ask."""
+    taken = asyncio.Event()
+
+    async def at_length(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one")
+        await taken.wait()
+        return response
+
+    failing(mis)
+    mis.script[:] = [status(500), status(500), status(500), at_length, status(200)]
+    client = await mis.client()
+    for _ in range(3):
+        with pytest.raises(Transient):
+            await client.send(mis.request())
+    with pytest.raises(CircuitOpen):
+        await client.send(mis.request())
+    await mis.clock.sleep(60)
+    async with client.opened(mis.request()) as chunks:
+        assert await anext(chunks) == b"one"
+        assert (await client.send(mis.request())).status == 200
+        taken.set()
+
+
+async def test_bodies_that_are_cut_open_the_circuit_whatever_their_beginning(mis: Mis) -> None:
+    """Seen to fail where an accepted status was taken for a whole answer: no failures were in a row."""
+    failing(mis)
+    mis.script[:] = [cut]
+    client = await mis.client()
+    for _ in range(3):
+        with pytest.raises(Transient, match="failed"):
+            await take(client, mis.request())
+    with pytest.raises(CircuitOpen):
+        await take(client, mis.request())
+    await mis.clock.sleep(60)
+    for _ in range(3):
+        with pytest.raises(Transient, match="failed"):
+            await take(client, mis.request())
+    with pytest.raises(CircuitOpen):
+        await take(client, mis.request())
+    assert len(mis.requests) == 6
