@@ -33,7 +33,7 @@ from schoolgate_sdk.errors import (
 from schoolgate_sdk.hooks import HOOK_NAMESPACE, hookimpl
 from schoolgate_sdk.keys import KeyPart, SourceKey, decode_key, encode_key, source_key
 from schoolgate_sdk.kinds import KINDS, KindInfo, kind_info
-from schoolgate_sdk.parsing import Parsed, Parser, Ref, Row, RowRejected, rows_among
+from schoolgate_sdk.parsing import LeftOut, Parsed, Parser, Ref, Row, RowRejected, rows_among
 from schoolgate_sdk.reading import (
     ChangedRows,
     CountRows,
@@ -82,6 +82,7 @@ __all__ = [
     "KeyPart",
     "KindInfo",
     "KindSpec",
+    "LeftOut",
     "Page",
     "Parsed",
     "Parser",

@@ -40,6 +40,19 @@ class Ref(NamedTuple):
     key: SourceKey
 
 
+class LeftOut(NamedTuple):
+    """A part of a row that was not taken over while the rest was; recorded as a decision.
+
+    ``reason``, ``field`` and ``detail`` as of a :class:`RowRejected`. ``key`` is of what the part would have
+    been.
+    """
+
+    reason: diagnostics.DecisionReason.ValueType
+    field: str
+    detail: str
+    key: SourceKey
+
+
 class Parsed(NamedTuple):
     """One canonical message that a row yields.
 
@@ -47,7 +60,8 @@ class Parsed(NamedTuple):
     server fills both. ``other_keys`` are further keys of the same entity in other number spaces, such as a
     person number beside a pupil number: where such a key is another record's whose own row a complete
     snapshot lacks, the entity was given a new key, or two were merged. ``former_keys`` are keys in the kind's
-    own namespace that the MIS says this entity had before.
+    own namespace that the MIS says this entity had before. ``left_out`` says which other parts of the row
+    were not taken over: one message of the row says it for all.
     """
 
     kind: Kind.ValueType
@@ -56,6 +70,7 @@ class Parsed(NamedTuple):
     refs: tuple[Ref, ...] = ()
     other_keys: tuple[SourceKey, ...] = ()
     former_keys: tuple[SourceKey, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class RowRejected(ValueError):

@@ -116,6 +116,7 @@ def test_every_filter_is_one_that_the_other_side_understands_in_the_same_way(
 def test_pupils_without_contacts_are_left_out_by_a_filter_of_constants() -> None:
     [contacts] = [dataset for dataset in DATASETS if dataset.name == "contacts"]
     terms = contacts.predicate(None, None).split(" OR ")
-    assert len(terms) == 9
+    assert len(terms) == 12
     assert terms[0] == "isnull(contact1Name,'') <> ''"
+    assert "isnull(contact3Relationship,'') <> ''" in terms
     assert filters.any_filled([]) == filters.NOTHING

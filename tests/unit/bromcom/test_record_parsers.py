@@ -115,6 +115,30 @@ class TestContacts:
         row = {"studentId": 17, "contact1Name": " ", "contact1ParentalResponsibility": "No"}
         assert parse(parsers.parse_contacts, row) == []
 
+    def test_g09_nobody_in_particular_is_left_out_with_a_decision_and_costs_no_other(
+        self,
+    ) -> None:
+        """Seen to fail where such a position was passed over."""
+        row = CONTACTS | {"contact2Relationship": "GPM"}
+        first, *others = parse(parsers.parse_contacts, row)
+        assert [first._replace(left_out=()), *others] == parse(parsers.parse_contacts, CONTACTS)
+        assert not any(each.left_out for each in others)
+        [left_out] = first.left_out
+        assert (left_out.reason, left_out.field) == (
+            diagnostics.DECISION_REASON_VALUE_INVALID,
+            "contact2Relationship",
+        )
+        assert left_out.key == SourceKey("bromcom/student_contact_position_link", (17, 2))
+        assert "GPM" not in left_out.detail
+
+    def test_g09_a_row_of_nobody_but_what_they_are_is_refused(self) -> None:
+        """Seen to fail where it yielded nothing, which counts against the parser."""
+        row = {"studentId": 17, "contact1Relationship": "PAM", "contact3Relationship": "GPM"}
+        verdict = rejected(parsers.parse_contacts, row)
+        assert verdict.reason == diagnostics.DECISION_REASON_VALUE_INVALID
+        assert verdict.field == "contact1Relationship, contact3Relationship"
+        assert verdict.key == SourceKey("bromcom/student_contact_position_link", (17, 1))
+
     def test_a_flag_that_is_neither_yes_nor_no_names_its_column_and_leaves_all_contacts_alone(self) -> None:
         verdict = rejected(parsers.parse_contacts, CONTACTS | {"contact3ParentalResponsibility": "Secret"})
         assert (verdict.field, verdict.key) == ("contact3ParentalResponsibility", None)

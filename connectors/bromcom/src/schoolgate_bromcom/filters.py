@@ -37,12 +37,15 @@ class Column(enum.Enum):
     CONTACT_1_NAME = "contact1Name"
     CONTACT_1_TELEPHONE = "contact1Telephone"
     CONTACT_1_EMAIL = "contact1Email"
+    CONTACT_1_RELATIONSHIP = "contact1Relationship"
     CONTACT_2_NAME = "contact2Name"
     CONTACT_2_TELEPHONE = "contact2Telephone"
     CONTACT_2_EMAIL = "contact2Email"
+    CONTACT_2_RELATIONSHIP = "contact2Relationship"
     CONTACT_3_NAME = "contact3Name"
     CONTACT_3_TELEPHONE = "contact3Telephone"
     CONTACT_3_EMAIL = "contact3Email"
+    CONTACT_3_RELATIONSHIP = "contact3Relationship"
 
 
 def literal(value: Value) -> str:

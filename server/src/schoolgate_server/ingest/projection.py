@@ -13,6 +13,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import (
     Dataset,
     KindInfo,
+    LeftOut,
     Parsed,
     Row,
     RowRejected,
@@ -176,7 +177,7 @@ class Projector:
         self, item: Parsed, findings: list[Finding], claims: list[Claim], outside: list[str]
     ) -> Projected | None:
         """Return the record of one message, or ``None`` where it lies outside the scope."""
-        kind, key, message, refs, other_keys, former_keys = item
+        kind, key, message, refs, other_keys, former_keys, left_out = item
         plan = self._plans.get(kind)
         if plan is None or type(message) is not plan.message or key.namespace != plan.namespace:
             raise _Refused(
@@ -184,6 +185,8 @@ class Projector:
             )
         encoded = _encode(key)
         record_id = self._identities.own(kind, encoded)
+        if left_out:
+            findings += [_left_out(part) for part in left_out]
         if unmapped := self._shaper.shape(kind, message):
             findings += [_unmapped(plan.info.name, field, getattr(message, field)) for field in unmapped]
         wire = message.SerializeToString(deterministic=True)
@@ -288,6 +291,11 @@ def _encode(key: SourceKey) -> str:
         return encode_key(key)
     except (TypeError, ValueError) as error:
         raise _Refused(f"the parser yielded a malformed key: {error}") from error
+
+
+def _left_out(part: LeftOut) -> Finding:
+    _encode(part.key)
+    return Finding(part.reason, part.field, part.detail, part.key)
 
 
 def _named(item: Parsed) -> list[str]:

@@ -12,7 +12,18 @@ from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.groups_pb2 import Group
 from schoolgate.v1.people_pb2 import Student
-from schoolgate_sdk import Dataset, KindSpec, Parsed, Ref, Row, RowRejected, Scope, SourceKey, source_key
+from schoolgate_sdk import (
+    Dataset,
+    KindSpec,
+    LeftOut,
+    Parsed,
+    Ref,
+    Row,
+    RowRejected,
+    Scope,
+    SourceKey,
+    source_key,
+)
 from schoolgate_server.ingest.decisions import LONGEST_DETAIL, LONGEST_FIELD, DecisionLog, Finding
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.projection import Projection, Projector
@@ -25,6 +36,9 @@ from tests.support.engine import TickingClock
 from tests.support.scripted import mark, parse_mark
 
 KEY = source_key("acme/student", 1)
+PART = LeftOut(
+    diagnostics.DECISION_REASON_VALUE_INVALID, "carer", "is nobody", source_key("acme/student_contact", 1)
+)
 
 
 def project(row: Row, parse: Callable[[Row], Iterable[Parsed]], aliases: Any = None) -> Projection:
@@ -58,6 +72,8 @@ def yields(parsed: Any) -> Callable[[Row], Iterable[Parsed]]:
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (2**63,)), Student()),
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", ("",)), Student()),
         Parsed(kinds.KIND_STUDENT, KEY, Student(), refs=(Ref("no_such_id", kinds.KIND_STUDENT, KEY),)),
+        Parsed(kinds.KIND_STUDENT, KEY, Student(), left_out=("nonsense",)),  # type: ignore[arg-type]
+        Parsed(kinds.KIND_STUDENT, KEY, Student(), left_out=(PART._replace(key=SourceKey("acme/link", ())),)),
         "nonsense",
         None,
     ],
@@ -71,6 +87,14 @@ def test_a_parser_that_breaks_its_contract_is_a_finding(parsed: Any) -> None:
 
 def test_a_parser_that_yields_nothing_is_a_finding() -> None:
     assert project({"id": 1}, lambda row: ()).findings[0].reason == diagnostics.DECISION_REASON_PARSER_ERROR
+
+
+def test_g09_what_a_parser_leaves_out_is_a_finding_beside_the_record() -> None:
+    """Seen to fail where nobody looked at it."""
+    result = project({"id": 1}, yields(Parsed(kinds.KIND_STUDENT, KEY, Student(), left_out=(PART,))))
+    assert [record.key for record in result.records] == [KEY]
+    assert result.findings == [Finding(PART.reason, PART.field, PART.detail, PART.key)]
+    assert not result.rejected
 
 
 def test_a_row_is_taken_as_a_whole_or_not_at_all() -> None:

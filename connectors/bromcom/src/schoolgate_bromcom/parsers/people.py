@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
+from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1.kind_pb2 import (
     KIND_ADMISSION,
     KIND_CONTACT,
@@ -17,7 +18,7 @@ from schoolgate.v1.people_pb2 import Contact, Staff, Student, StudentContact
 from schoolgate.v1.roll_pb2 import Admission, Enrolment
 from schoolgate_bromcom.columns import RowReader
 from schoolgate_bromcom.parsers import keys
-from schoolgate_sdk import KeyPart, Parsed, Ref, Row, SourceKey
+from schoolgate_sdk import KeyPart, LeftOut, Parsed, Ref, Row, RowRejected, SourceKey
 
 CONTACT_POSITIONS: Final = (1, 2, 3)
 """``StudentFlatView`` has columns for so many contacts of a pupil; of further ones it says nothing."""
@@ -120,15 +121,29 @@ def parse_contacts(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, .
     The Partner API gives contacts no ids. A contact is known by the pupil and the position in the row, never
     by its name: one who is shared by siblings is as many records, and one who moves up takes over the record
     of who was there before. A row that is refused is refused without a key, for it is several contacts at
-    once: none of them counts as absent then.
+    once: none of them counts as absent then. A position that says what somebody is to the pupil, and not who,
+    is left out with a decision, and does not cost the others.
     """
     reader = RowReader(row)
     number = reader.key_number("studentId")
-    return tuple(parsed for position in CONTACT_POSITIONS for parsed in _contact(reader, number, position))
+    parsed: list[Parsed] = []
+    nobody: list[LeftOut] = []
+    for position in CONTACT_POSITIONS:
+        match _contact(reader, number, position):
+            case LeftOut() as left_out:
+                nobody.append(left_out)
+            case found:
+                parsed += found
+    if parsed:
+        return (parsed[0]._replace(left_out=tuple(nobody)), *parsed[1:])
+    if nobody:
+        fields = ", ".join(each.field for each in nobody)
+        raise RowRejected(nobody[0].reason, fields, nobody[0].detail, nobody[0].key)
+    return ()
 
 
-def _contact(reader: RowReader, student_id: int, position: int) -> Iterator[Parsed]:
-    """Yield a contact and its link; nothing where the columns of the position are empty."""
+def _contact(reader: RowReader, student_id: int, position: int) -> tuple[Parsed, ...] | LeftOut:
+    """Return a contact and its link; nothing where the columns of the position are empty."""
     prefix = f"contact{position}"
     key = SourceKey(keys.CONTACT, (student_id, position))
     contact = Contact(
@@ -140,10 +155,17 @@ def _contact(reader: RowReader, student_id: int, position: int) -> Iterator[Pars
         relationship_code=reader.code(f"{prefix}Relationship"),
         parental_responsibility=reader.flag(f"{prefix}ParentalResponsibility"),
     )
-    # A flag of "No" alone is what a row without a contact may have just as well; the dataset's filter, which
-    # leaves out pupils without contacts, looks at the same three columns.
+    link_key = SourceKey(keys.STUDENT_CONTACT, key.parts)
+    # A flag of "No" alone is what a row without a contact may have just as well, and so perhaps is "Yes"; the
+    # dataset's filter, which leaves out pupils without contacts, looks at the other four columns.
     if not contact.ListFields():
-        return
-    yield Parsed(KIND_CONTACT, key, contact)
+        if not link.HasField("relationship_code"):
+            return ()
+        return LeftOut(
+            diagnostics.DECISION_REASON_VALUE_INVALID,
+            f"{prefix}Relationship",
+            "is there without a name, a telephone number or an address",
+            link_key,
+        )
     refs = (*keys.student_ref(keys.STUDENT, student_id), Ref("contact_id", KIND_CONTACT, key))
-    yield Parsed(KIND_STUDENT_CONTACT, SourceKey(keys.STUDENT_CONTACT, key.parts), link, refs)
+    return (Parsed(KIND_CONTACT, key, contact), Parsed(KIND_STUDENT_CONTACT, link_key, link, refs))
