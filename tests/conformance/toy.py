@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -50,6 +51,7 @@ class ToyMis:
     expired: bool = False
     faults: list[Fault] = field(default_factory=list[Fault])
     requests: int = 0
+    struck: Counter[str] = field(default_factory=Counter[str])
     states: dict[str, Rows] = field(default_factory=dict[str, Rows])
     written: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     _revision: int = -1
@@ -84,6 +86,7 @@ class ToyMis:
                 continue
             if fault.times is not None:
                 del self.faults[place]
+            self.struck[fault.kind] += 1
             return fault
         return None
 

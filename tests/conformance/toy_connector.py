@@ -347,6 +347,7 @@ async def start(world: World, _now: Clock) -> AsyncGenerator[SimulatedMis]:
             credentials={"secret": SECRET},
             fault=mis.fault,
             clear_faults=clear,
+            struck=lambda kind: mis.struck[kind],
             requests=lambda: mis.requests,
             timeout=TIMEOUT,
         )

@@ -123,16 +123,18 @@ def _starting(surface: Surface) -> _Start:
 
 def _mis(api: PartnerApi, url: str, surface: Surface) -> SimulatedMis:
     school = api.schools[_SCHOOL]
+    scripted: list[SimulatorFault] = []
 
     def fault(given: Fault) -> None:
         made = SimulatorFault.from_json({**given.as_json(), "school": _SCHOOL})
         if surface is Surface.SOAP:
             made.page = None  # there is one answer, and no second page
-        if made.kind is FaultKind.GRANT or (made.kind is FaultKind.REVOKE and made.page is None):
+        if made.kind is FaultKind.GRANT or (made.kind is FaultKind.REVOKE and given.page is None):
             set_grant(made, school, api.accounts.get(_SCHOOL))
         elif made.kind is FaultKind.MARK_CHANGE:
             school.change_marks()
         else:
+            scripted.append(made)
             api.faults.add(made)
 
     def requests() -> int:
@@ -158,6 +160,7 @@ def _mis(api: PartnerApi, url: str, surface: Surface) -> SimulatedMis:
         credentials=_APPLICATION if surface is Surface.PARTNER else _ACCOUNT,
         fault=fault,
         clear_faults=api.faults.clear,
+        struck=lambda kind: sum(made.struck for made in scripted if made.kind.value == kind),
         requests=requests,
         timeout=_TIMEOUT,
     )

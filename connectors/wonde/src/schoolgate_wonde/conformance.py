@@ -91,6 +91,7 @@ def _mis(api: WondeApi, url: str) -> SimulatedMis:
         credentials={"token": _TOKEN},
         fault=fault,
         clear_faults=control.forget_faults,
+        struck=lambda kind: api.scripted.struck[kind] if kind in KINDS else school.server.struck(kind),
         requests=lambda: api.log.total,
         timeout=_TIMEOUT,
     )

@@ -6,13 +6,14 @@
 
 ``handle(request)`` is the simulator's: it looks at credentials and path, and returns
 ``server.refuse(status)`` or ``await server.answer(request, entity, page, rows, body)``, through which faults
-strike. ``server.fault``, ``server.clear_faults`` and ``lambda: server.requests`` are what ``SimulatedMis``
-asks for, :data:`FAULTS` what the target can name. Needs the extra ``schoolgate-sdk[http]``.
+strike. ``server.fault``, ``server.clear_faults``, ``server.struck`` and ``lambda: server.requests`` are what
+``SimulatedMis`` asks for, :data:`FAULTS` what the target can name. Needs the extra ``schoolgate-sdk[http]``.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -40,6 +41,8 @@ FAULTS: Final = frozenset(
 WRITE_FAULTS: Final = frozenset({"error_after_effect", "lost_answer", "error_before_effect"})
 """Names of those that strike a write; see :meth:`FaultyServer.wrote`."""
 
+_OF_ROWS: Final = frozenset({"truncate_page", "duplicate_rows", "padded_rows", "loop_page"})
+
 _EVERY: Final = 4
 """Of a registration hour, every fourth request is refused."""
 
@@ -51,6 +54,7 @@ class FaultyServer:
         self.granted = set(entities)
         self.requests = 0
         self._faults: list[Fault] = []
+        self._struck: Counter[str] = Counter()
 
     def fault(self, fault: Fault) -> None:
         """Let a fault strike the next requests that it matches; grants change at once."""
@@ -64,6 +68,10 @@ class FaultyServer:
     def clear_faults(self) -> None:
         """Forget the faults that may still strike."""
         self._faults.clear()
+
+    def struck(self, kind: str) -> int:
+        """Return how many requests faults of a kind have struck, and not left as they were."""
+        return self._struck[kind]
 
     @asynccontextmanager
     async def serving(self, handler: Handler) -> AsyncGenerator[str]:
@@ -104,17 +112,26 @@ class FaultyServer:
         kind = fault.kind if fault else ""
         if kind == "revoke":
             self.granted.discard(entity)
+            self._struck[kind] += 1
         if entity not in self.granted:
             return self.refuse(403)
-        found = rows(fault.page or 0) if fault and kind == "loop_page" and page > 0 else rows(page)
-        text = orjson.dumps(body(_spoiled(found, fault)))
-        return _response(text) if fault is None else await self._faulty(request, fault, text)
+        honest = rows(page)
+        found = rows(fault.page or 0) if fault and kind == "loop_page" and page > 0 else honest
+        spoiled = _spoiled(found, fault)
+        text = orjson.dumps(body(spoiled))
+        if fault is None:
+            return _response(text)
+        if kind not in _OF_ROWS or spoiled != honest:
+            self._struck[kind] += 1
+        return await self._faulty(request, fault, text)
 
     async def wrote(
         self, request: web.Request, entity: str, effect: Callable[[], object]
     ) -> web.StreamResponse:
         """Let a write take effect and answer with what ``effect`` returns, or as a fault has it."""
         fault = self._strike(entity, 0)
+        if fault is not None:
+            self._struck[fault.kind] += 1
         if fault is not None and fault.kind == "error_before_effect":
             return self.refuse(500)
         text = orjson.dumps(effect())

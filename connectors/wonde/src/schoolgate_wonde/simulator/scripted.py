@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,10 +12,14 @@ KINDS: Final = frozenset(
 
 
 class Scripted:
-    """Faults in order; each strikes the pages that it matches, ``times`` times (``None``: always)."""
+    """Faults in order; each strikes the pages that it matches, ``times`` times (``None``: always).
+
+    ``struck`` counts the pages that each kind has struck.
+    """
 
     def __init__(self) -> None:
         self._faults: list[dict[str, Any]] = []
+        self.struck: Counter[str] = Counter()
 
     def add(self, fault: Mapping[str, Any]) -> None:
         """Add one: ``kind``, and ``entity``, ``page`` (from 0), ``times``, ``edit``, ``pupil``."""
@@ -32,5 +37,6 @@ class Scripted:
                     fault["times"] -= 1
                     if not fault["times"]:
                         self._faults.remove(fault)
+                self.struck[fault["kind"]] += 1
                 return {**fault, "resource": resource}
         return None

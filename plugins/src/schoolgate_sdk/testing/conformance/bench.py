@@ -109,6 +109,8 @@ class Stage:
     readings: dict[str, Reading] = field(default_factory=dict[str, Reading])
     traffic: Traffic = field(default_factory=Traffic)
     quiet: Callable[[], bool] = lambda: False
+    asked: list[tuple[Fault, int]] = field(default_factory=list[tuple[Fault, int]])
+    """Faults that have to strike, each with how many requests its kind had struck before."""
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -217,7 +219,32 @@ class Stage:
         """Let the simulator make a fault; raises ``NotApplicable`` where it cannot."""
         if fault.kind not in self.bench.target.faults:
             raise NotApplicable(f"the simulator cannot make the fault {fault.kind}")
+        if not fault.is_at_once:
+            self.asked.append((fault, self._struck(fault.kind)))
         self.mis.fault(fault)
+
+    def clear_faults(self) -> None:
+        """Let the simulator forget its faults; raises ``CheckFailed`` where one of them struck nothing."""
+        self.mis.clear_faults()
+        self.check_struck()
+
+    def check_struck(self) -> None:
+        """Raise ``CheckFailed`` where a fault struck nothing: whatever holds then shows nothing."""
+        asked, self.asked = self.asked, []
+        for fault, before in asked:
+            if self._struck(fault.kind) <= before:
+                raise CheckFailed(
+                    f"the fault {fault.kind} was asked for and struck no request",
+                    "let the simulator strike what the fault names, and count that for struck=",
+                )
+
+    def _struck(self, kind: str) -> int:
+        if self.mis.struck is None:
+            raise CheckFailed(
+                "SimulatedMis has no struck=, so nobody can see whether a fault strikes",
+                "let the simulator count the requests that each kind of fault strikes",
+            )
+        return self.mis.struck(kind)
 
 
 @dataclass(slots=True, repr=False)
@@ -253,7 +280,9 @@ class Bench:
         served = self.world() if world is None else world
         self._offset = asyncio.get_running_loop().time()
         async with self.target.start(served, self.now) as mis:
-            yield Stage(self, served, mis)
+            stage = Stage(self, served, mis)
+            yield stage
+            stage.check_struck()
 
     async def well(self) -> tuple[Stage, Arrival, Comparison]:
         """Return what a well MIS gave of a small school, compared with it; read once for all checks."""

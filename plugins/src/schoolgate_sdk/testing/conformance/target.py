@@ -11,6 +11,7 @@
                 credentials={"api_key": simulator.key},
                 fault=simulator.fault,
                 clear_faults=simulator.clear_faults,
+                struck=simulator.count_struck,
                 requests=simulator.count_requests,
             )
 
@@ -95,6 +96,9 @@ EXPECTED_FAULTS = frozenset(
 """Faults that every simulator over HTTP can make; one that it does not make needs a waiver."""
 
 
+_AT_ONCE = frozenset({"grant", "expire_credentials", "mark_change"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault that the kit asks the simulator for; it strikes the requests that it matches.
@@ -112,6 +116,11 @@ class Fault:
     status: int | None = None
     retry_after: str | None = None
     keep: int | None = None
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether it changes the school or its credentials at once, and strikes no request by itself."""
+        return self.kind in _AT_ONCE or (self.kind == "revoke" and self.page is None)
 
     def as_json(self) -> dict[str, object]:
         """Return what is given: ``kind`` and ``times``, and whatever else is not ``None``."""
@@ -208,6 +217,8 @@ class SimulatedMis:
         credentials: the connector's credentials, as accepted.
         fault: lets the simulator make a fault; only those of ``ConformanceTarget.faults`` are asked for.
         clear_faults: forgets all faults that may still strike. What was revoked stays so.
+        struck: ``struck(kind)`` returns how many requests faults of that kind have struck so far. A fault
+            that strikes nothing shows nothing, so a check whose fault was never seen to strike fails.
         requests: how many requests have come so far.
         wrong_credentials: what the MIS refuses; by default each credential with an x at its end.
         timeout: seconds after which the connector, with ``settings``, gives up waiting for an answer.
@@ -218,6 +229,7 @@ class SimulatedMis:
     credentials: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
     fault: Callable[[Fault], None] = _no_fault
     clear_faults: Callable[[], None] = _nothing
+    struck: Callable[[str], int] | None = None
     requests: Callable[[], int] | None = None
     wrong_credentials: Mapping[str, str] | None = field(repr=False, default=None)
     timeout: float = 0.5

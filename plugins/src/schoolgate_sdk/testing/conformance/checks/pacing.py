@@ -105,6 +105,7 @@ async def _pause(bench: Bench) -> str:
         except RateLimited:
             return "the read was given up with RateLimited"
         took = clock() - began
+        stage.check_struck()
     if took < _PAUSE:
         raise CheckFailed(
             f"Retry-After: {_PAUSE} came, and {requests()} requests were sent within {took:.2f} s",
@@ -119,7 +120,7 @@ async def _shared(bench: Bench) -> str:
         requests = _requests(stage)
         stage.fault(Fault(kind="rate_limit", times=None, retry_after="3600"))
         await _limited(stage, "is told to pause for an hour")
-        stage.mis.clear_faults()
+        stage.clear_faults()
         before = requests()
         await _limited(stage, "is still to pause")
         if requests() != before:

@@ -179,10 +179,11 @@ async def _secrecy(bench: Bench) -> str:
         given += [(kind, None) for kind in _TELLING if kind in bench.target.faults]
         for kind, credentials in given:
             if kind:
-                stage.fault(Fault(kind=kind, entity=dataset.entities[0], times=None))
+                page = 0 if kind == "revoke" else None  # by a request, so that it is seen to strike
+                stage.fault(Fault(kind=kind, entity=dataset.entities[0], page=page, times=None))
             stage.traffic = Traffic()  # no pause and no open circuit is to stand before the next way to fail
             told += await _told(stage, dataset, credentials)
-            stage.mis.clear_faults()
+            stage.clear_faults()
         words = _words(stage)
         told += logged
     for text in told:

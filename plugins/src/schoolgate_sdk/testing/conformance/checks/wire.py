@@ -113,7 +113,9 @@ async def _try(bench: Bench, stage: Stage, dataset: Dataset, trial: Trial) -> st
     try:
         async with stage.session() as session:
             reading = await stage.read(session, dataset)
+        stage.check_struck()
     except ConnectorError as error:
+        stage.check_struck()
         _check_error(error, trial, about)
         _check_pause(bench, error, fault)
         return type(error).__name__

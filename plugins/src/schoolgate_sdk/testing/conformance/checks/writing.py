@@ -243,7 +243,7 @@ async def _unknown(desk: _Desk, session: WriteRows, when: str) -> None:
     try:
         await session.write(desk.request)
     except Transient:
-        desk.stage.mis.clear_faults()
+        desk.stage.clear_faults()
         return
     except ConnectorError as error:
         raise CheckFailed(

@@ -1,0 +1,61 @@
+"""A check whose fault was never made fails, whatever the connector does: it would show nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from schoolgate_sdk.testing.conformance import kit
+from schoolgate_sdk.testing.conformance.outcome import Outcome, Result
+from schoolgate_sdk.testing.conformance.target import Clock, Fault, SimulatedMis
+from schoolgate_sdk.testing.world import World
+from tests.conformance.toy_connector import TARGET, start, toy_connector
+
+WITH_FAULTS = tuple(
+    check.id
+    for check in kit.CHECKS
+    if (check.id.startswith(("wire.", "grants.revoked")) and check.id != "wire.mark_change")
+    or check.id in {"secrecy.texts", "pacing.pause", "pacing.shared"}
+    or check.id.endswith((".lost_answer", ".no_effect"))
+)
+AT_ONCE = ("wire.expire_credentials", "wire.mark_change", "grants.revoked")
+"""Their faults strike no request by themselves: what the connector then says shows whether they were made."""
+
+
+def with_simulator(check: str, change: Callable[[SimulatedMis], SimulatedMis]) -> Result:
+    @asynccontextmanager
+    async def changed(world: World, now: Clock) -> AsyncGenerator[SimulatedMis]:
+        async with start(world, now) as mis:
+            yield change(mis)
+
+    target = replace(TARGET, start=changed)
+    [bench] = kit.benches(replace(toy_connector(), conformance=lambda: target))
+    return kit.run_check(bench, kit.check_named(check))
+
+
+def deaf(mis: SimulatedMis) -> SimulatedMis:
+    """Let the simulator take every fault and make none."""
+
+    def ignored(_fault: Fault) -> None:
+        return None
+
+    return replace(mis, fault=ignored)
+
+
+@pytest.mark.parametrize("check", WITH_FAULTS)
+def test_a_fault_that_is_never_made_fails_its_check(check: str) -> None:
+    result = with_simulator(check, deaf)
+    assert result.outcome is Outcome.FAILED, result.detail
+    assert "look at the simulator" not in result.next_step, "the check itself broke"
+
+
+@pytest.mark.parametrize("check", [check for check in WITH_FAULTS if check not in AT_ONCE])
+def test_a_fault_that_nobody_can_see_strike_fails_its_check(check: str) -> None:
+    result = with_simulator(check, lambda mis: replace(mis, struck=None))
+    assert (result.outcome, result.detail) == (
+        Outcome.FAILED,
+        "SimulatedMis has no struck=, so nobody can see whether a fault strikes",
+    )
