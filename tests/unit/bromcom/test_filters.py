@@ -120,3 +120,23 @@ def test_pupils_without_contacts_are_left_out_by_a_filter_of_constants() -> None
     assert terms[0] == "isnull(contact1Name,'') <> ''"
     assert "isnull(contact3Relationship,'') <> ''" in terms
     assert filters.any_filled([]) == filters.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("dataset", "column"), [("behaviour_events", "eventDate"), ("assessment_results", "enteredDate")]
+)
+def test_a_window_leaves_out_nothing_that_has_no_date(dataset: str, column: str) -> None:
+    predicate = BY_NAME[dataset].predicate(date(2026, 9, 1), date(2027, 9, 1))
+    assert predicate == f"({column} >= '20260901' AND {column} < '20270901') OR isnull({column},'') = ''"
+    parsed, _ = entity_filter.parse(filters.page_of(predicate, 0))
+    told = [
+        parsed.matches({column.lower(): day})
+        for day in (None, date(1900, 1, 1), date(2026, 9, 1), date(2026, 8, 31))
+    ]
+    assert told == [True, True, True, False]
+    assert BY_NAME[dataset].predicate(None, None) == filters.EVERYTHING
+
+
+def test_a_mark_without_a_day_has_no_key_and_is_not_asked_for() -> None:
+    predicate = BY_NAME["attendance_marks"].predicate(date(2026, 9, 1), None)
+    assert predicate == "calendarStartDate >= '20260901'"

@@ -20,9 +20,10 @@ class BromcomDataset:
 
     ``configured`` names the settings that name further such columns. ``found_by`` names the column for each
     leading part of a key, and none where the entity is small enough to be read as a whole; ``window`` is the
-    column that a scope's dates bound; ``only`` leaves out rows that the dataset has nothing of.
-    ``other_parsers`` are versions beside the one that is used unless a
-    school is held at or promoted to another.
+    column that a scope's dates bound, and ``may_lack_date`` says that rows without one are read all the same,
+    so that the server decides about them and says so; ``only`` leaves out rows that the dataset has nothing
+    of. ``other_parsers`` are versions beside the one that is used unless a school is held at or promoted to
+    another.
     """
 
     name: str
@@ -33,6 +34,7 @@ class BromcomDataset:
     required: tuple[str, ...]
     found_by: tuple[Column, ...]
     window: Column | None = None
+    may_lack_date: bool = False
     configured: tuple[str, ...] = ()
     only: str = filters.EVERYTHING
     other_parsers: Mapping[int, Parser] = field(default_factory=dict[int, Parser])
@@ -71,7 +73,8 @@ class BromcomDataset:
         """Return the filter for a read within the dates (half-open), which only a windowed dataset heeds."""
         if self.window is None:
             return self.only
-        return filters.between(self.window, date_from, date_to)
+        bounded = filters.between_or_never if self.may_lack_date else filters.between
+        return bounded(self.window, date_from, date_to)
 
     def predicate_for(self, keys: Sequence[SourceKey]) -> str:
         """Return a filter whose rows include those with ``keys``, and usually others.
@@ -250,6 +253,7 @@ DATASETS: Final = (
         required=("eventRecordId",),
         found_by=(Column.EVENT_RECORD_ID,),
         window=Column.EVENT_DATE,
+        may_lack_date=True,
     ),
     BromcomDataset(
         name="assessment_results",
@@ -260,6 +264,7 @@ DATASETS: Final = (
         required=("studentId", "assessmentTypeName", "enteredDate"),
         found_by=(Column.STUDENT_ID,),
         window=Column.ENTERED_DATE,
+        may_lack_date=True,
     ),
 )
 """In the order in which they are to be read: what is referred to comes before what refers."""

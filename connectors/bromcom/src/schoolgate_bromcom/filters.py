@@ -77,6 +77,15 @@ def between(column: Column, first: date | None, end: date | None) -> str:
     return " AND ".join(bounds) or EVERYTHING
 
 
+def between_or_never(column: Column, first: date | None, end: date | None) -> str:
+    """Return the predicate of :func:`between`, or for ``column`` having no date.
+
+    That is null; T-SQL takes its empty date, 1900-01-01, for the same.
+    """
+    bounds = between(column, first, end)
+    return bounds if bounds == EVERYTHING else f"({bounds}) OR isnull({Column(column).value},'') = ''"
+
+
 def one_of(column: Column, values: Sequence[Value]) -> str:
     """Return the predicate for ``column`` being among ``values``, of which there must be one at least."""
     if not values:
