@@ -117,12 +117,14 @@ def backwards() -> Connector:
 
 
 def each_wrong() -> Iterator[tuple[str, Wrong]]:
-    """Yield every check's id, and a connector that is wrong in what it looks at."""
+    """Yield every check's id, some several times, each with a connector that is wrong in what it looks at."""
     yield from _ALONE.items()
+    yield from ((check, partial(with_session, session)) for check, session in _FURTHER)
     for info in KINDS.values():
         yield f"arrives.{info.name}", partial(with_parser, info.kind, each_parsed(_losing_a_field))
     for edit in EDITS:
-        yield f"edit.{edit.name}", lambda: with_session(sessions.Stale)
+        if edit.name != "rekey":  # what is stale as a whole has the same content under the old numbers
+            yield f"edit.{edit.name}", lambda: with_session(sessions.Stale)
     yield "edit.everything", lambda: with_session(sessions.Stale)
     yield "edit.rekey", lambda: with_session(sessions.StaleMemberships)
     for check in kit.CHECKS:
@@ -140,6 +142,14 @@ _WRITES: dict[str, type[ToySession]] = {
     "twice": sessions.TwoEffects,
     "refused": sessions.NeverRefused,
 }
+
+_FURTHER: tuple[tuple[str, type[ToySession]], ...] = (
+    ("reading.resume", sessions.ResumedWithoutEnd),
+    ("reading.resume", sessions.ResumedUnproven),
+    ("reading.resume", sessions.ResumedUncounted),
+    ("reading.resume", sessions.ResumedWithANewPosition),
+)
+"""Further ways to be wrong in what a check looks at."""
 
 _ALONE: dict[str, Wrong] = {
     "description.fields": lambda: replace(

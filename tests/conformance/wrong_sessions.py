@@ -100,6 +100,41 @@ class TooFar(ToySession):
             skipped = True
 
 
+class Resumed(ToySession):
+    """Changes the end of a read that is resumed."""
+
+    def ended(self, end: EndOfSnapshot) -> EndOfSnapshot | None:
+        return end
+
+    async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
+        async for page in super().read(scope, cursor):
+            yield page if not cursor or page.end is None else replace(page, end=self.ended(page.end))
+
+
+class ResumedWithoutEnd(Resumed):
+    def ended(self, end: EndOfSnapshot) -> EndOfSnapshot | None:
+        return None
+
+
+class ResumedUnproven(Resumed):
+    def ended(self, end: EndOfSnapshot) -> EndOfSnapshot | None:
+        return replace(end, terminator_proven=False)
+
+
+class ResumedUncounted(Resumed):
+    """Counts only what came since."""
+
+    def ended(self, end: EndOfSnapshot) -> EndOfSnapshot | None:
+        return replace(end, expected_rows=0)
+
+
+class ResumedWithANewPosition(Resumed):
+    """Lets changes go on from where the second session began."""
+
+    def ended(self, end: EndOfSnapshot) -> EndOfSnapshot | None:
+        return replace(end, changes_cursor=self.mis.remember("student"))
+
+
 class TrustsCursors(ToySession):
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         if cursor and not cursor.startswith("["):

@@ -70,17 +70,34 @@ async def _resume(bench: Bench) -> str:
                     raise CheckFailed(f"a page of {dataset.name} has no cursor", "give every page one")
                 async with stage.session() as session:
                     rest = await stage.read(session, dataset, cursor)
-                doubt = rest.doubt() if rest.end and rest.end.expected_rows is None else None
-                if rest.rows != whole.rows[before:] or doubt:
+                problem = _resumed_wrongly(whole, rest, before)
+                if problem:
                     raise CheckFailed(
-                        f"{dataset.name} resumed after {before} of {len(whole.rows)} rows gave "
-                        f"{len(rest.rows)} rows{' that differ' if not doubt else f', and {doubt}'}",
+                        f"{dataset.name} resumed after {before} of {len(whole.rows)} rows {problem}",
                         "let a cursor hold all that the read needs to go on in another session",
                     )
                 resumed += 1
     if not resumed:
         raise NotApplicable("every dataset came in one page")
     return f"{resumed} reads resumed in another session"
+
+
+def _resumed_wrongly(whole: Reading, rest: Reading, before: int) -> str | None:
+    """Return what tells a resumed read from the undisturbed one; ``None`` where nothing does."""
+    if rest.rows != whole.rows[before:]:
+        return f"gave {len(rest.rows)} rows that differ"
+    if rest.end is None:
+        return "just stopped, without a page whose end is set"
+    if whole.end is None:
+        return None
+    for name in ("terminator_proven", "expected_rows", "contradiction"):
+        one, other = getattr(whole.end, name), getattr(rest.end, name)
+        if one != other:
+            return f"ended with {name} {other!r}, and the undisturbed read with {one!r}"
+    if rest.end.changes_cursor != whole.end.changes_cursor:
+        # What changed between the first page and the page after which it went on would never be told.
+        return "ended with a position for changes that is not the one from before the first page"
+    return None
 
 
 def _some(cursors: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
