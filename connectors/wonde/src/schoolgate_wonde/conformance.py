@@ -42,6 +42,9 @@ _SETTLES: Final = 0.5
 """Seconds. Writes take effect at once: the kit looks at the world as soon as an answer is lost."""
 
 _FAULTS: Final = FAULTS | WRITE_FAULTS | {"null_data", "other_school", "expire_credentials"}
+"""A token that has expired is refused as a wrong one is: public sources know a bearer token, and approvals
+that are pending, declined or revoked, and no token or approval that expires, nor how that would be said.
+"""
 
 
 def conformance() -> ConformanceTarget:
