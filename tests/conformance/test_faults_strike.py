@@ -17,7 +17,7 @@ from tests.conformance.toy_connector import TARGET, start, toy_connector
 WITH_FAULTS = tuple(
     check.id
     for check in kit.CHECKS
-    if (check.id.startswith(("wire.", "grants.revoked")) and check.id != "wire.mark_change")
+    if check.id.startswith(("wire.", "grants.revoked"))
     or check.id in {"secrecy.texts", "pacing.pause", "pacing.shared"}
     or check.id.endswith((".lost_answer", ".no_effect"))
 )

@@ -22,6 +22,7 @@ Rows: TypeAlias = list[dict[str, Any]]
 
 PAGE = 50
 SECRET = "the-toy-secret"
+SCHOOL, OTHER_SCHOOL = 1, 2
 TIMEOUT = 0.05
 
 
@@ -40,6 +41,24 @@ def name_of(kind: Kind.ValueType) -> str:
 
 
 ENTITIES = tuple(name_of(kind) for kind in ORDER)
+
+
+def with_subcode(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a mark as it is written since August 2024."""
+    fields = row["fields"]
+    return (
+        {**row, "fields": {**fields, "code": f"{fields['code']}01"}} if fields["code"] in {"I", "M"} else row
+    )
+
+
+def padded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose texts are padded."""
+    fields = {name: _padded(value) for name, value in row["fields"].items()}
+    return {**row, "fields": fields, "key": [_padded(part) for part in row["key"]]}
+
+
+def _padded(value: Any) -> Any:
+    return f"{value}   " if isinstance(value, str) else value
 
 
 @dataclass
@@ -64,6 +83,7 @@ class ToyMis:
             for truth in self.world.canonical():
                 self._rows[name_of(truth.kind)].append(
                     {
+                        "school": SCHOOL,
                         "key": list(truth.key),
                         "fields": _as_json(truth.message),
                         "refs": [[ref.field, name_of(ref.kind), list(ref.key)] for ref in truth.refs],

@@ -50,7 +50,19 @@ from schoolgate_sdk.testing.conformance.comparing import ORDER
 from schoolgate_sdk.testing.conformance.target import FAULTS, Clock, ConformanceTarget, Fault, SimulatedMis
 from schoolgate_sdk.testing.world import World
 from schoolgate_sdk.traffic import Turn
-from tests.conformance.toy import ENTITIES, PAGE, SECRET, TIMEOUT, Rows, ToyMis, name_of
+from tests.conformance.toy import (
+    ENTITIES,
+    OTHER_SCHOOL,
+    PAGE,
+    SCHOOL,
+    SECRET,
+    TIMEOUT,
+    Rows,
+    ToyMis,
+    name_of,
+    padded,
+    with_subcode,
+)
 
 _ATTEMPTS = 3
 _MISES: dict[str, ToyMis] = {}
@@ -92,6 +104,9 @@ def parser_of(kind: Kind.ValueType) -> Parser:
     def parse(row: Row, _settings: Mapping[str, str], /) -> list[Parsed]:
         key = _keyed(info.name, row.get("key"))
         fields, refs = _dict(row.get("fields"), key), _list(row.get("refs"), key)
+        code = fields.get("code")
+        if kind == KIND_ATTENDANCE_MARK and isinstance(code, str) and len(code.strip()) > 2:
+            fields = {**fields, "code": code[0], "subcode": code[1:]}
         try:
             message = info.message(**{name: _trimmed(value) for name, value in fields.items()})
         except (AttributeError, TypeError, ValueError):
@@ -147,7 +162,13 @@ class ToySession:
             fault = self.admit(entity, page)
             if fault is not None:
                 await self.suffer(fault, turn, entity)
-            return self.page(entity, page, self.mis.rows(entity) if rows is None else rows, fault)
+            answer = self.page(entity, page, self.mis.rows(entity) if rows is None else rows, fault)
+            self.check_school(entity, answer)
+            return answer
+
+    def check_school(self, entity: str, answer: Answer) -> None:
+        if any(row["school"] != SCHOOL for row in answer.rows):
+            raise SchemaChanged("rows are another school's", entity=entity)
 
     def admit(self, entity: str, page: int) -> Fault | None:
         if self.connection.credentials["secret"] != SECRET:
@@ -196,11 +217,11 @@ class ToySession:
             case Fault(kind="duplicate_rows"):
                 rows = [row for row in rows for _ in range(2)]
             case Fault(kind="padded_rows"):
-                rows = [_padded_row(row) for row in rows]
+                rows = [padded(row) for row in rows]
             case Fault(kind="other_school"):
-                rows = []
+                rows = [{**row, "school": OTHER_SCHOOL, "key": ["other", *row["key"]]} for row in rows]
             case Fault(kind="mark_change"):
-                rows = [{**row, "fields": {**row["fields"], "code": "I01"}} for row in rows]
+                rows = [with_subcode(row) for row in rows]
             case _:
                 pass
         return Answer(rows, len(every))
@@ -282,15 +303,6 @@ class ToySession:
     async def find_write(self, request: WriteRequest, _receipt: WriteReceipt | None) -> WriteReceipt | None:
         found = self.mis.written.get(request.idempotency_key)
         return None if found is None else WriteReceipt(found)
-
-
-def _padded(value: Any) -> Any:
-    return f"{value}   " if isinstance(value, str) else value
-
-
-def _padded_row(row: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: _padded(value) for name, value in row["fields"].items()}
-    return {**row, "fields": fields, "key": [_padded(part) for part in row["key"]]}
 
 
 def _progress(cursor: str) -> tuple[int, int, int, str]:

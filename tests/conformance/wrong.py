@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 
 from schoolgate.v1 import kind_pb2 as k
+from schoolgate.v1.attendance_pb2 import AttendanceMark
 from schoolgate_sdk import (
     KINDS,
     Connector,
@@ -106,6 +107,17 @@ def _by_number_and_upn(parsed: Parsed) -> Parsed:
     return parsed._replace(key=parsed.key._replace(parts=parts))
 
 
+def _with_whole_code(parsed: Parsed) -> Parsed:
+    """Take a code with its subcode for a code."""
+    message = parsed.message
+    assert isinstance(message, AttendanceMark)
+    whole = AttendanceMark()
+    whole.CopyFrom(message)
+    whole.code += message.subcode
+    whole.ClearField("subcode")
+    return parsed._replace(message=whole)
+
+
 def _referring_to_nobody(parsed: Parsed) -> Parsed:
     ref, *others = parsed.refs
     return parsed._replace(refs=(ref._replace(key=ref.key._replace(parts=(999_999,))), *others))
@@ -148,6 +160,9 @@ _FURTHER: tuple[tuple[str, type[ToySession]], ...] = (
     ("reading.resume", sessions.ResumedUnproven),
     ("reading.resume", sessions.ResumedUncounted),
     ("reading.resume", sessions.ResumedWithANewPosition),
+    ("wire.other_school", sessions.LosesDoubles),
+    ("wire.other_school", sessions.Crashing),
+    ("wire.mark_change", sessions.Crashing),
 )
 """Further ways to be wrong in what a check looks at."""
 
@@ -189,8 +204,8 @@ _ALONE: dict[str, Wrong] = {
     "wire.truncate_page": lambda: with_session(sessions.AlwaysProven),
     "wire.duplicate_rows": lambda: with_session(sessions.LosesDoubles),
     "wire.loop_page": lambda: with_session(sessions.LosesDoubles),
-    "wire.other_school": lambda: with_session(sessions.Crashing),
-    "wire.mark_change": lambda: with_session(sessions.Crashing),
+    "wire.other_school": lambda: with_session(sessions.AnySchool),
+    "wire.mark_change": lambda: with_parser(k.KIND_ATTENDANCE_MARK, each_parsed(_with_whole_code)),
     "wire.padded_rows": lambda: with_session(sessions.Unpadded),
     "pacing.traffic": lambda: with_session(sessions.Impolite),
     "pacing.pause": lambda: with_session(sessions.NoPause),

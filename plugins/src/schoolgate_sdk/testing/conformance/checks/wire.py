@@ -19,7 +19,7 @@ from schoolgate_sdk.errors import (
     Transient,
 )
 from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Reading, Stage
-from schoolgate_sdk.testing.conformance.comparing import compare
+from schoolgate_sdk.testing.conformance.comparing import Entity, compare
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
 from schoolgate_sdk.testing.conformance.target import EXPECTED_FAULTS, FAULTS, Fault
 
@@ -41,7 +41,6 @@ class Trial:
     errors: Errors = ()
     must_fail: bool = False
     must_arrive: bool = False
-    note: str = ""
     seconds: Callable[[float], float] | None = None
 
 
@@ -96,8 +95,8 @@ _TRIALS: Final[dict[str, tuple[Trial, ...]]] = {
     ),
     "padded_rows": (Trial(Fault(kind="padded_rows", times=None), must_arrive=True),),
     "loop_page": (Trial(Fault(kind="loop_page", page=1, times=None), _ANY),),
-    "other_school": (Trial(Fault(kind="other_school", page=1), _ANY, note="any rows"),),
-    "mark_change": (Trial(Fault(kind="mark_change", times=None), _ANY, note="parses"),),
+    "other_school": (Trial(Fault(kind="other_school", page=1), _ANY),),
+    "mark_change": (Trial(Fault(kind="mark_change", times=None), must_arrive=True),),
     "registration_hour": (Trial(Fault(kind="registration_hour", times=None), (RateLimited, Transient)),),
     "expire_credentials": (
         Trial(Fault(kind="expire_credentials", times=None), (AuthExpired, AuthInvalid), must_fail=True),
@@ -128,7 +127,10 @@ async def _try(bench: Bench, stage: Stage, dataset: Dataset, trial: Trial) -> st
         ) from error
     finally:
         stage.mis.clear_faults()
-    _check_rows(stage, dataset, trial, reading, about, (await bench.well())[1])
+    well = (await bench.well())[1]
+    if fault.kind == "mark_change":
+        return _read_marks(stage, dataset, reading, well)
+    _check_rows(stage, dataset, trial, reading, about, well)
     return "all rows" if reading.doubt() is None else "no sealed snapshot"
 
 
@@ -187,7 +189,9 @@ def _check_rows(
             f"{about}: the read ended with {len(reading.rows)} rows and without an error",
             "give up after a few attempts, with a typed error",
         )
-    if trial.note or (doubt is not None and not trial.must_arrive):
+    if trial.fault.kind == "other_school":
+        _check_own(arrival, well)
+    if doubt is not None and not trial.must_arrive:
         return
     if doubt is not None:
         raise CheckFailed(f"{about}: {doubt}, though nothing was lost", "take it in stride")
@@ -204,6 +208,57 @@ def _check_rows(
     differences = compare(expected, arrival.all(), arrival.aliases).of()
     if differences:
         raise CheckFailed(f"{about}: {differences[0]}", "trim texts; take equal rows for one")
+
+
+def _check_own(arrival: Arrival, well: Arrival) -> None:
+    """Look for what is not this school's, in a read that claims to be whole and in any other."""
+    foreign = [
+        entity for entity in arrival.all() if entity not in well.entities.get((entity.kind, entity.key), ())
+    ]
+    if foreign:
+        raise CheckFailed(
+            f"another school's page came, and {len(foreign)} entities of it were passed on: {foreign[0]}, …",
+            "look at what says whose a row is, and raise SchemaChanged; where nothing does, waive this check",
+        )
+
+
+def _read_marks(stage: Stage, dataset: Dataset, reading: Reading, well: Arrival) -> str:
+    """See that a parser which schools can be promoted to reads marks with subcodes; return its version."""
+    doubt = reading.doubt()
+    problems = [] if doubt is None else [doubt]
+    for version, parser in {dataset.parser_version: dataset.parser, **dataset.other_parsers}.items():
+        if doubt is not None:
+            break
+        problem = _misread(replace(dataset, parser=parser), reading, stage, well)
+        if problem is None:
+            return f"read by parser version {version}"
+        problems.append(f"version {version}: {problem}")
+    raise CheckFailed(
+        f"marks came with subcodes, and were not read: {'; '.join(problems)}",
+        "let code be what it was before, and subcode the rest; offer that as a parser version of its own",
+    )
+
+
+def _misread(dataset: Dataset, reading: Reading, stage: Stage, well: Arrival) -> str | None:
+    """Return what of marks with subcodes is read wrongly: their codes are those that they were without."""
+    arrival = Arrival()
+    arrival.add(dataset, reading.rows, stage.settings)
+    with_subcode = 0
+    for entity in (entity for entity in well.all() if entity.kind == KIND_ATTENDANCE_MARK):
+        found = arrival.entities.get((entity.kind, entity.key), [])
+        with_subcode += sum("subcode" in one.fields for one in found)
+        if [_without_subcode(one) for one in found] != [_without_subcode(entity)]:
+            came = ", ".join(repr(one.fields.get("code")) for one in found) or "nothing"
+            return f"{entity.fields.get('code')!r} of {entity} came as {came}"
+    return (
+        None
+        if with_subcode
+        else "no mark has a subcode, so the simulator did not change them or nobody reads it"
+    )
+
+
+def _without_subcode(mark: Entity) -> Entity:
+    return replace(mark, fields={name: value for name, value in mark.fields.items() if name != "subcode"})
 
 
 def _fault_check(kind: str) -> Check:
