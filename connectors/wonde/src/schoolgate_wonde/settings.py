@@ -38,6 +38,13 @@ SETTINGS: Final = (
         scope=False,
     ),
     FieldSpec(
+        "lesson_mark_writes",
+        '"yes" where marks of lessons were found to be taken at attendance/lesson, in the same outer form as '
+        "those of sessions; only the inner form is public",
+        default="no",
+        scope=False,
+    ),
+    FieldSpec(
         "writeback_settles_seconds",
         "after so long, a write that is not shown is taken not to have happened; how long Wonde needs is not "
         "known",
@@ -66,6 +73,7 @@ class WondeSettings:
     page_size: int
     http: HttpOptions
     behaviour_writes: bool
+    lesson_mark_writes: bool
     writeback_settles: float
 
     @classmethod
@@ -88,6 +96,7 @@ class WondeSettings:
             page_size=setting_values.integer(values, "page_size", 1, 10_000),
             http=http_options("Wonde", values, identity=Identity.PARTNER, most_response_mib=1024),
             behaviour_writes=setting_values.choice(values, "behaviour_writes", "yes", "no") == "yes",
+            lesson_mark_writes=setting_values.choice(values, "lesson_mark_writes", "yes", "no") == "yes",
             writeback_settles=setting_values.seconds(values, "writeback_settles_seconds", 30 * 86_400),
         )
 

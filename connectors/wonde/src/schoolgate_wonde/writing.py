@@ -16,7 +16,12 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from schoolgate.v1.attendance_pb2 import ATTENDANCE_SESSION_AM, ATTENDANCE_SESSION_PM, AttendanceMark
+from schoolgate.v1.attendance_pb2 import (
+    ATTENDANCE_SESSION_AM,
+    ATTENDANCE_SESSION_LESSON,
+    ATTENDANCE_SESSION_PM,
+    AttendanceMark,
+)
 from schoolgate.v1.behaviour_pb2 import BehaviourEvent
 from schoolgate_sdk import (
     Incomplete,
@@ -34,20 +39,21 @@ from schoolgate_sdk import (
 from schoolgate_wonde import fields, pages
 from schoolgate_wonde.client import WondeClient
 from schoolgate_wonde.datasets import BY_NAME, WondeDataset
+from schoolgate_wonde.lessons import Lessons
 from schoolgate_wonde.parsers import keys
-from schoolgate_wonde.parsers.records import SESSION
+from schoolgate_wonde.parsers.records import LESSON, SESSION
 from schoolgate_wonde.settings import WondeSettings
 
 RECORD_ATTENDANCE_MARK: Final = WriteOperation(
     "record_attendance_mark",
     WriteSafety.NATURAL_KEY_READBACK,
     required=("student_id", "date", "session", "code"),
-    optional=("comment", "minutes_late"),
-    natural_key=("student_id", "date", "session", "code", "comment", "minutes_late"),
+    optional=("period_name", "comment", "minutes_late"),
+    natural_key=("student_id", "date", "session", "period_name", "code", "comment", "minutes_late"),
     entities=(SESSION,),
 )
-"""A mark of a session. One of a lesson is addressed by Wonde's id of the lesson, which the write-back service
-does not name: it has the period instead.
+"""A mark of a session (AM, PM), or of a lesson (LESSON) with the name of its period; the school must then
+have approved ``attendance/lesson`` too, and what a lesson is found by: ``lessons``, ``periods``, ``classes``.
 """
 
 RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
@@ -66,7 +72,12 @@ _MOST_PAGES: Final = 5_000
 _MOST_CODE_PAGES: Final = 50
 _CLOCKS: Final = timedelta(minutes=10)
 """How far Wonde's clock may be behind ours, for what changed since."""
-_SESSIONS: Final = {"AM": ATTENDANCE_SESSION_AM, "PM": ATTENDANCE_SESSION_PM}
+_LESSON: Final = "LESSON"
+_SESSIONS: Final = {
+    "AM": ATTENDANCE_SESSION_AM,
+    "PM": ATTENDANCE_SESSION_PM,
+    _LESSON: ATTENDANCE_SESSION_LESSON,
+}
 
 
 class WondeWriter:
@@ -83,6 +94,7 @@ class WondeWriter:
         self._settings = settings
         self._typed = typed
         self._now = now
+        self._lessons = Lessons(client, settings, now)
 
     async def write(self, request: WriteRequest) -> WriteReceipt:
         """See ``WriteRows``.
@@ -91,8 +103,8 @@ class WondeWriter:
             FieldErrors: HTTP 422; it took no effect.
         """
         if request.operation == RECORD_ATTENDANCE_MARK.name:
-            mark = _Mark(request)
-            resource, body = SESSION, {"attendance": [mark.form(await self._code_id(mark.code))]}
+            mark = self._mark(request)
+            resource, body = mark.resource, {"attendance": [await self._form(mark)]}
         else:
             event = self._event(request)
             resource = event.resource
@@ -109,8 +121,8 @@ class WondeWriter:
     async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
         """See ``FindWrite``."""
         if request.operation == RECORD_ATTENDANCE_MARK.name:
-            mark = _Mark(request)
-            found = await self._found("attendance_marks", (SESSION,), request, mark.is_in)
+            mark = self._mark(request)
+            found = await self._found("attendance_marks", (mark.resource,), request, mark.is_in)
         else:
             event = self._event(request)
             found = await self._found("behaviour_events", (event.resource,), request, event.is_in)
@@ -129,6 +141,18 @@ class WondeWriter:
         if began is None or self._now() - began < settles:
             raise Transient("the write is not shown, and may still be on its way")
         return None
+
+    def _mark(self, request: WriteRequest) -> _Mark:
+        mark = _Mark(request)
+        if mark.resource == LESSON and not self._typed.lesson_mark_writes:
+            raise Unsupported("marks of lessons are written only where setting lesson_mark_writes is yes")
+        return mark
+
+    async def _form(self, mark: _Mark) -> dict[str, object]:
+        code_id = await self._code_id(mark.code)
+        if mark.resource == SESSION:
+            return mark.session_form(code_id)
+        return mark.lesson_form(code_id, await self._lessons.of(mark.student, mark.date, mark.period_name))
 
     def _event(self, request: WriteRequest) -> _Event:
         if request.operation != RECORD_BEHAVIOUR_EVENT.name:
@@ -193,7 +217,7 @@ def _parsed(dataset: WondeDataset, row: Mapping[str, object], settings: Mapping[
 
 
 class _Mark:
-    """A mark of a session as it is asked for.
+    """A mark of a session or of a lesson as it is asked for.
 
     Raises:
         Unsupported: a value cannot be written.
@@ -201,14 +225,16 @@ class _Mark:
 
     def __init__(self, request: WriteRequest) -> None:
         given = request.values
-        if given.get("period_name"):
-            raise Unsupported("marks of lessons are written by Wonde's id of the lesson, which is not known")
         self.student = _id(given, "student_id", keys.STUDENT)
         self.date = _day(given.get("date"))
         session = given.get("session")
         if session not in _SESSIONS:
-            raise Unsupported('session must be "AM" or "PM"')
+            raise Unsupported('session must be "AM", "PM" or "LESSON"')
         self.session = str(session)
+        self.resource = LESSON if session == _LESSON else SESSION
+        self.period_name = _text(given, "period_name") or ""
+        if bool(self.period_name) != (self.resource == LESSON):
+            raise Unsupported("period_name belongs to a mark of a lesson, and to no other")
         self.code = _text(given, "code") or ""
         if not self.code:
             raise Unsupported("code must be an attendance code")
@@ -217,9 +243,15 @@ class _Mark:
         if late is not None and (not isinstance(late, int) or isinstance(late, bool) or not 0 <= late < 1440):
             raise Unsupported("minutes_late must be minutes of a day")
         self.late = late
+        if self.resource == LESSON and (self.comment is not None or late is not None):
+            raise Unsupported("the form for marks of lessons has no place for a comment or minutes")
 
-    def form(self, code_id: str) -> dict[str, object]:
-        """Return the mark in the public form; what is optional there is left out where there is none."""
+    def lesson_form(self, code_id: str, lesson_id: str) -> dict[str, object]:
+        """Return a lesson's mark in the public form."""
+        return {"lesson_id": lesson_id, "student_id": self.student, "attendance_code_id": code_id}
+
+    def session_form(self, code_id: str) -> dict[str, object]:
+        """Return a session's mark in the public form; what is optional is left out where there is none."""
         form: dict[str, object] = {
             "date": self.date,
             "session": self.session,
@@ -236,7 +268,8 @@ class _Mark:
             isinstance(mark, AttendanceMark)
             and _refers(parsed, "student_id", self.student)
             and (mark.date, mark.session, mark.code) == (self.date, _SESSIONS[self.session], self.code)
-            and _same(mark, "comment", self.comment)
+            and (self.resource == SESSION or mark.period_name == self.period_name)
+            and (self.resource == LESSON or _same(mark, "comment", self.comment))
             and (self.late is None or mark.minutes_late == self.late)
         )
 

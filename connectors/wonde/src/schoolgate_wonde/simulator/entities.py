@@ -69,6 +69,11 @@ def _students(world: World) -> Iterator[Entity]:
             "relationship": link.relationship_code,
         }
         links[link.pupil].append({**contact, "relationship": relationship})
+    classes: dict[int, set[str]] = defaultdict(set)
+    for held in world.memberships.values():
+        now = _holds(held.valid_from, held.valid_to, world.today)
+        if now and group_resource(world.groups[held.group]) == "classes":
+            classes[held.pupil].add(number_id("classes", held.group))
     for number, pupil in shown_pupils(world).items():
         base = {
             "id": number_id("students", number),
@@ -94,8 +99,9 @@ def _students(world: World) -> Iterator[Entity]:
             "contact_details": _data(_email(pupil.email)),
             "year": _data({"code": pupil.year_group}),
             "contacts": _data(links[number]),
+            "classes": _data([{"id": found} for found in sorted(classes[number])]),
         }
-        yield Entity(base, nested, frozenset(nested) - {"contacts"})
+        yield Entity(base, nested, frozenset(nested) - {"contacts", "classes"})
 
 
 def _contact_base(world: World, number: int) -> dict[str, Any]:
@@ -226,6 +232,15 @@ def lesson_days(world: World) -> list[tuple[date, int]]:
 def lesson_id(entry: int, day: date) -> str:
     """Return the id of an entry's lesson on a day."""
     return f"A4{entry:06d}{day:%Y%m%d}"
+
+
+def lesson_of(world: World, given: object) -> tuple[TimetableEntry, date] | None:
+    """Return the entry and the day of a lesson that is shown, by its id."""
+    for entry in world.timetable.values():
+        for day, _ in lesson_days(world) if str(given).startswith(f"A4{entry.number:06d}") else ():
+            if given == lesson_id(entry.number, day):
+                return entry, day
+    return None
 
 
 def _lessons(world: World) -> Iterator[Entity]:

@@ -12,11 +12,11 @@ from aiohttp import web
 from schoolgate_sdk.testing.attendance_codes import CURRENT_CODES
 from schoolgate_sdk.testing.entities import Session
 from schoolgate_sdk.testing.world import EditRefused
+from schoolgate_wonde.simulator.entities import lesson_of
 from schoolgate_wonde.simulator.ids import code_id, number_of
 from schoolgate_wonde.simulator.school import SimulatedSchool
 
-WRITABLE: Final = frozenset({"attendance/session", "behaviours", "achievements"})
-"""``attendance/lesson`` is not: nothing public shows what a lesson's id says of its day."""
+WRITABLE: Final = frozenset({"attendance/session", "attendance/lesson", "behaviours", "achievements"})
 
 _SESSIONS: Final[Mapping[object, Session]] = {"AM": "AM", "PM": "PM"}
 _CODES: Final = {code_id("attendance-codes", code): code for code in CURRENT_CODES}
@@ -65,7 +65,7 @@ async def answer_delete(
 
 
 def _effects(school: SimulatedSchool, resource: str, body: bytes) -> list[Callable[[], None]]:
-    name = "attendance" if resource == "attendance/session" else resource
+    name = resource.partition("/")[0]
     try:
         given: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -73,7 +73,7 @@ def _effects(school: SimulatedSchool, resource: str, body: bytes) -> list[Callab
     forms: Any = cast("dict[str, Any]", given).get(name) if isinstance(given, dict) else None
     if not isinstance(forms, list) or not forms:
         raise FieldErrors(name)
-    make = _mark if name == "attendance" else _event
+    make = _MAKE.get(resource, _event)
     effects: list[Callable[[], None]] = []
     for form in cast("list[object]", forms):
         if not isinstance(form, dict):
@@ -91,9 +91,7 @@ def _pupil(school: SimulatedSchool, form: Mapping[str, Any]) -> int:
 
 def _mark(school: SimulatedSchool, form: Mapping[str, Any]) -> Callable[[], None]:
     pupil, session, comment = _pupil(school, form), form.get("session"), form.get("comment")
-    code = _CODES.get(str(form.get("attendance_code_id")))
-    if code is None:
-        raise FieldErrors("attendance_code_id")
+    code = _code(form)
     if session not in _SESSIONS:
         raise FieldErrors("session")
     try:
@@ -103,6 +101,25 @@ def _mark(school: SimulatedSchool, form: Mapping[str, Any]) -> Callable[[], None
     return _unless_refused(
         lambda: school.world.record_mark(pupil, day, code, session=_SESSIONS[session], comment=comment)
     )
+
+
+def _code(form: Mapping[str, Any]) -> str:
+    code = _CODES.get(str(form.get("attendance_code_id")))
+    if code is None:
+        raise FieldErrors("attendance_code_id")
+    return code
+
+
+def _lesson_mark(school: SimulatedSchool, form: Mapping[str, Any]) -> Callable[[], None]:
+    pupil, code = _pupil(school, form), _code(form)
+    lesson = lesson_of(school.world, form.get("lesson_id"))
+    if lesson is None:
+        raise FieldErrors("lesson_id")
+    entry, day = lesson
+    return _unless_refused(lambda: school.world.record_mark(pupil, day, code, period=entry.period))
+
+
+_MAKE: Final = {"attendance/session": _mark, "attendance/lesson": _lesson_mark}
 
 
 def _event(school: SimulatedSchool, form: Mapping[str, Any]) -> Callable[[], None]:
