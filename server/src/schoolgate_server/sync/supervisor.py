@@ -336,6 +336,7 @@ class Supervisor:
                     await self._store.runs.save(entry, holder().epoch)
                 await active.board.post(entry.run)
                 if active.cancel:
+                    entry.run.cancel_requested = True  # also where that came while it was stored
                     raise RunCancelled
 
             if not is_final(entry.run):
