@@ -11,6 +11,10 @@ class Circuit:
     It opens after ``failures`` in a row by at least ``parties`` different callers, for ``open_for`` seconds
     and up to a tenth more, so that not every process comes back at once. Then it is half-open: one request
     goes through. If that fails it is open for twice as long as before, at most ``longest`` seconds.
+
+    Where the answer to that request takes long to come in, its beginning closes the circuit, so that others
+    are let in; should it break off, the circuit is open for twice as long all the same. Else a MIS that
+    begins every answer and ends none would be asked as often as at first, for ever.
     """
 
     def __init__(
@@ -42,20 +46,25 @@ class Circuit:
         self._trial = True
         return True
 
-    def succeeded(self) -> None:
-        """Note an answer, which closes the circuit."""
+    def begun(self) -> None:
+        """Note that the answer to the request that tries begins to come in, which closes the circuit."""
         self._count = 0
         self._failing.clear()
-        self._open_for = self._first
         self._open_until = None
         self._trial = False
 
-    def failed(self, now: float, party: str) -> None:
-        """Note a failure of ``party``'s request."""
+    def succeeded(self) -> None:
+        """Note a whole answer, which closes the circuit and lets it forget how long it was open."""
+        self.begun()
+        self._open_for = self._first
+
+    def failed(self, now: float, party: str, *, tried: bool = False) -> None:
+        """Note a failure of ``party``'s request; ``tried`` if it is the one whose answer had begun."""
+        if self._trial or (tried and self._open_until is None):
+            self._open_for = min(self._longest, self._open_for * 2)
+            self._open(now)
+            return
         if self._open_until is not None:
-            if self._trial:
-                self._open_for = min(self._longest, self._open_for * 2)
-                self._open(now)
             return  # of a request that was on its way when the circuit opened
         self._count += 1
         self._failing.add(party)

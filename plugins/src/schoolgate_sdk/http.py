@@ -207,7 +207,8 @@ class HttpClient:
         The turn, and with it a place of the host's limit and of the school's, lasts until the block is left:
         while a body comes the MIS is at work on the request. An accepted status is an answer all the same: a
         circuit that this request tries closes with it, so that nobody else waits for the body's end. One that
-        is cut, or falls silent, counts as a failure then, and only a whole one forgets those before it.
+        is cut, or falls silent, counts as a failure and opens it again for longer; only a whole one forgets
+        those before it.
 
         ``timeout`` bounds every silence in place of the whole, since how long that takes is the taker's doing
         too. Raises as :meth:`send`, also while the body is taken; wrap what comes first in :meth:`repeated`.

@@ -247,11 +247,11 @@ class Road:
         if began >= self._pausing.paused_until:
             self._pausing.pauses = 0
 
-    def failed(self) -> None:
-        """Note that it is not."""
+    def failed(self, tried: Sequence[Circuit] = ()) -> None:
+        """Note that it is not; ``tried`` are circuits that closed when the answer that broke off began."""
         now = self._traffic.seconds()
         for lane in (self._school, self._host):
-            lane.circuit.failed(now, self._school_id)
+            lane.circuit.failed(now, self._school_id, tried=lane.circuit in tried)
 
     def pause(self, seconds: float | None, first_bound: float) -> float:
         """Keep everybody concerned from asking; return for how many seconds.
@@ -277,14 +277,15 @@ class Turn:
         self._road = road
         self._began = began
         self._tries = tries
+        self._tried: Sequence[Circuit] = ()
 
     def answering(self) -> None:
         """The MIS began to answer at length: circuits that this request tries close, and nobody waits for the
-        end. How that was is still to be said, for an answer that is cut is a failure in a row of them.
+        end. How that was is still to be said: one that is cut opens them again, for longer.
         """
         for circuit in self._tries:
-            circuit.succeeded()
-        self._tries = ()
+            circuit.begun()
+        self._tried, self._tries = self._tries, ()
 
     def answered(self) -> None:
         """The MIS answered, be it with a refusal: it is up."""
@@ -294,7 +295,7 @@ class Turn:
     def failed(self) -> None:
         """The connection broke, no answer came in time, or the MIS said that it is unwell (HTTP 5xx)."""
         self._tries = ()
-        self._road.failed()
+        self._road.failed(self._tried)
 
     def asked_to_pause(self, seconds: float | None, first_bound: float = 1.0) -> float:
         """The MIS asked for a pause (HTTP 429), of ``seconds`` where it said so; see :meth:`Road.pause`.

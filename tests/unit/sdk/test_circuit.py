@@ -45,6 +45,25 @@ def test_half_open_one_request_tries_and_its_answer_closes() -> None:
     assert not circuit.enter(30.0)
 
 
+def test_an_answer_that_begins_closes_it_and_opens_it_for_longer_should_it_break_off() -> None:
+    """Seen to fail where the beginning counted as a whole answer: it took three more failures to open."""
+    circuit = _circuit()
+    _fail(circuit, 0.0, "a", "a", "a")
+    assert circuit.enter(30.0)
+    circuit.begun()
+    assert circuit.closed_for(30.0) == 0.0
+    assert not circuit.enter(30.0)
+    circuit.failed(35.0, "b")
+    assert circuit.closed_for(35.0) == 0.0  # another's failure is one of three
+    circuit.failed(40.0, "a", tried=True)
+    assert circuit.closed_for(40.0) == 60.0
+    assert circuit.enter(100.0)
+    circuit.begun()
+    circuit.succeeded()
+    _fail(circuit, 110.0, "a", "a", "a")
+    assert circuit.closed_for(110.0) == 30.0
+
+
 def test_a_trial_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
     circuit = _circuit()
     _fail(circuit, 0.0, "a", "a", "a")
