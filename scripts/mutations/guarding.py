@@ -68,4 +68,22 @@ MUTANTS = (
         f"{ENGINE}/test_partners.py",
         "g17",
     ),
+    Mutant(
+        "g11",
+        "a mark of another lesson of that day is taken for the one that was written",
+        f"{WONDE}/writing.py",
+        "            and (self.resource == SESSION or mark.period_name == self.period_name)\n",
+        "",
+        f"{AT_WONDE}/test_lesson_marks.py",
+        "g11",
+    ),
+    Mutant(
+        "g09",
+        "what a parser leaves out of a row is no decision",
+        "server/src/schoolgate_server/ingest/projection.py",
+        "        if left_out:\n",
+        "        if False:\n",
+        "tests/unit/server/ingest/test_projection.py",
+        "g09",
+    ),
 )

@@ -164,7 +164,7 @@ MUTANTS = (
         "g01",
         "Wonde's last page is believed at the first look",
         f"{WONDE}/reader.py",
-        "if _digest(again) != digest:",
+        "if pages.digest(again) != digest:",
         "if False:",
         AT_WONDE,
         "g01",
@@ -172,7 +172,7 @@ MUTANTS = (
     Mutant(
         "g01",
         "a short page of Wonde's is a page like any other",
-        f"{WONDE}/reader.py",
+        f"{WONDE}/pages.py",
         "if page.more and len(page.rows) < page.per_page:",
         "if False:",
         AT_WONDE,
