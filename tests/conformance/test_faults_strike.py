@@ -1,4 +1,7 @@
-"""A check whose fault was never made fails, whatever the connector does: it would show nothing."""
+"""A check whose fault was never made fails, whatever the connector does: it would show nothing.
+
+So does one whose fault the simulator cannot make, unless its author says why.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from schoolgate_sdk import Connector
 from schoolgate_sdk.testing.conformance import kit
 from schoolgate_sdk.testing.conformance.outcome import Outcome, Result
-from schoolgate_sdk.testing.conformance.target import Clock, Fault, SimulatedMis
+from schoolgate_sdk.testing.conformance.target import FAULTS, Clock, Fault, SimulatedMis, Waiver, unchecked
 from schoolgate_sdk.testing.world import World
 from tests.conformance.toy_connector import TARGET, start, toy_connector
 
@@ -59,3 +63,32 @@ def test_a_fault_that_nobody_can_see_strike_fails_its_check(check: str) -> None:
         Outcome.FAILED,
         "SimulatedMis has no struck=, so nobody can see whether a fault strikes",
     )
+
+
+NEEDED = {
+    **{check.id: check.id.removeprefix("wire.") for check in kit.CHECKS if check.id.startswith("wire.")},
+    "grants.revoked": "revoke",
+    "grants.revoked_mid_read": "revoke",
+    "pacing.pause": "rate_limit",
+    "pacing.shared": "rate_limit",
+    **{f"write.{operation.name}.no_effect": "error_before_effect" for operation in toy_connector().writes},
+}
+"""Checks, and the fault that each needs."""
+
+
+def without_fault(kind: str, *waivers: Waiver) -> Connector:
+    target = replace(TARGET, faults=frozenset(FAULTS) - {kind}, waivers=waivers)
+    return replace(toy_connector(), conformance=lambda: target)
+
+
+@pytest.mark.parametrize(("check", "kind"), NEEDED.items(), ids=NEEDED)
+def test_a_fault_that_cannot_be_made_is_waived_with_a_reason_or_fails_its_check(
+    check: str, kind: str
+) -> None:
+    [bench] = kit.benches(without_fault(kind))
+    result = kit.run_check(bench, kit.check_named(check))
+    assert (result.outcome, result.detail) == (Outcome.FAILED, f"the simulator cannot make the fault {kind}")
+    assert "unchecked(" in result.next_step
+    [bench] = kit.benches(without_fault(kind, unchecked(check, reason="It is never so.")))
+    result = kit.run_check(bench, kit.check_named(check))
+    assert (result.outcome, result.detail) == (Outcome.WAIVED, "It is never so.")

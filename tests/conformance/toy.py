@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk import KINDS, SourceKey, Unsupported, WriteRequest
+from schoolgate_sdk import KINDS, SourceKey, Unsupported, WriteOperation, WriteRequest, WriteSafety
 from schoolgate_sdk.testing.conformance.comparing import ORDER
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.testing.world import World, WorldError
@@ -40,7 +40,26 @@ def name_of(kind: Kind.ValueType) -> str:
     return KINDS[kind].name
 
 
+NESTING = {"student_contact": "contact"}
+"""Entities that are shown with another one nested in them, which has to be granted as well."""
+
 ENTITIES = tuple(name_of(kind) for kind in ORDER)
+
+
+def entities_of(entity: str) -> tuple[str, ...]:
+    """Return an entity, and what nests in it."""
+    return (entity, NESTING[entity]) if entity in NESTING else (entity,)
+
+
+def _writes(name: str, *required: str) -> WriteOperation:
+    return WriteOperation(name, WriteSafety.NATIVE_KEY, ("student_id", *required), entities=("writes",))
+
+
+WRITES = (
+    _writes("record_attendance_mark", "date", "session", "code", "comment"),
+    _writes("record_behaviour_event", "type_code", "occurred_at", "staff_id", "points", "comment"),
+    _writes("record_assessment_result", "assessment_name", "result", "date", "subject_id"),
+)
 
 
 def with_subcode(row: dict[str, Any]) -> dict[str, Any]:

@@ -39,10 +39,8 @@ from schoolgate_sdk import (
     SourceKey,
     Transient,
     Unsupported,
-    WriteOperation,
     WriteReceipt,
     WriteRequest,
-    WriteSafety,
     source_key,
 )
 from schoolgate_sdk.kinds import KINDS_BY_NAME
@@ -57,8 +55,10 @@ from tests.conformance.toy import (
     SCHOOL,
     SECRET,
     TIMEOUT,
+    WRITES,
     Rows,
     ToyMis,
+    entities_of,
     name_of,
     padded,
     with_subcode,
@@ -180,9 +180,13 @@ class ToySession:
         fault = self.mis.strike(entity, page)
         if fault is not None and fault.kind == "revoke":
             self.mis.granted.discard(entity)
-        if entity not in self.mis.granted:
-            raise EntityDenied("the school has not granted the entity", entity=entity)
+        for name in entities_of(entity):
+            if name not in self.mis.granted:
+                raise self.denied(entity, name)
         return fault
+
+    def denied(self, _entity: str, missing: str) -> EntityDenied:
+        return EntityDenied("the school has not granted the entity", entity=missing)
 
     async def suffer(self, fault: Fault, turn: Turn, entity: str) -> None:
         match fault.kind:
@@ -322,22 +326,11 @@ def _progress(cursor: str) -> tuple[int, int, int, str]:
 # --- describing ------------------------------------------------------------------------------------------
 
 
-def _writes(name: str, *required: str) -> WriteOperation:
-    return WriteOperation(name, WriteSafety.NATIVE_KEY, ("student_id", *required), entities=("writes",))
-
-
-WRITES = (
-    _writes("record_attendance_mark", "date", "session", "code", "comment"),
-    _writes("record_behaviour_event", "type_code", "occurred_at", "staff_id", "points", "comment"),
-    _writes("record_assessment_result", "assessment_name", "result", "date", "subject_id"),
-)
-
-
 def dataset_of(kind: Kind.ValueType) -> Dataset:
     windowed = "date" if kind == KIND_ATTENDANCE_MARK else None
     spec = KindSpec(kind, f"toy/{name_of(kind)}", windowed)
     return Dataset(
-        name_of(kind), (spec,), (name_of(kind),), parser_of(kind), 1, windowed=windowed is not None
+        name_of(kind), (spec,), entities_of(name_of(kind)), parser_of(kind), 1, windowed=windowed is not None
     )
 
 

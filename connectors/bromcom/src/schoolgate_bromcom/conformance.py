@@ -71,6 +71,7 @@ def conformance() -> ConformanceTarget:
             unchecked("reading.memory", reason=_BUFFERS),
             *(unchecked(check, reason=_NO_WRITES) for check in writes),
             unchecked("reading.resume", reason=_NO_PAGES),
+            unchecked("wire.loop_page", reason=_NO_PAGES),
         ),
     )
     return ConformanceTarget(

@@ -206,4 +206,12 @@ _WAIVERS: Final[tuple[Waiver, ...]] = (
         reason="Nothing public in a row says whose it is, so another school's page looks like one of this "
         "school's; what it changes or removes is held by the server where it is much.",
     ),
+    unchecked(
+        "wire.success_false",
+        reason="Wonde says by the HTTP status that it did not succeed; no other form of it is public.",
+    ),
+    unchecked(
+        "wire.mark_change",
+        reason="A mark names its code by the id of an attendance code, which is no text to be taken apart.",
+    ),
 )

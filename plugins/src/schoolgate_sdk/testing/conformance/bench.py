@@ -25,8 +25,8 @@ from schoolgate_sdk.testing.conformance.comparing import (
 )
 from schoolgate_sdk.testing.conformance.editing import small_school
 from schoolgate_sdk.testing.conformance.expecting import Expectation
-from schoolgate_sdk.testing.conformance.outcome import CheckFailed, NotApplicable
-from schoolgate_sdk.testing.conformance.target import ConformanceTarget, Fault, SimulatedMis
+from schoolgate_sdk.testing.conformance.outcome import CheckFailed
+from schoolgate_sdk.testing.conformance.target import FAULTS, ConformanceTarget, Fault, SimulatedMis
 from schoolgate_sdk.testing.world import World
 from schoolgate_sdk.traffic import Traffic
 
@@ -216,9 +216,8 @@ class Stage:
         return compare(self.expected() if expected is None else expected, arrived, arrival.aliases)
 
     def fault(self, fault: Fault) -> None:
-        """Let the simulator make a fault; raises ``NotApplicable`` where it cannot."""
-        if fault.kind not in self.bench.target.faults:
-            raise NotApplicable(f"the simulator cannot make the fault {fault.kind}")
+        """Let the simulator make a fault; raises ``CheckFailed`` where it cannot."""
+        self.bench.check_offered(fault.kind)
         if not fault.is_at_once:
             self.asked.append((fault, self._struck(fault.kind)))
         self.mis.fault(fault)
@@ -298,6 +297,15 @@ class Bench:
             if any(spec.kind == kind for spec in dataset.kinds):
                 return dataset
         return None
+
+    def check_offered(self, fault: str) -> None:
+        """Raise ``CheckFailed`` where the simulator cannot make a fault: why not is the author's to say."""
+        if fault not in self.target.faults:
+            raise CheckFailed(
+                f"the simulator cannot make the fault {fault}",
+                f"let it ({FAULTS[fault]}), and name it in the target's faults; or waive this check with "
+                "the reason: unchecked(…)",
+            )
 
     async def longest(self) -> Dataset:
         """Return the dataset of the most pages, on which faults are tried.

@@ -78,22 +78,8 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "error_before_effect": "A write is answered with HTTP 500 and takes no effect.",
     }
 )
-"""Every fault that the kit knows, and what the simulator is to do."""
-
-EXPECTED_FAULTS = frozenset(
-    {
-        "slow",
-        "late",
-        "cut",
-        "reset",
-        "status",
-        "rate_limit",
-        "invalid_json",
-        "truncate_page",
-        "duplicate_rows",
-    }
-)
-"""Faults that every simulator over HTTP can make; one that it does not make needs a waiver."""
+"""Every fault that the kit knows, and what the simulator is to do. A check whose fault it cannot make fails,
+unless it is waived with the author's reason."""
 
 
 _AT_ONCE = frozenset({"grant", "expire_credentials", "mark_change"})
@@ -242,7 +228,7 @@ class ConformanceTarget:
     Attributes:
         start: ``start(world, now)`` serves ``world`` in this process, on a free port of the loopback address,
             until the block is left. Called for every check, so it must be quick.
-        faults: names of :data:`FAULTS` that the simulator can make.
+        faults: names of :data:`FAULTS` that the simulator can make; the checks that need another are waived.
         waivers: what is not to be proven, and why.
         surface: a name for the way by which the MIS is reached, where there is more than one.
         further: targets for the other ways, each with its own ``surface`` and waivers; certified as well.

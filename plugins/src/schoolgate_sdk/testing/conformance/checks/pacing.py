@@ -10,7 +10,7 @@ from typing import Final
 
 from schoolgate_sdk.errors import ConnectorError, RateLimited
 from schoolgate_sdk.testing.conformance.bench import Bench, Stage
-from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
+from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.traffic import PausesFor, Road, Traffic, Turn
 
@@ -57,7 +57,10 @@ class _CountedTraffic(Traffic):
 
 def _requests(stage: Stage) -> Callable[[], int]:
     if stage.mis.requests is None:
-        raise NotApplicable("SimulatedMis has no requests=, so nobody can count them")
+        raise CheckFailed(
+            "SimulatedMis has no requests=, so nobody can count them",
+            "let the simulator count what comes; or waive this check with the reason: unchecked(…)",
+        )
     return stage.mis.requests
 
 

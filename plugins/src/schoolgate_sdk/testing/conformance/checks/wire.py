@@ -21,7 +21,7 @@ from schoolgate_sdk.errors import (
 from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Reading, Stage
 from schoolgate_sdk.testing.conformance.comparing import Entity, compare
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
-from schoolgate_sdk.testing.conformance.target import EXPECTED_FAULTS, FAULTS, Fault
+from schoolgate_sdk.testing.conformance.target import FAULTS, Fault
 
 _UNWELL: Final = (Transient, SchemaChanged, Incomplete)
 _ANY: Final = (ConnectorError,)
@@ -263,15 +263,8 @@ def _without_subcode(mark: Entity) -> Entity:
 
 def _fault_check(kind: str) -> Check:
     async def run(bench: Bench) -> str:
-        if kind not in bench.target.faults:
-            if kind in EXPECTED_FAULTS:
-                raise CheckFailed(
-                    f"the simulator cannot make the fault {kind}",
-                    f"let it ({FAULTS[kind]}), and name it in the target's faults; or waive this check: "
-                    f'unchecked("wire.{kind}", reason=…)',
-                )
-            raise NotApplicable("the simulator cannot make it")
         dataset = await _dataset(bench, kind)
+        bench.check_offered(kind)
         seen: list[str] = []
         for trial in _TRIALS[kind]:
             async with bench.stage() as stage:

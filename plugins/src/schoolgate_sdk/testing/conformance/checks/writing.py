@@ -257,8 +257,6 @@ async def _unknown(desk: _Desk, session: WriteRows, when: str) -> None:
 
 
 async def _no_effect(desk: _Desk, session: WriteRows) -> str:
-    if "error_before_effect" not in desk.stage.bench.target.faults:
-        raise NotApplicable("the simulator cannot make the fault error_before_effect")
     desk.lose("error_before_effect")
     await _unknown(desk, session, "it is answered with HTTP 500")
     desk.expect(0, "though it was refused and not sent again", "never send a write again by yourself")
