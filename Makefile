@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
+.PHONY: help demo test conformance test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ help: ## list the targets
 demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 stays up, DATA=DIR reads CSV files
 	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: .venv/.dev ## all tests; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+test: .venv/.dev ## all tests but those of conformance; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/conformance $(ARGS)
+
+conformance: .venv/.dev ## certify the connectors with the kit, and see that each of its checks can fail
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/conformance $(ARGS)
 
 test-quick: .venv/.dev ## tests/unit only, in one process (no mongod)
 	$(BIN)/python -m pytest tests/unit $(ARGS)
