@@ -174,6 +174,7 @@ _ALONE: dict[str, Wrong] = {
     "description.order": backwards,
     "description.capabilities": lambda: replace(toy_connector(), capabilities=frozenset({"count"})),
     "arrives.references": lambda: with_parser(k.KIND_ENROLMENT, each_parsed(_referring_to_nobody)),
+    "arrives.deletions": lambda: with_session(sessions.KeepsDeleted),
     "arrives.window": lambda: with_session(sessions.OneDayMore),
     "waivers.needed": lambda: with_waiver(
         without_fields(k.KIND_ROOM, "description", reason="There is no such field.")
@@ -191,6 +192,7 @@ _ALONE: dict[str, Wrong] = {
     "reading.moved_under": lambda: with_session(sessions.LosesRows),
     "reading.memory": lambda: with_session(sessions.CollectsFirst),
     "changes.follow": lambda: with_session(sessions.ForgetsChanges),
+    "changes.deletions": lambda: with_session(sessions.ForgetsDeletions),
     "changes.expired": lambda: with_session(sessions.AnyPosition),
     "grants.states": lambda: with_session(sessions.GrantsAll),
     "grants.revoked": lambda: with_session(sessions.NoneIsNothing),

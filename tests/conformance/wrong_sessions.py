@@ -49,6 +49,16 @@ class StaleMemberships(Stale):
         return await ToySession.ask(self, entity, page, rows)
 
 
+class KeepsDeleted(ToySession):
+    """Never lets go of a row that it has seen."""
+
+    async def ask(self, entity: str, page: int, rows: Any = None) -> Answer:
+        now = self.mis.rows(entity) if rows is None else rows
+        known = {str(row["key"]): row for row in (*self.mis.states.get(f"kept {entity}", ()), *now)}
+        self.mis.states[f"kept {entity}"] = list(known.values())
+        return await super().ask(entity, page, list(known.values()))
+
+
 class OneDayMore(ToySession):
     """Takes the end of a window to be its last day."""
 
@@ -178,6 +188,12 @@ class ForgetsChanges(ToySession):
     async def changes(self, scope: Scope, cursor: str, overlap: timedelta) -> AsyncIterator[ChangedRows]:
         async for changed in super().changes(scope, cursor, overlap):
             yield replace(changed, rows=changed.rows[1:])
+
+
+class ForgetsDeletions(ToySession):
+    async def changes(self, scope: Scope, cursor: str, overlap: timedelta) -> AsyncIterator[ChangedRows]:
+        async for changed in super().changes(scope, cursor, overlap):
+            yield replace(changed, deleted=())
 
 
 class AnyPosition(ToySession):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 from schoolgate.v1.kind_pb2 import Kind
@@ -125,6 +126,32 @@ async def _all_edits(bench: Bench) -> str:
     return f"{len(arrival.entities)} entities as in the world"
 
 
+async def _deletions(bench: Bench) -> str:
+    """See by their keys that entities are gone, whatever else of the read is as it should be."""
+    async with bench.stage() as stage:
+        before = await stage.arrive()
+        pairs = stage.compare(before).pairs
+        for edit in (edit for edit in EDITS if edit.keeps_keys):
+            edit.happen(stage.world)
+        after = await stage.arrive()
+        expected = stage.expected()
+        there = {(entity.kind, entity.key) for entity in expected}
+        # A key may be another entity's by now: who comes back to a group may have the key of the first time.
+        taken = {(kind, theirs) for (kind, _), theirs in stage.compare(after, expected).pairs.items()}
+    gone = [(kind, theirs) for (kind, key), theirs in pairs.items() if (kind, key) not in there]
+    if not gone:
+        raise NotApplicable("nothing that this connector gives is deleted by any edit")
+    left = [before.entities[key][0] for key in gone if key in after.entities and key not in taken]
+    if left:
+        raise CheckFailed(
+            f"{len(left)} of {len(gone)} entities that were deleted are still read, such as {left[0]}",
+            "read what the MIS has now, and keep nothing from an earlier read",
+        )
+    return "gone: " + ", ".join(
+        f"{count} {KINDS[kind].name}" for kind, count in Counter(kind for kind, _ in gone).items()
+    )
+
+
 async def _window(bench: Bench) -> str:
     windowed = [dataset for dataset in bench.connector.datasets if dataset.windowed]
     if not windowed:
@@ -185,6 +212,7 @@ async def _needed(bench: Bench) -> str:
 CHECKS: tuple[Check, ...] = (
     *(_kind_check(kind) for kind in KINDS),
     Check("arrives.references", "References name keys that other records have.", _references),
+    Check("arrives.deletions", "What is deleted is gone from a full read.", _deletions),
     Check("arrives.window", "A window gives all rows of its days, and no other.", _window),
     *(_edit_check(edit) for edit in EDITS),
     Check("edit.everything", "After all these edits at once, all arrives as the world has it.", _all_edits),

@@ -116,6 +116,34 @@ def _check_same(dataset: Dataset, followed: Arrival, fresh: Arrival) -> None:
         )
 
 
+async def _deletions(bench: Bench) -> str:
+    """Look the other way: what following still has, and a full read has not, was not told to be gone."""
+    told: list[str] = []
+    async with bench.stage() as stage, stage.session() as session:
+        if not isinstance(session, ReadChanges):
+            raise NotApplicable("the session has no changes()")
+        known = await _positions(stage, session)
+        for edit in EDITS:
+            edit.happen(stage.world)
+        for name, (dataset, cursor, arrival) in known.items():
+            before = set(arrival.entities)
+            await _follow(stage, session, dataset, cursor, arrival)
+            fresh = Arrival()
+            fresh.add(dataset, (await stage.sealed(session, dataset)).rows, stage.settings)
+            stale = [entities[0] for key, entities in arrival.entities.items() if key not in fresh.entities]
+            if stale:
+                raise CheckFailed(
+                    f"{name}: changes did not tell that {len(stale)} entities are gone, such as {stale[0]}",
+                    "yield their keys in ChangedRows.deleted; where the MIS does not tell, waive this check",
+                )
+            gone = len(before - fresh.entities.keys())
+            if gone:
+                told.append(f"{gone} of {name}")
+    if not told:
+        raise NotApplicable("nothing is deleted from any dataset whose changes can be followed")
+    return f"told to be gone: {', '.join(told)}"
+
+
 async def _expired(bench: Bench) -> str:
     async with bench.stage() as stage, stage.session() as session:
         if not isinstance(session, ReadChanges):
@@ -139,5 +167,6 @@ async def _expired(bench: Bench) -> str:
 
 CHECKS: tuple[Check, ...] = (
     Check("changes.follow", "Following changes, overlap included, ends in what a full read has.", _follows),
+    Check("changes.deletions", "What is deleted is told as deleted to who follows changes.", _deletions),
     Check("changes.expired", "A position that is not known is said to be expired.", _expired),
 )
