@@ -101,6 +101,7 @@ def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> N
     facts.exact = at >= len(pages) and not skipped and all(count == 1 for count in counts.values())
     if skipped:  # what came before it was cancelled is kept
         facts.expected = {"SKIPPED"} if may_skip else set()
+        facts.read_back_error = weather.read_back_error if weather.reads_back else ""
     elif at < len(pages):
         facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
         facts.expected |= {"SUCCEEDED", "HELD"} if again else set()

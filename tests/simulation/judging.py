@@ -69,8 +69,11 @@ class Judge:
         lives: Mapping[Key, Sequence[Version]],
         runs: frozenset[str],
     ) -> None:
-        """Take note of what is held of a read of changes of which not all is known."""
-        if part.asked is not None and part.state == "HELD":
+        """Take note of what is held of a read of changes of which not all is known.
+
+        What came before it was broken off is judged as if it were all, and then how it broke off is told.
+        """
+        if part.asked is not None and part.state in {"HELD", "SKIPPED"}:
             self.judge_changes(part, leaving, live_of(before, part.dataset), lives, runs)
 
     @property
