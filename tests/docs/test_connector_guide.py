@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +108,20 @@ def test_the_walk_ends_in_a_certificate(tmp_path: Path) -> None:
     assert certificate["connector"]["parsers"]["rooms"] == [1]
 
 
+def is_excerpt(block: Block) -> bool:
+    return block.language == "python" and block.code.startswith("# src/")
+
+
+def test_what_is_shown_of_the_template_stands_there() -> None:
+    """The walk, which certifies the template, runs it there."""
+    shown = [block.code for block in blocks() if is_excerpt(block)]
+    for code in shown:
+        path, _, text = code.removeprefix("# ").partition("\n")
+        source = (files("schoolgate_sdk.testing") / "template" / f"{path}.template").read_text()
+        assert any(textwrap.indent(text, " " * depth) in source for depth in (0, 4)), code
+    assert len(shown) >= 5
+
+
 def test_the_other_blocks_run() -> None:
     names = {name: getattr(schoolgate_sdk, name) for name in schoolgate_sdk.__all__}
     given = {
@@ -123,7 +138,7 @@ def test_the_other_blocks_run() -> None:
     }
     ran = 0
     for block in blocks():
-        if block.language == "python" and block.section != WALK:
+        if block.language == "python" and block.section != WALK and not is_excerpt(block):
             code = "from __future__ import annotations\n" + textwrap.dedent(block.code)
             exec(compile(code, "connector-guide.md", "exec"), {**names, **given})
             ran += 1
