@@ -188,6 +188,16 @@ MUTANTS = (
         "killed",
     ),
     Mutant(
+        "g14",
+        "a commit which nobody confirmed counts as done",
+        "server/src/schoolgate_server/store/handles.py",
+        "if not (tries_left and error.has_error_label(_UNKNOWN_COMMIT)):\n                        raise\n",
+        "if not error.has_error_label(_UNKNOWN_COMMIT):\n                        raise\n"
+        "                    return\n",
+        SIMULATION,
+        "histories and 0-7",
+    ),
+    Mutant(
         "g10",
         "a resumed run leaves a merge as it was cut short",
         SNAPSHOT,

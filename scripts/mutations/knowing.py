@@ -81,6 +81,15 @@ MUTANTS = (
         "g06",
     ),
     Mutant(
+        "g06",
+        "what the run wrote before it was interrupted can be deleted by it, in histories",
+        ABSENCES,
+        "return record.run_id == self._context.ingest.run_id and record.cause == CHANGE_CAUSE_SOURCE",
+        "return False",
+        SIMULATION,
+        "histories and 8-15",
+    ),
+    Mutant(
         "g09",
         "an oversized record stops its dataset",
         "server/src/schoolgate_server/ingest/projection.py",

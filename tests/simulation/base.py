@@ -43,6 +43,8 @@ class DatasetFacts:
     exact: bool
     expected: set[str]
     """States that it may end in, where they do not depend on what is absent."""
+    replaced: list[Row] = field(default_factory=list[Row])
+    """Rows that came before a crash, and were asked for again after it."""
     hidden: list[Row] = field(default_factory=list[Row])
     """What the MIS answers when asked for single records."""
     read_back_error: str = ""
@@ -77,7 +79,14 @@ class DatasetFacts:
 
     def meanings(self, reading: Reading) -> list[Meaning]:
         """Return what the rows mean."""
-        return [meaning_of(self.dataset, row, reading, self.days or YEAR) for row in self.rows]
+        return [self._meaning(row, reading) for row in self.rows]
+
+    def replaced_meanings(self, reading: Reading) -> list[Meaning]:
+        """Return what the rows mean that were asked for again: a run may have written them before."""
+        return [self._meaning(row, reading) for row in self.replaced]
+
+    def _meaning(self, row: Row, reading: Reading) -> Meaning:
+        return meaning_of(self.dataset, row, reading, self.days or YEAR)
 
     def is_within(self, version: Version) -> bool:
         """Whether a record that is as ``version`` says was asked for."""

@@ -45,7 +45,7 @@ def _dataset_facts(
     dataset, weather = part.dataset, plan.weather
     pages = [page for _, page in sorted(mis.pages.get(dataset, {}).items())]
     facts = DatasetFacts(dataset, [row for page in pages for row in page], False, set())
-    facts.days = plan.days
+    facts.days, facts.replaced = plan.days, mis.replaced.get(dataset, [])
     facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
     facts.counters = {name: getattr(part, name) for name in _COUNTERS}
     if plan.layer == pb.SYNC_LAYER_REPROJECTION:

@@ -46,6 +46,8 @@ class Trouble:
     seconds: float = 0.0
     at_commit: bool = False
     """Whether it waits for the next operation that commits a transaction."""
+    election: float = ELECTION_SECONDS
+    """Seconds in which operations find no primary; 0.0 where they wait for one."""
 
     def befalls(self, number: int, *, commits: bool) -> bool:
         """Whether this is the operation that it befalls."""
@@ -129,7 +131,7 @@ class Gate:
                 if trouble.seconds:
                     await _done(execute)
                 self.step_down()
-                self._cut_off_until = asyncio.get_running_loop().time() + ELECTION_SECONDS
+                self._cut_off_until = asyncio.get_running_loop().time() + trouble.election
                 raise pymongo.errors.NotPrimaryError("stepped down", {"code": 189})
             case _:
                 return await self._slowly(trouble.seconds, execute)

@@ -17,6 +17,7 @@ from tests.simulation.actions import approve, change_reading, notify, reread
 from tests.simulation.base import Broken, RunFacts
 from tests.simulation.comparing import compare_undisturbed, repeat
 from tests.simulation.handle import ServerDied
+from tests.simulation.moments import draw_moment
 from tests.simulation.overtaking import overtake
 from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.server import SCHOOL, digest_text
@@ -60,6 +61,8 @@ async def _step(stage: Stage) -> None:
         await notify(stage)
     if rng.random() < 0.15:
         await overtake(stage)
+    if stage.moments is not None and (moment := draw_moment(stage, stage.moments)) is not None:
+        await _sync(stage, moment)
     plan = draw_plan(rng, stage.operations)
     for _ in range(0 if plan.days is None else rng.randint(0, 4)):
         stage.steps.append(stage.mis.world.take_register())
@@ -75,7 +78,7 @@ async def _sync(stage: Stage, plan: Plan) -> None:
     stage.model.verify(facts, after)
     stage.count(facts)
     await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
-    if plan.edit_at is not None or run.state == pb.RUN_STATE_CANCELLED:
+    if plan.edit_at is not None or plan.edited or run.state == pb.RUN_STATE_CANCELLED:
         return
     exact = all(part.exact for part in facts.datasets)
     if plan.layer == pb.SYNC_LAYER_CHANGES:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from schoolgate.v1.sync_service_pb2 import Hold
 from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Documents, Version, live_of, require
 from tests.simulation.meaning import Key, Meaning
+from tests.simulation.people import Settled
+
+
+@dataclass
+class Expected:
+    """What one run must come to in one dataset: its state, the records that leave, and those that came."""
+
+    state: str
+    gone: set[Key] = field(default_factory=set[Key])
+    seen: set[Key] = field(default_factory=set[Key])
+    settled: Settled | None = None
 
 
 class Judge:

@@ -100,6 +100,8 @@ class Weather:
 class SimulatedMis:
     """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then.
 
+    ``replaced`` has the rows of pages that were delivered once more, by an attempt after a crash.
+
     ``told`` has the pages of the first attempt to read changes, ``positions`` after what each asked for them.
     """
 
@@ -110,6 +112,7 @@ class SimulatedMis:
         self.weather = Weather()
         self.days: Days | None = None
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
+        self.replaced: dict[str, list[dict[str, Any]]] = {}
         self.shown: dict[str, list[dict[str, Any]]] = {}
         self.told: dict[str, list[Told]] = {}
         self.positions: dict[str, list[int]] = {}
@@ -122,7 +125,7 @@ class SimulatedMis:
     def begin(self, weather: Weather, days: Days | None = None) -> None:
         """Forget the sync before; ``days`` are those that the next one is to ask for."""
         self.weather, self.days = weather, days
-        self.pages, self.shown, self.told, self.positions = {}, {}, {}, {}
+        self.pages, self.replaced, self.shown, self.told, self.positions = {}, {}, {}, {}, {}
         self.feed.note()
         self.fired = []
 
@@ -202,11 +205,15 @@ class _Session:
                 await self._break_off(dataset, index)
             page = pages[index] if index < len(pages) else []
             mis.shown[dataset] = copy.deepcopy(mis.world.rows[dataset])
-            mis.pages.setdefault(dataset, {})[index] = page
+            delivered = mis.pages.setdefault(dataset, {})
+            mis.replaced.setdefault(dataset, []).extend(delivered.get(index, []))
+            delivered[index] = page
             index += 1
             if index >= len(pages):
                 if (claim := mis.weather.claim(dataset)) != "proven":
                     mis.fired.append(f"end of the read: {claim}")
+                for later in [number for number in delivered if number >= index]:
+                    mis.replaced[dataset] += delivered.pop(later)  # there are fewer pages than before
                 read = sum(map(len, mis.pages[dataset].values()))
                 yield Page(page, f"{index}@{position}", mis.end(dataset, read, position))
                 return

@@ -9,7 +9,6 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.base import (
@@ -27,21 +26,11 @@ from tests.simulation.causes import Causes
 from tests.simulation.choices import Choices
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
-from tests.simulation.judging import Judge, state_after
+from tests.simulation.judging import Expected, Judge, state_after
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.people import People, Settled, settle, verify_identity
 from tests.simulation.positions import Positions
 from tests.simulation.world import Row, key_parts
-
-
-@dataclass
-class Expected:
-    """What one run must come to in one dataset: its state, the records that leave, and those that came."""
-
-    state: str
-    gone: set[Key] = field(default_factory=set[Key])
-    seen: set[Key] = field(default_factory=set[Key])
-    settled: Settled | None = None
 
 
 class Model:
@@ -83,9 +72,12 @@ class Model:
         parts = {part.dataset: part for part in facts.datasets}
         self._take_people(after, parts.get("students"), meanings)
         candidates = {name: self._candidates(found) for name, found in meanings.items()}
+        replaced = {name: part.replaced_meanings(facts.reading) for name, part in parts.items()}
+        written = {name: self._candidates(found) for name, found in replaced.items()}
         for key in [*self.histories, *now]:
             allowed = candidates.get(key[0], {}).get(key, [])
-            self._verify_record(key, now.get(key, []), allowed, parts.get(key[0]), facts)
+            came_before = written.get(key[0], {}).get(key, [])
+            self._verify_record(key, now.get(key, []), allowed, came_before, parts.get(key[0]), facts)
         before, self.histories = self.histories, now
         for part in facts.datasets:
             found = expected[part.dataset]
@@ -299,6 +291,7 @@ class Model:
         key: Key,
         life: list[Version],
         allowed: Sequence[Meaning],
+        replaced: Sequence[Meaning],
         part: DatasetFacts | None,
         facts: RunFacts,
     ) -> None:
@@ -318,7 +311,7 @@ class Model:
             require(not overtaken, "G07", f"{key}: older rows took the place of newer ones: {version}")
             require(part is not None, "G03", f"{key} changed in a run that did not read it")
             if version.live:
-                self._verify_row(key, earlier, version, allowed, facts.reading)
+                self._verify_row(key, earlier, version, [*allowed, *replaced], facts.reading)
             if earlier is not None:
                 same = (earlier.body, earlier.keys) == (version.body, version.keys)
                 require(version.live or same, "G04", f"{key}: the tombstone changed the last state")

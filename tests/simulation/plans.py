@@ -37,6 +37,8 @@ class Plan:
     cancel_at: Place | None = None
     cancelled: bool = False
     edit_at: Place | None = None
+    edited: bool = False
+    """Whether something changed in the MIS while the sync went on."""
     rival: bool = False
     look_at: int = 0
 

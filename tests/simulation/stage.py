@@ -38,6 +38,9 @@ Ask: TypeAlias = Callable[[Server, str], Coroutine[Any, Any, pb.Run | None]]
 The text is a request id, the same for every server that is asked.
 """
 
+_MOMENTS_EVERY = 5
+"""One history of so many has ``moments``."""
+
 _ALL = Question(include_tombstones=True)
 
 
@@ -46,6 +49,7 @@ class Stage:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
+        self.moments = _moments_of(seed)
         self.steps: list[str] = []
         self.counts: Counter[str] = Counter()
         self.client = _client()
@@ -60,6 +64,8 @@ class Stage:
         """Whether MongoDB lets a server end the sessions of another one."""
         self.operations = 60
         """About how many store operations the next run will take."""
+        self.on_death: Callable[[], None] | None = None
+        """What happens in the MIS when the server of the next run dies."""
         self._server: Server | None = None
         self._servers = 0
 
@@ -100,12 +106,14 @@ class Stage:
             server.gate.fired.clear()
             if run is None:
                 await self.down()
+                if self.on_death is not None:
+                    self.on_death()
         if plan.troubles or rival:
             await asyncio.sleep(SETTLED_SECONDS)
         if rival is not None:
             self.counts["fault: rival server"] += 1
             await rival.stop()
-        self.mis.on_page = self.mis.calm
+        self.mis.on_page, self.on_death = self.mis.calm, None
         self.counts.update(f"fault: {fault}" for fault in self.mis.fired)
         self.counts["runs"] += 1
         stored = (await self.reader.runs.get(SCHOOL, run.run_id)).run
@@ -196,6 +204,11 @@ class Stage:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+
+
+def _moments_of(seed: int) -> Random | None:
+    """Return what ``moments`` are drawn from; ``None`` for the other histories, which stay as they are."""
+    return Random(f"{seed}/moments") if seed % _MOMENTS_EVERY == _MOMENTS_EVERY - 1 else None
 
 
 def copied(client: Any) -> Any:

@@ -11,8 +11,7 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
 * G04 ``chain_of``, ``World.recreate``: a record that returns is not revived (12); pupils that were merged
   at the MIS only leave (4).
 * G05 ``Model.identify``, ``People``, ``World.run_parts_together``: keys are joined text (0).
-* G06 ``Model._verify_record``: none was seen to be caught within a minute; ``tests/integration/engine``
-  has it.
+* G06 ``moments``: what a run wrote before it was interrupted can be deleted by it (9).
 * G07 ``overtaking``: a resumed run writes older rows over newer ones (1); what others wrote since can be
   absent from it (1).
 * G08 ``Causes``, ``change_reading``: rows are not read anew before the MIS is asked (0); what that
@@ -24,8 +23,8 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
   does not know any more stands for no changes (1); a window stores its position (4); an open hold is
   ignored (96).
 * G12 ``Stage.ask``: a version is still there at the moment that ended it (0).
-* G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged: that a commit which
-  nobody confirmed counts as done was not caught in seeds 0 to 60; ``tests/replicaset`` has it.
+* G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged; at the commits of
+  ``moments``: a commit which nobody confirmed counts as done (4).
 * G15 ``last_words`` of ``handle``: a chunk passes no fence (11). A rival server: a lease is taken while
   somebody holds it (6).
 """
