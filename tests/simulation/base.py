@@ -59,6 +59,10 @@ class DatasetFacts:
     """After which position changes were read."""
     deleted: list[Key] = field(default_factory=list[Key])
     """What the MIS said was deleted."""
+    passing: list[Row] = field(default_factory=list[Row])
+    """What a read of changes brought that was then given up for a whole read, or what came when single
+    records were asked for to see whether they are gone.
+    """
     retained: bool = False
     """Nothing was asked for: the rows of the last sealed snapshot were read anew."""
     counters: dict[str, int] = field(default_factory=dict[str, int])

@@ -58,6 +58,7 @@ def _dataset_facts(
         return facts
     if plan.layer == pb.SYNC_LAYER_CHANGES and facts.state != "SKIPPED":
         require(part.fallback, "G10", f"{dataset} was read in full, and nobody is told why")
+        facts.passing = [row for page in mis.told.get(dataset, []) for row in page.rows]
     facts.position = mis.feed.position if plan.days is None else None
     claim = weather.claim(dataset)
     at, error = weather.breaks.get(dataset, (1 << 30, ""))
@@ -74,6 +75,7 @@ def _dataset_facts(
         if claim in _WITHOUT_PROOF or (not facts.rows and claim not in {"counted", "empty_counted"}):
             facts.expected = {"INCOMPLETE"}
         facts.hidden = mis.shown.get(dataset, []) if weather.reads_back else []
+        facts.passing += facts.hidden
         facts.read_back_error = weather.read_back_error
     return facts
 

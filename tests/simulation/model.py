@@ -28,6 +28,7 @@ from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Expected, Judge, state_after
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
+from tests.simulation.passing import with_passing
 from tests.simulation.people import People, Settled, settle, verify_identity
 from tests.simulation.positions import Positions
 from tests.simulation.world import Row, key_parts
@@ -60,6 +61,7 @@ class Model:
         require(head["pending"] is None, "G12", "a commit is still pending")
         now = self._read(after, head["published"])
         meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
+        self.people = with_passing(self.people, facts, after, self.ids, self.identify)
         self._states, self._merged, self.postponed = [self.people], {}, set()
         older = {part.dataset: self._older(part, meanings[part.dataset]) for part in facts.datasets}
         self.positions.verify(facts.datasets, self.judge.held)

@@ -19,8 +19,8 @@ def with_passing(
 ) -> People:
     """Return ``people`` with the person numbers that rows brought which came in passing.
 
-    A number may have been learnt from them, and then only as what its row says; ``identify`` takes note of its
-    record, which may have none of its versions yet.
+    A number may have been learnt from them, and then only as what its row says; ``identify`` takes note of
+    its record, which may have none of its versions yet.
     """
     owners = {document["key"]: str(document["record"]) for document in after["identities"].values()}
     known = {record_id: record for record, record_id in ids.items()}
