@@ -95,8 +95,9 @@ class Model:
         meanings = part.meanings(facts.reading)
         rows = self._origins(part.rows, meanings)
         for record, origins in rows.items():
-            # Less than a snapshot proves no reading of what it found unchanged.
-            if part.is_snapshot or self.histories[record][-1].run in facts.runs:
+            # Less than a whole snapshot proves no reading of what it found unchanged (ADR 0011).
+            is_whole = part.is_snapshot and not part.targeted
+            if is_whole or self.histories[record][-1].run in facts.runs:
                 self._causes.confirm(record, origins, facts.reading)
         # A run that reads single rows reads all the retained ones anew where the reading changed.
         sealed = self._causes.sealed(part.dataset, facts.reading)
