@@ -66,8 +66,8 @@ def service(folder: Path, settings: Mapping[str, str]) -> Generator[Service]:
         # A simulated MIS need not be spared, and one that was away is asked again soon enough to be seen.
         "SCHOOLGATE_TRAFFIC__HOST_RATE": "1000",
         "SCHOOLGATE_TRAFFIC__SCHOOL_RATE": "1000",
-        "SCHOOLGATE_TRAFFIC__CIRCUIT_OPEN_S": "1",
-        "SCHOOLGATE_TRAFFIC__CIRCUIT_OPEN_LONGEST_S": "2",
+        "SCHOOLGATE_TRAFFIC__CIRCUIT_OPEN_S": "0.2",
+        "SCHOOLGATE_TRAFFIC__CIRCUIT_OPEN_LONGEST_S": "0.4",
         **settings,
     }
     log = folder / "server.log"
