@@ -159,7 +159,7 @@ class FaultyServer:
             case "slow" | "late":
                 await asyncio.sleep(fault.seconds or 0.0)
             case "registration_hour":
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(fault.seconds or 0.0)
                 if self.requests % _EVERY == 0:
                     return self.refuse(429)
             case "status":

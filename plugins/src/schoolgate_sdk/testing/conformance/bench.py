@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.connector import Connector, Dataset, SchoolConnection, Session
@@ -29,6 +29,9 @@ from schoolgate_sdk.testing.conformance.outcome import CheckFailed
 from schoolgate_sdk.testing.conformance.target import FAULTS, ConformanceTarget, Fault, SimulatedMis
 from schoolgate_sdk.testing.world import World
 from schoolgate_sdk.traffic import Traffic
+
+if TYPE_CHECKING:
+    from schoolgate_sdk.testing.conformance.roads import Road
 
 SEED: Final = 20260901
 PUPILS: Final = 30
@@ -219,7 +222,7 @@ class Stage:
         """Let the simulator make a fault; raises ``CheckFailed`` where it cannot."""
         self.bench.check_offered(fault.kind)
         if not fault.is_at_once:
-            self.asked.append((fault, self._struck(fault.kind)))
+            self.asked.append((fault, self.struck(fault.kind)))
         self.mis.fault(fault)
 
     def clear_faults(self) -> None:
@@ -231,19 +234,25 @@ class Stage:
         """Raise ``CheckFailed`` where a fault struck nothing: whatever holds then shows nothing."""
         asked, self.asked = self.asked, []
         for fault, before in asked:
-            if self._struck(fault.kind) <= before:
+            if self.struck(fault.kind) <= before:
                 raise CheckFailed(
-                    f"the fault {fault.kind} was asked for and struck no request",
+                    f"the fault {fault.kind} was asked for{_place(fault)} and struck no request",
                     "let the simulator strike what the fault names, and count that for struck=",
                 )
 
-    def _struck(self, kind: str) -> int:
+    def struck(self, kind: str) -> int:
+        """Return how many requests a kind has struck; raises ``CheckFailed`` where nobody counts them."""
         if self.mis.struck is None:
             raise CheckFailed(
                 "SimulatedMis has no struck=, so nobody can see whether a fault strikes",
                 "let the simulator count the requests that each kind of fault strikes",
             )
         return self.mis.struck(kind)
+
+
+def _place(fault: Fault) -> str:
+    of_page = "" if fault.page is None else f" at page {fault.page}"
+    return f" of {fault.entity}{of_page}" if fault.entity else of_page
 
 
 @dataclass(slots=True, repr=False)
@@ -255,6 +264,7 @@ class Bench:
     seed: int = SEED
     check_ids: frozenset[str] = frozenset()
     first: tuple[Stage, Arrival, Comparison] | None = None
+    roads: tuple[Road, ...] | None = None
     expectation: Expectation = field(init=False)
     _offset: float = 0.0
 

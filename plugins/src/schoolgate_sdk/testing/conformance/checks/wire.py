@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -21,10 +22,15 @@ from schoolgate_sdk.errors import (
 from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Reading, Stage
 from schoolgate_sdk.testing.conformance.comparing import Entity, compare
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
+from schoolgate_sdk.testing.conformance.roads import Road, roads
 from schoolgate_sdk.testing.conformance.target import FAULTS, Fault
+from schoolgate_sdk.traffic import Traffic
 
 _UNWELL: Final = (Transient, SchemaChanged, Incomplete)
 _ANY: Final = (ConnectorError,)
+
+_AT_ONCE: Final = 4
+"""Reads at once where an answer is waited for: more would make a slow machine late."""
 
 Errors = tuple[type[ConnectorError], ...]
 
@@ -34,13 +40,14 @@ class Trial:
     """One way in which a fault strikes: what may be raised, and whether rows may come instead.
 
     ``errors`` are those that may be raised; ``must_fail`` says that the fault lasts, so that one has to be;
-    ``must_arrive`` that all rows have to come, for nothing is lost.
+    ``must_arrive`` that all rows have to come, for nothing is lost; ``needs_length`` that it takes pages.
     """
 
     fault: Fault
     errors: Errors = ()
     must_fail: bool = False
     must_arrive: bool = False
+    needs_length: bool = False
     seconds: Callable[[float], float] | None = None
 
 
@@ -65,6 +72,7 @@ _TRIALS: Final[dict[str, tuple[Trial, ...]]] = {
             Fault(kind="late", times=None),
             (Transient,),
             must_fail=True,
+            needs_length=True,  # for every attempt waits as long as the connector does
             seconds=lambda timeout: timeout * 1.5,
         ),
     ),
@@ -87,28 +95,35 @@ _TRIALS: Final[dict[str, tuple[Trial, ...]]] = {
     "truncate_page": (
         *(_once("truncate_page", _ANY, page=page) for page in (0, 1)),
         *(_once("truncate_page", _ANY, page=page, keep=0) for page in (0, 1)),
-        Trial(Fault(kind="truncate_page", page=1, times=None), _ANY),
+        Trial(Fault(kind="truncate_page", page=1, times=None), _ANY, needs_length=True),
     ),
     "duplicate_rows": (
         Trial(Fault(kind="duplicate_rows", page=1), _ANY),
         Trial(Fault(kind="duplicate_rows", times=None), _ANY),
     ),
     "padded_rows": (Trial(Fault(kind="padded_rows", times=None), must_arrive=True),),
-    "loop_page": (Trial(Fault(kind="loop_page", page=1, times=None), _ANY),),
+    "loop_page": (Trial(Fault(kind="loop_page", page=1, times=None), _ANY, needs_length=True),),
     "other_school": (Trial(Fault(kind="other_school", page=1), _ANY),),
     "mark_change": (Trial(Fault(kind="mark_change", times=None), must_arrive=True),),
-    "registration_hour": (Trial(Fault(kind="registration_hour", times=None), (RateLimited, Transient)),),
+    "registration_hour": (
+        Trial(
+            Fault(kind="registration_hour", times=None),
+            (RateLimited, Transient),
+            seconds=lambda timeout: timeout / 50,
+        ),
+    ),
     "expire_credentials": (
         Trial(Fault(kind="expire_credentials", times=None), (AuthExpired, AuthInvalid), must_fail=True),
     ),
 }
 
 
-async def _try(bench: Bench, stage: Stage, dataset: Dataset, trial: Trial) -> str:
+async def _try(bench: Bench, stage: Stage, road: Road, trial: Trial) -> str:
     """Read under a fault; return what came of it."""
-    fault = _fault(stage, dataset, trial)
+    dataset, fault = road.dataset, _fault(stage, road, trial)
+    stage.traffic = Traffic()  # no pause and no open circuit of another road is to stand before this one
     stage.fault(fault)
-    about = f"{fault.kind}{_options(fault)}{'' if fault.times else ', lasting'}"
+    about = f"{road}: {fault.kind}{_options(fault)}{'' if fault.times else ', lasting'}"
     try:
         async with stage.session() as session:
             reading = await stage.read(session, dataset)
@@ -134,10 +149,13 @@ async def _try(bench: Bench, stage: Stage, dataset: Dataset, trial: Trial) -> st
     return "all rows" if reading.doubt() is None else "no sealed snapshot"
 
 
-def _fault(stage: Stage, dataset: Dataset, trial: Trial) -> Fault:
-    one_page = trial.fault.page is not None and bool(dataset.entities)
+def _fault(stage: Stage, road: Road, trial: Trial) -> Fault:
+    """Return the fault on a road; where that is short, its first page stands for every other."""
+    page = trial.fault.page
     seconds = None if trial.seconds is None else trial.seconds(stage.mis.timeout)
-    return replace(trial.fault, entity=dataset.entities[0] if one_page else None, seconds=seconds)
+    entity = None if page is None else road.entity
+    page = page if page is None or road.is_long else 0
+    return replace(trial.fault, entity=entity, page=page, seconds=seconds)
 
 
 def _options(fault: Fault) -> str:
@@ -263,26 +281,64 @@ def _without_subcode(mark: Entity) -> Entity:
 
 def _fault_check(kind: str) -> Check:
     async def run(bench: Bench) -> str:
-        dataset = await _dataset(bench, kind)
-        bench.check_offered(kind)
+        every = await _roads(bench, kind)
         seen: list[str] = []
+        tried: dict[str, Road] = {}
         for trial in _TRIALS[kind]:
-            async with bench.stage() as stage:
-                seen.append(await _try(bench, stage, dataset, trial))
-                if kind not in {"mark_change", "expire_credentials"}:
-                    await _recovers(stage, dataset, kind)
-        return f"{dataset.name}: {', '.join(dict.fromkeys(seen))}"
+            struck = [road for road in every if road.is_long] if trial.needs_length else every
+            struck = struck or [await _longest(bench)]  # a trial without any road would always hold
+            seen += await _along(bench, struck, trial)
+            tried |= {str(road): road for road in struck}
+        return f"{_named(list(tried.values()))}: {', '.join(dict.fromkeys(seen))}"
 
     return Check(f"wire.{kind}", f"{FAULTS[kind]} A typed error, or all rows.", run)
 
 
-async def _dataset(bench: Bench, kind: str) -> Dataset:
+async def _along(bench: Bench, every: Sequence[Road], trial: Trial) -> list[str]:
+    """Try one road after another, on one stage where nothing of a fault stays, or some at once that wait."""
+
+    async def alone(road: Road) -> str:
+        async with at_once, bench.stage() as stage:
+            return await _try_and_recover(bench, stage, road, trial)
+
+    if trial.seconds is not None or trial.fault.is_at_once:
+        at_once = asyncio.Semaphore(_AT_ONCE if trial.seconds is not None else 1)
+        return list(await asyncio.gather(*map(alone, every)))
+    async with bench.stage() as stage:
+        return [await _try_and_recover(bench, stage, road, trial) for road in every]
+
+
+async def _try_and_recover(bench: Bench, stage: Stage, road: Road, trial: Trial) -> str:
+    seen = await _try(bench, stage, road, trial)
+    if trial.fault.kind not in {"mark_change", "expire_credentials"}:
+        await _recovers(stage, road.dataset, trial.fault.kind)
+    return seen
+
+
+def _named(every: Sequence[Road]) -> str:
+    """Return how many datasets were struck, and which further entities of theirs."""
+    datasets = list(dict.fromkeys(road.dataset.name for road in every))
+    further = [str(road) for road in every if str(road) != road.dataset.name]
+    said = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
+    return ", ".join([said, *further])
+
+
+async def _longest(bench: Bench) -> Road:
+    dataset = await bench.longest()
+    return Road(dataset, dataset.entities[0], is_long=True)
+
+
+async def _roads(bench: Bench, kind: str) -> tuple[Road, ...]:
+    """Return where a fault strikes: everywhere, or among marks."""
     if kind != "mark_change":
-        return await bench.longest()
+        bench.check_offered(kind)
+        await bench.longest()
+        return await roads(bench)
     dataset = bench.of_kind(KIND_ATTENDANCE_MARK)
     if dataset is None:
         raise NotApplicable("no dataset yields attendance marks")
-    return dataset
+    bench.check_offered(kind)
+    return (Road(dataset, dataset.entities[0], is_long=True),)
 
 
 async def _recovers(stage: Stage, dataset: Dataset, kind: str) -> None:
