@@ -20,13 +20,15 @@ Row: TypeAlias = Mapping[str, Any]
 
 
 def rows_among(items: Sequence[object]) -> list[Row] | None:
-    """Return the rows that ``items`` of decoded JSON are; ``None`` where none of several is an object.
+    """Return the rows that ``items`` of decoded JSON are; ``None`` where there are items and no object.
 
-    A single item that is no object becomes a row without columns: it lacks its key, and so it is the parser's
-    to refuse, which leaves a decision, instead of costing all the other rows.
+    One item among others that is no object becomes a row without columns: it lacks its key, and so it is the
+    parser's to refuse, which leaves a decision, instead of costing all the other rows.
     """
-    rows: list[Row] = [cast("Row", item) if isinstance(item, dict) else {} for item in items]
-    return rows if any(rows) or not rows else None
+    objects = [isinstance(item, dict) for item in items]
+    if items and not any(objects):
+        return None
+    return [cast("Row", item) if is_object else {} for item, is_object in zip(items, objects, strict=True)]
 
 
 class Ref(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate_sdk import Dataset, KindSpec, Parser, Row, SchemaChanged
 from schoolgate_wonde import fields
 from schoolgate_wonde.parsers import groups, keys, people, records, timetable
-from schoolgate_wonde.rows import RESOURCE
+from schoolgate_wonde.rows import RESOURCE, nested_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,8 @@ class WondeDataset:
             return
         if given and self.nested not in given:
             raise SchemaChanged(f"rows come without the {self.nested} that were asked for", entity=resource)
-        holder = given.get(self.nested)
-        inner: Any = cast("Mapping[str, Any]", holder).get("data") if isinstance(holder, dict) else None
-        for nested in cast("list[object]", inner) if isinstance(inner, list) else [None]:
+        inner = nested_in(given, self.nested)
+        for nested in [None] if inner is None else inner:
             yield {RESOURCE: resource, self.owner: given.get("id"), "nested": nested}
 
     def matches(self, row: Row, key: tuple[object, ...]) -> bool:

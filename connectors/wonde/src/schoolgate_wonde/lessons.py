@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from schoolgate.v1.timetable_pb2 import Period, TimetableEntry
 from schoolgate_sdk import Parsed, RowRejected, SchemaChanged, Unsupported
 from schoolgate_wonde import pages
 from schoolgate_wonde.client import WondeClient
 from schoolgate_wonde.datasets import BY_NAME
+from schoolgate_wonde.rows import nested_in
 
-_MOST_PAGES: Final = 20_000
 _FRESH: Final = timedelta(minutes=5)
 """How long a day's lessons are remembered: no filter by date is public, so a year's are looked through."""
 _CLASSES: Final = "classes"
@@ -72,11 +72,9 @@ class Lessons:
         row = await self._client.single("students", student, (_CLASSES,))
         if row is None:
             raise Unsupported("Wonde shows no such pupil", entity="students")
-        holder = row.get(_CLASSES)
-        inner: Any = cast("Mapping[str, Any]", holder).get("data") if isinstance(holder, dict) else None
-        if not isinstance(inner, list):
+        nested = nested_in(row, _CLASSES)
+        if nested is None:
             raise SchemaChanged("a pupil comes without the classes that were asked for", entity="students")
-        nested = cast("list[object]", inner)
         ids = (cast("Mapping[str, object]", each).get("id") for each in nested if isinstance(each, dict))
         return {number.strip() for number in ids if isinstance(number, str)}
 
@@ -99,7 +97,7 @@ class Lessons:
         dataset = BY_NAME[name]
         [resource] = dataset.resources
         ask = partial(self._client.page, resource, include=dataset.includes(resource, self._settings))
-        async for rows in pages.undoubted(ask, resource, _MOST_PAGES):
+        async for rows in pages.undoubted(ask, resource, pages.MOST):
             for given in rows:
                 for row in dataset.rows(resource, given):
                     try:

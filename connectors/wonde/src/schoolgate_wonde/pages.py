@@ -15,6 +15,8 @@ import orjson
 from schoolgate_sdk import Incomplete, Row
 from schoolgate_wonde.client import WondePage
 
+MOST: Final = 20_000
+"""Pages of a read: more than the largest school has."""
 _LOOKS: Final = 4
 """How often the last page is looked at again until it is the same twice: something may change just then."""
 

@@ -28,7 +28,6 @@ from schoolgate_wonde.client import WondeClient, WondePage
 from schoolgate_wonde.datasets import BY_NAME, DATASETS, WondeDataset
 from schoolgate_wonde.rows import DELETIONS
 
-_MOST_PAGES: Final = 20_000
 _OLDEST: Final = timedelta(days=90)
 """How far back changes are asked for; how long Wonde keeps deletions is not public."""
 
@@ -104,7 +103,7 @@ class WondeReader:
             at = replace(
                 at, page=at.page + 1, rows=at.rows + len(rows), digest=digest, contradiction=contradiction
             )
-            if page.more and at.page <= _MOST_PAGES and page.rows:
+            if page.more and at.page <= pages.MOST and page.rows:
                 yield Page(rows, at.text())
                 continue
             if page.more:
@@ -178,7 +177,7 @@ class WondeReader:
         position, after = _position(self._now()), since - overlap
         for resource in dataset.resources:
             ask = partial(self._page, dataset, resource, updated_after=after)
-            async for rows in pages.undoubted(ask, resource, _MOST_PAGES):
+            async for rows in pages.undoubted(ask, resource, pages.MOST):
                 yield ChangedRows([row for given in rows for row in dataset.rows(resource, given)])
         deleted, unreadable = await self._deleted(dataset, after)
         yield ChangedRows(unreadable, deleted, position, end=True)
@@ -188,7 +187,7 @@ class WondeReader:
         deleted: dict[SourceKey, None] = {}
         unreadable: list[Row] = []
         ask = partial(self._client.page, DELETIONS, updated_after=after)
-        async for rows in pages.undoubted(ask, DELETIONS, _MOST_PAGES):
+        async for rows in pages.undoubted(ask, DELETIONS, pages.MOST):
             for row in rows:
                 match deletions.of_dataset(dataset, row, self._settings):
                     case SourceKey() as key:

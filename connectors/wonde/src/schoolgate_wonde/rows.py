@@ -16,6 +16,13 @@ RESOURCE: Final = "_resource"
 """Where the reader notes the resource that a row came from: one parser reads those of several."""
 
 
+def nested_in(row: Row, name: str) -> list[object] | None:
+    """Return what nests in a row under ``name`` as ``{"data": […]}``; ``None`` where nothing does so."""
+    holder = row.get(name)
+    inner: object = cast("Mapping[str, object]", holder).get("data") if isinstance(holder, dict) else None
+    return cast("list[object]", inner) if isinstance(inner, list) else None
+
+
 class RowReader:
     """One row. Set :attr:`key` as soon as it is known; every method raises :class:`RowRejected` with it."""
 
