@@ -10,7 +10,7 @@ import pytest
 from schoolgate_sdk import Page, Scope
 from schoolgate_sdk.testing.conformance import kit, loading
 from schoolgate_sdk.testing.conformance.outcome import Outcome
-from schoolgate_sdk.testing.conformance.roads import roads
+from schoolgate_sdk.testing.conformance.places import places
 from tests.conformance import wrong_sessions as sessions
 from tests.conformance.toy_connector import ToySession
 from tests.conformance.wrong import with_session
@@ -71,7 +71,7 @@ def test_what_is_wrong_in_one_short_dataset_is_found_out(check: str) -> None:
 
 def test_entities_that_are_asked_for_are_struck_as_well_as_the_first_one() -> None:
     [bench] = kit.benches(loading.load("wonde"))
-    found = [str(road) for road in asyncio.run(roads(bench))]
+    found = [str(place) for place in asyncio.run(places(bench))]
     assert "groups (groups)" in found
     assert "attendance_marks (attendance/lesson)" in found
     assert "students (year)" not in found, "it nests in what is asked for"

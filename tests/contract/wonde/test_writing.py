@@ -11,6 +11,7 @@ import pytest
 
 from schoolgate_sdk import Incomplete, SourceKey, Transient, Unsupported, WriteReceipt, WriteRequest
 from schoolgate_wonde.client import FieldErrors
+from schoolgate_wonde.plugin import WondeSession
 from tests.contract.wonde.conftest import Wonde, serving
 
 DELAY = 30.0
@@ -68,13 +69,18 @@ async def test_a_write_is_pending_until_it_is_shown(later: Wonde) -> None:
     assert code_of(later) == "L"
 
 
+async def lose(wonde: Wonde, session: WondeSession, request: WriteRequest, fault: str) -> None:
+    """Send a write whose outcome cannot be known from its answer."""
+    wonde.fault(fault, entity="attendance/session")
+    with pytest.raises(Transient):
+        await session.write(request)
+
+
 async def test_g11_a_lost_answer_is_unknown_until_wonde_has_had_its_time(later: Wonde) -> None:
     """Seen to fail with a ``find_write`` that says at once that what is not shown did not happen."""
     request = mark(later)
     async with later.session(writeback_settles_seconds="60") as session:
-        later.fault("error_after_effect", entity="attendance/session")
-        with pytest.raises(Transient):
-            await session.write(request)
+        await lose(later, session, request, "error_after_effect")
         with pytest.raises(Transient, match="still be on its way"):
             await session.find_write(request, None)
         later.clock.put_on(seconds=DELAY)
@@ -84,9 +90,7 @@ async def test_g11_a_lost_answer_is_unknown_until_wonde_has_had_its_time(later: 
 async def test_g11_what_is_not_shown_after_that_did_not_happen(later: Wonde) -> None:
     request = mark(later)
     async with later.session(writeback_settles_seconds="60") as session:
-        later.fault("error_before_effect", entity="attendance/session")
-        with pytest.raises(Transient):
-            await session.write(request)
+        await lose(later, session, request, "error_before_effect")
         later.clock.put_on(seconds=61)
         assert await session.find_write(request, None) is None
         with pytest.raises(Transient):
@@ -97,9 +101,7 @@ async def test_g11_that_nothing_happened_is_not_concluded_from_a_page_that_comes
     """Seen to fail where only the numbers of pages were looked at: it was not found, and sent again."""
     request = mark(later)
     async with later.session(writeback_settles_seconds="60") as session:
-        later.fault("error_after_effect", entity="attendance/session")
-        with pytest.raises(Transient):
-            await session.write(request)
+        await lose(later, session, request, "error_after_effect")
         later.clock.put_on(seconds=61)
         long_ago = replace(request, not_before=later.clock() - timedelta(days=40))
         later.fault("loop_page", entity="attendance/session", page=0, times=None)

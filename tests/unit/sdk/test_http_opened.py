@@ -10,15 +10,15 @@ from aiohttp import web
 from schoolgate_sdk import CircuitOpen, EntityDenied, Incomplete, Transient
 from schoolgate_sdk.http import HttpClient, Request
 from schoolgate_sdk.traffic import Traffic, TrafficLimits
-from tests.unit.sdk.test_http import Mis, cut, mis, status
+from tests.unit.sdk.test_http import Handler, Mis, cut, mis, status
 
 __all__ = ["mis"]
 
 
-async def test_a_body_is_handed_out_while_it_comes(mis: Mis) -> None:
-    taken = asyncio.Event()
+def in_two(taken: asyncio.Event) -> Handler:
+    """Send the second half of a body once the first one was taken."""
 
-    async def in_two(request: web.Request) -> web.StreamResponse:
+    async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"one")
@@ -26,7 +26,13 @@ async def test_a_body_is_handed_out_while_it_comes(mis: Mis) -> None:
         await response.write(b"two")
         return response
 
-    mis.script[:] = [in_two]
+    return handler
+
+
+async def test_a_body_is_handed_out_while_it_comes(mis: Mis) -> None:
+    taken = asyncio.Event()
+
+    mis.script[:] = [in_two(taken)]
     client = await mis.client()
     async with client.opened(mis.request()) as chunks:
         assert await anext(chunks) == b"one"
@@ -74,15 +80,8 @@ async def test_what_tries_a_circuit_closes_it_when_its_answer_begins(mis: Mis) -
     """Seen to fail where the end of the answer said so: for as long as it came, nobody else could ask."""
     taken = asyncio.Event()
 
-    async def at_length(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(b"one")
-        await taken.wait()
-        return response
-
     failing(mis)
-    mis.script[:] = [status(500), status(500), status(500), at_length, status(200)]
+    mis.script[:] = [status(500), status(500), status(500), in_two(taken), status(200)]
     client = await mis.client()
     for _ in range(3):
         with pytest.raises(Transient):

@@ -31,7 +31,7 @@ from schoolgate_sdk.testing.world import World
 from schoolgate_sdk.traffic import Traffic
 
 if TYPE_CHECKING:
-    from schoolgate_sdk.testing.conformance.roads import Road
+    from schoolgate_sdk.testing.conformance.places import Place
 
 SEED: Final = 20260901
 PUPILS: Final = 30
@@ -236,7 +236,7 @@ class Stage:
         for fault, before in asked:
             if self.struck(fault.kind) <= before:
                 raise CheckFailed(
-                    f"the fault {fault.kind} was asked for{_place(fault)} and struck no request",
+                    f"the fault {fault.kind} was asked for{_at(fault)} and struck no request",
                     "let the simulator strike what the fault names, and count that for struck=",
                 )
 
@@ -250,7 +250,7 @@ class Stage:
         return self.mis.struck(kind)
 
 
-def _place(fault: Fault) -> str:
+def _at(fault: Fault) -> str:
     of_page = "" if fault.page is None else f" at page {fault.page}"
     return f" of {fault.entity}{of_page}" if fault.entity else of_page
 
@@ -264,7 +264,7 @@ class Bench:
     seed: int = SEED
     check_ids: frozenset[str] = frozenset()
     first: tuple[Stage, Arrival, Comparison] | None = None
-    roads: tuple[Road, ...] | None = None
+    places: tuple[Place, ...] | None = None
     expectation: Expectation = field(init=False)
     _offset: float = 0.0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from schoolgate_sdk.connector import Dataset, Session
 from schoolgate_sdk.errors import ConnectorError, CursorExpired
-from schoolgate_sdk.reading import ChangedRows, ReadChanges
+from schoolgate_sdk.reading import ChangedRows, ReadChanges, ReadRows
 from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Stage
 from schoolgate_sdk.testing.conformance.comparing import Key
 from schoolgate_sdk.testing.conformance.editing import EDITS
@@ -16,10 +18,36 @@ from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotAp
 _OVERLAP: Final = timedelta(seconds=30)
 _MOST_STEPS: Final = 1_000
 
+_Known: TypeAlias = dict[str, tuple[Dataset, str, Arrival]]
+"""By name: a dataset, the position at which a full read of it began, and what that read gave."""
 
-async def _positions(stage: Stage, session: Session) -> dict[str, tuple[Dataset, str, Arrival]]:
-    """Return the datasets with a position at which a full read began, and what that read gave."""
-    found: dict[str, tuple[Dataset, str, Arrival]] = {}
+
+class _Follower(ReadRows, ReadChanges, Protocol):
+    """A session that reads in full, and what changed since."""
+
+
+@asynccontextmanager
+async def _edited(bench: Bench) -> AsyncGenerator[tuple[Stage, _Follower, _Known]]:
+    """Read everything, let every edit happen, and yield what was known before."""
+    async with bench.stage() as stage, stage.session() as session:
+        if not isinstance(session, ReadChanges):
+            raise NotApplicable("the session has no changes()")
+        known = await _positions(stage, session)
+        for edit in EDITS:
+            edit.happen(stage.world)
+        yield stage, session, known
+
+
+async def _fresh(stage: Stage, session: Session, dataset: Dataset) -> Arrival:
+    """Return what a full read gives now."""
+    fresh = Arrival()
+    fresh.add(dataset, (await stage.sealed(session, dataset)).rows, stage.settings)
+    return fresh
+
+
+async def _positions(stage: Stage, session: Session) -> _Known:
+    """Return the datasets of which a full read gives a position."""
+    found: _Known = {}
     for dataset in stage.bench.connector.datasets:
         reading = await stage.sealed(session, dataset)
         if reading.end is not None and reading.end.changes_cursor:
@@ -74,21 +102,15 @@ def _check_step(dataset: Dataset, changed: ChangedRows) -> None:
 
 async def _follows(bench: Bench) -> str:
     told: list[str] = []
-    async with bench.stage() as stage, stage.session() as session:
-        if not isinstance(session, ReadChanges):
-            raise NotApplicable("the session has no changes()")
-        known = await _positions(stage, session)
+    async with _edited(bench) as (stage, session, known):
         if not known:
             raise CheckFailed(
                 "the session has changes(), and no full read gives a position to go on from",
                 "set EndOfSnapshot.changes_cursor, taken before the first page",
             )
-        for edit in EDITS:
-            edit.happen(stage.world)
         for name, (dataset, cursor, arrival) in known.items():
             after, rows, deletions = await _follow(stage, session, dataset, cursor, arrival)
-            fresh = Arrival()
-            fresh.add(dataset, (await stage.sealed(session, dataset)).rows, stage.settings)
+            fresh = await _fresh(stage, session, dataset)
             _check_same(dataset, arrival, fresh)
             await _again(stage, session, dataset, after, arrival, fresh)
             told.append(f"{name} ({rows} rows, {deletions} deletions)")
@@ -119,17 +141,11 @@ def _check_same(dataset: Dataset, followed: Arrival, fresh: Arrival) -> None:
 async def _deletions(bench: Bench) -> str:
     """Look the other way: what following still has, and a full read has not, was not told to be gone."""
     told: list[str] = []
-    async with bench.stage() as stage, stage.session() as session:
-        if not isinstance(session, ReadChanges):
-            raise NotApplicable("the session has no changes()")
-        known = await _positions(stage, session)
-        for edit in EDITS:
-            edit.happen(stage.world)
+    async with _edited(bench) as (stage, session, known):
         for name, (dataset, cursor, arrival) in known.items():
             before = set(arrival.entities)
             await _follow(stage, session, dataset, cursor, arrival)
-            fresh = Arrival()
-            fresh.add(dataset, (await stage.sealed(session, dataset)).rows, stage.settings)
+            fresh = await _fresh(stage, session, dataset)
             stale = [entities[0] for key, entities in arrival.entities.items() if key not in fresh.entities]
             if stale:
                 raise CheckFailed(

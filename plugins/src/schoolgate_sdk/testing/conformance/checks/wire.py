@@ -22,14 +22,14 @@ from schoolgate_sdk.errors import (
 from schoolgate_sdk.testing.conformance.bench import Arrival, Bench, Reading, Stage
 from schoolgate_sdk.testing.conformance.comparing import Entity, compare
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
-from schoolgate_sdk.testing.conformance.roads import Road, roads
+from schoolgate_sdk.testing.conformance.places import Place, places
 from schoolgate_sdk.testing.conformance.target import FAULTS, Fault
 from schoolgate_sdk.traffic import Traffic
 
 _UNWELL: Final = (Transient, SchemaChanged, Incomplete)
 _ANY: Final = (ConnectorError,)
 
-_AT_ONCE: Final = 4
+_READS_AT_ONCE: Final = 4
 """Reads at once where an answer is waited for: more would make a slow machine late."""
 
 Errors = tuple[type[ConnectorError], ...]
@@ -118,21 +118,17 @@ _TRIALS: Final[dict[str, tuple[Trial, ...]]] = {
 }
 
 
-async def _try(bench: Bench, stage: Stage, road: Road, trial: Trial) -> str:
+async def _try(bench: Bench, stage: Stage, place: Place, trial: Trial) -> str:
     """Read under a fault; return what came of it."""
-    dataset, fault = road.dataset, _fault(stage, road, trial)
-    stage.traffic = Traffic()  # no pause and no open circuit of another road is to stand before this one
+    dataset, fault = place.dataset, _fault(stage, place, trial)
+    stage.traffic = Traffic()  # no pause and no open circuit of another place is to stand before this one
     stage.fault(fault)
-    about = f"{road}: {fault.kind}{_options(fault)}{'' if fault.times else ', lasting'}"
+    about = f"{place}: {fault.kind}{_options(fault)}{'' if fault.times else ', lasting'}"
     try:
         async with stage.session() as session:
-            reading = await stage.read(session, dataset)
-        stage.check_struck()
+            outcome: Reading | ConnectorError = await stage.read(session, dataset)
     except ConnectorError as error:
-        stage.check_struck()
-        _check_error(error, trial, about)
-        _check_pause(bench, error, fault)
-        return type(error).__name__
+        outcome = error
     except CheckFailed:
         raise
     except Exception as error:
@@ -142,19 +138,24 @@ async def _try(bench: Bench, stage: Stage, road: Road, trial: Trial) -> str:
         ) from error
     finally:
         stage.mis.clear_faults()
+    stage.check_struck()
+    if isinstance(outcome, ConnectorError):
+        _check_error(outcome, trial, about)
+        _check_pause(bench, outcome, fault)
+        return type(outcome).__name__
     well = (await bench.well())[1]
     if fault.kind == "mark_change":
-        return _read_marks(stage, dataset, reading, well)
-    _check_rows(stage, dataset, trial, reading, about, well)
-    return "all rows" if reading.doubt() is None else "no sealed snapshot"
+        return _read_marks(stage, dataset, outcome, well)
+    _check_rows(stage, dataset, trial, outcome, about, well)
+    return "all rows" if outcome.doubt() is None else "no sealed snapshot"
 
 
-def _fault(stage: Stage, road: Road, trial: Trial) -> Fault:
-    """Return the fault on a road; where that is short, its first page stands for every other."""
+def _fault(stage: Stage, place: Place, trial: Trial) -> Fault:
+    """Return the fault at a place; where that is short, its first page stands for every other."""
     page = trial.fault.page
     seconds = None if trial.seconds is None else trial.seconds(stage.mis.timeout)
-    entity = None if page is None else road.entity
-    page = page if page is None or road.is_long else 0
+    entity = None if page is None else place.entity
+    page = page if page is None or place.is_long else 0
     return replace(trial.fault, entity=entity, page=page, seconds=seconds)
 
 
@@ -281,66 +282,66 @@ def _without_subcode(mark: Entity) -> Entity:
 
 def _fault_check(kind: str) -> Check:
     async def run(bench: Bench) -> str:
-        every = await _roads(bench, kind)
+        every = await _places(bench, kind)
         seen: list[str] = []
-        tried: dict[str, Road] = {}
+        tried: dict[str, Place] = {}
         for trial in _TRIALS[kind]:
-            struck = [road for road in every if road.is_long] if trial.needs_length else every
-            struck = struck or [await _longest(bench)]  # a trial without any road would always hold
-            seen += await _along(bench, struck, trial)
-            tried |= {str(road): road for road in struck}
+            struck = [place for place in every if place.is_long] if trial.needs_length else every
+            struck = struck or [await _longest(bench)]  # a trial without any place would always hold
+            seen += await _at_each(bench, struck, trial)
+            tried |= {str(place): place for place in struck}
         return f"{_named(list(tried.values()))}: {', '.join(dict.fromkeys(seen))}"
 
     return Check(f"wire.{kind}", f"{FAULTS[kind]} A typed error, or all rows.", run)
 
 
-async def _along(bench: Bench, every: Sequence[Road], trial: Trial) -> list[str]:
-    """Try one road after another, on one stage where nothing of a fault stays, or some at once that wait."""
+async def _at_each(bench: Bench, every: Sequence[Place], trial: Trial) -> list[str]:
+    """Try one place after another, on one stage where nothing of a fault stays, or some at once that wait."""
 
-    async def alone(road: Road) -> str:
+    async def alone(place: Place) -> str:
         async with at_once, bench.stage() as stage:
-            return await _try_and_recover(bench, stage, road, trial)
+            return await _try_and_recover(bench, stage, place, trial)
 
     if trial.seconds is not None or trial.fault.is_at_once:
-        at_once = asyncio.Semaphore(_AT_ONCE if trial.seconds is not None else 1)
+        at_once = asyncio.Semaphore(_READS_AT_ONCE if trial.seconds is not None else 1)
         return list(await asyncio.gather(*map(alone, every)))
     async with bench.stage() as stage:
-        return [await _try_and_recover(bench, stage, road, trial) for road in every]
+        return [await _try_and_recover(bench, stage, place, trial) for place in every]
 
 
-async def _try_and_recover(bench: Bench, stage: Stage, road: Road, trial: Trial) -> str:
-    seen = await _try(bench, stage, road, trial)
+async def _try_and_recover(bench: Bench, stage: Stage, place: Place, trial: Trial) -> str:
+    seen = await _try(bench, stage, place, trial)
     kind = trial.fault.kind
-    # To bound the time: after each way to strike on long roads, on the others after the last.
-    if kind not in {"mark_change", "expire_credentials"} and (road.is_long or trial is _TRIALS[kind][-1]):
-        await _recovers(stage, road.dataset, kind)
+    # To bound the time: after each way to strike on long places, on the others after the last.
+    if kind not in {"mark_change", "expire_credentials"} and (place.is_long or trial is _TRIALS[kind][-1]):
+        await _recovers(stage, place.dataset, kind)
     return seen
 
 
-def _named(every: Sequence[Road]) -> str:
+def _named(every: Sequence[Place]) -> str:
     """Return how many datasets were struck, and which further entities of theirs."""
-    datasets = list(dict.fromkeys(road.dataset.name for road in every))
-    further = [str(road) for road in every if str(road) != road.dataset.name]
+    datasets = list(dict.fromkeys(place.dataset.name for place in every))
+    further = [str(place) for place in every if str(place) != place.dataset.name]
     said = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
     return ", ".join([said, *further])
 
 
-async def _longest(bench: Bench) -> Road:
+async def _longest(bench: Bench) -> Place:
     dataset = await bench.longest()
-    return Road(dataset, dataset.entities[0], is_long=True)
+    return Place(dataset, dataset.entities[0], is_long=True)
 
 
-async def _roads(bench: Bench, kind: str) -> tuple[Road, ...]:
+async def _places(bench: Bench, kind: str) -> tuple[Place, ...]:
     """Return where a fault strikes: everywhere, or among marks."""
     if kind != "mark_change":
         bench.check_offered(kind)
         await bench.longest()
-        return await roads(bench)
+        return await places(bench)
     dataset = bench.of_kind(KIND_ATTENDANCE_MARK)
     if dataset is None:
         raise NotApplicable("no dataset yields attendance marks")
     bench.check_offered(kind)
-    return (Road(dataset, dataset.entities[0], is_long=True),)
+    return (Place(dataset, dataset.entities[0], is_long=True),)
 
 
 async def _recovers(stage: Stage, dataset: Dataset, kind: str) -> None:

@@ -19,7 +19,7 @@ _LONG: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class Place:
     """A dataset and one of the entities that reading it asks for; ``is_long``: by four pages or more."""
 
     dataset: Dataset
@@ -31,31 +31,31 @@ class Road:
         return f"{self.dataset.name} ({self.entity})" if further else self.dataset.name
 
 
-async def roads(bench: Bench) -> tuple[Road, ...]:
-    """Return all roads, looked for once.
+async def places(bench: Bench) -> tuple[Place, ...]:
+    """Return all places, looked for once.
 
     The first entity of a dataset is one whether or not it is asked for: a fault that does not strike it fails
     its check. Of the others those are left out that only nest in what is asked for.
     """
-    if bench.roads is None:
-        bench.roads = await _look(bench)
-    return bench.roads
+    if bench.places is None:
+        bench.places = await _look(bench)
+    return bench.places
 
 
-async def _look(bench: Bench) -> tuple[Road, ...]:
+async def _look(bench: Bench) -> tuple[Place, ...]:
     readings = (await bench.well())[0].readings
     probe = next((kind for kind in _PROBES if kind in bench.target.faults), None)
-    found: list[Road] = []
+    found: list[Place] = []
     async with bench.stage() as stage:
         for dataset in bench.connector.datasets:
             if probe is None or not dataset.entities:
                 first = next(iter(dataset.entities), None)
-                found.append(Road(dataset, first, len(readings[dataset.name].cursors) >= _LONG))
+                found.append(Place(dataset, first, len(readings[dataset.name].cursors) >= _LONG))
                 continue
             for entity in dataset.entities:
                 if entity == dataset.entities[0] or await _is_asked(stage, dataset, entity, 0, probe):
                     is_long = await _is_asked(stage, dataset, entity, _LONG - 1, probe)
-                    found.append(Road(dataset, entity, is_long))
+                    found.append(Place(dataset, entity, is_long))
     return tuple(found)
 
 
