@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 import orjson
 
-from schoolgate.v1.diagnostics_service_pb2 import Decision, DecisionReason
+from schoolgate.v1.diagnostics_service_pb2 import (
+    DECISION_REASON_UNSPECIFIED,
+    Decision,
+    DecisionReason,
+)
 from schoolgate.v1.record_pb2 import KeyPart
 from schoolgate_sdk import Row, SourceKey, encode_key
 
@@ -33,8 +38,26 @@ class Finding(NamedTuple):
 
 def row_fingerprint(row: Row) -> bytes:
     """Return what tells a row without a key from others: a digest, since the row itself is personal data."""
-    payload = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    try:
+        payload = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    except TypeError:  # not even so: half a surrogate pair, or nested too deep, for which repr() has no limit
+        payload = reprlib.repr(row).encode(errors="surrogatepass")
     return hashlib.blake2b(payload, digest_size=16).digest()
+
+
+def check_words(reason: object, field: object, detail: object) -> None:
+    """Return if a decision can hold what a stranger's parser says of a row.
+
+    Raises:
+        ValueError: the reason is none, or a text has what no text may.
+        TypeError: they are of another type.
+    """
+    if not isinstance(reason, int) or not isinstance(field, str) or not isinstance(detail, str):
+        raise TypeError("a reason is one of those that there are, and the rest is text")
+    if reason == DECISION_REASON_UNSPECIFIED or reason not in DecisionReason.values():
+        raise ValueError("the reason is none of those that there are")
+    for text in (field, detail):
+        text.encode()
 
 
 class DecisionLog:

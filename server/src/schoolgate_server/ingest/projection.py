@@ -23,7 +23,7 @@ from schoolgate_sdk import (
     kind_info,
 )
 from schoolgate_sdk.keys import check_key
-from schoolgate_server.ingest.decisions import Finding, row_fingerprint
+from schoolgate_server.ingest.decisions import Finding, check_words, row_fingerprint
 from schoolgate_server.ingest.identity import Claim, Identities, Key, NotLookedUp
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.dates import validity
@@ -163,7 +163,10 @@ class Projector:
         """Return what the parser yields; whatever it raises otherwise, be it ``SystemExit``, is its own."""
         try:
             parsed = list(islice(self._parser(row, self._settings), MOST_MESSAGES + 1))
-        except RowRejected:
+        except RowRejected as rejection:
+            _check_said(rejection)
+            if rejection.key is not None:
+                _encode(rejection.key)
             raise
         except BaseException as error:
             raise _Refused(f"the parser failed: {place_of(error)}") from error
@@ -286,6 +289,8 @@ class _Refused(Exception):
 
 def _encode(key: SourceKey) -> str:
     """Return the encoded key, checked: the parts of a stranger's key may be anything."""
+    if not isinstance(key, SourceKey):  # pyright: ignore[reportUnnecessaryIsInstance] - a stranger's
+        raise _Refused("the parser gave something else where a key belongs")
     try:
         check_key(key)
         return encode_key(key)
@@ -293,8 +298,17 @@ def _encode(key: SourceKey) -> str:
         raise _Refused(f"the parser yielded a malformed key: {error}") from error
 
 
+def _check_said(said: RowRejected | LeftOut) -> None:
+    """Raise where a decision cannot hold what the parser says: its words may be anything, as its keys may."""
+    try:
+        check_words(said.reason, said.field, said.detail)
+    except (TypeError, ValueError) as error:
+        raise _Refused("the parser said of a row what no decision can hold") from error
+
+
 def _left_out(part: LeftOut) -> Finding:
     _encode(part.key)
+    _check_said(part)
     return Finding(part.reason, part.field, part.detail, part.key)
 
 

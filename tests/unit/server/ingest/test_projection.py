@@ -36,6 +36,7 @@ from tests.support.engine import TickingClock
 from tests.support.scripted import mark, parse_mark
 
 KEY = source_key("acme/student", 1)
+FRACTION = SourceKey("acme/student", (1.5,))  # type: ignore[arg-type]
 PART = LeftOut(
     diagnostics.DECISION_REASON_VALUE_INVALID, "carer", "is nobody", source_key("acme/student_contact", 1)
 )
@@ -56,6 +57,13 @@ def projector(dataset: Dataset, aliases: Any = None) -> Projector:
     return Projector(dataset, scope, {}, shaper, identities)
 
 
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def yields(parsed: Any) -> Callable[[Row], Iterable[Parsed]]:
     return lambda row: [parsed]
 
@@ -68,7 +76,7 @@ def yields(parsed: Any) -> Callable[[Row], Iterable[Parsed]]:
         Parsed(kinds.KIND_STUDENT, source_key("acme/staff", 1), Student()),
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", ()), Student()),
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (True,)), Student()),
-        Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (1.0,)), Student()),  # type: ignore[arg-type]
+        Parsed(kinds.KIND_STUDENT, FRACTION, Student()),
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", (2**63,)), Student()),
         Parsed(kinds.KIND_STUDENT, SourceKey("acme/student", ("",)), Student()),
         Parsed(kinds.KIND_STUDENT, KEY, Student(), refs=(Ref("no_such_id", kinds.KIND_STUDENT, KEY),)),
@@ -83,6 +91,52 @@ def test_a_parser_that_breaks_its_contract_is_a_finding(parsed: Any) -> None:
     assert not result.records
     assert result.rejected
     assert [finding.reason for finding in result.findings] == [diagnostics.DECISION_REASON_PARSER_ERROR]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (999, "born", "is no date", KEY),
+        (diagnostics.DECISION_REASON_UNSPECIFIED, "born", "is no date", KEY),
+        ("invalid", "born", "is no date", KEY),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, None, "is no date", KEY),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "\ud800", "is no date", KEY),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", ValueError("is no date"), KEY),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", "\ud800", KEY),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", "is no date", "acme/student"),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", "is no date", FRACTION),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", "is no date", SourceKey("\ud800", (1,))),
+        (diagnostics.DECISION_REASON_VALUE_INVALID, "born", "is no date", SourceKey("acme/student", ())),
+    ],
+)
+async def test_g09_a_parser_that_rejects_a_row_in_no_known_form_costs_that_row_alone(said: Any) -> None:
+    """Seen to fail where a parser's verdict was taken as it came."""
+
+    def parse(row: Row) -> Iterable[Parsed]:
+        raise RowRejected(*said)
+
+    def parser(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
+        return parse(row)
+
+    dataset = Dataset("students", (KindSpec(kinds.KIND_STUDENT, "acme/student"),), ("Students",), parser, 1)
+    await projector(dataset).know([{"id": 1}])
+    refused = project({"id": 1}, parse)
+    left_out = project(
+        {"id": 1}, yields(Parsed(kinds.KIND_STUDENT, KEY, Student(), left_out=(LeftOut(*said),)))
+    )
+    for result in (refused, left_out):
+        assert result.rejected
+        assert [finding.reason for finding in result.findings] == [diagnostics.DECISION_REASON_PARSER_ERROR]
+        log = DecisionLog("oak", "students", "run_1", ())
+        log.record(result.findings[0], TickingClock()())
+        assert len(log.take_new()) == 1
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 64, {(1, 2): 3}, nested(300), nested(100_000)])
+def test_g09_a_row_that_json_cannot_say_has_its_decision(value: Any) -> None:
+    """Seen to fail where such a row was to be told from others by its JSON."""
+    result = project({"id": value}, lambda row: [])
+    assert result.findings[0].row
 
 
 def test_a_parser_that_yields_nothing_is_a_finding() -> None:
