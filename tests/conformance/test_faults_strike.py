@@ -65,6 +65,21 @@ def test_a_fault_that_nobody_can_see_strike_fails_its_check(check: str) -> None:
     )
 
 
+def test_an_entity_that_is_withdrawn_before_the_first_page_is_not_withdrawn_during_the_read() -> None:
+    """Seen to fail where the check took any denial for one of the third page."""
+
+    def hasty(mis: SimulatedMis) -> SimulatedMis:
+        make = mis.fault
+
+        def earlier(fault: Fault) -> None:
+            make(replace(fault, page=0))
+
+        return replace(mis, fault=earlier)
+
+    result = with_simulator("grants.revoked_mid_read", hasty)
+    assert (result.outcome, "before any page had come" in result.detail) == (Outcome.FAILED, True)
+
+
 NEEDED = {
     **{check.id: check.id.removeprefix("wire.") for check in kit.CHECKS if check.id.startswith("wire.")},
     "grants.revoked": "revoke",

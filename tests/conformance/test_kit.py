@@ -227,6 +227,15 @@ def test_a_waiver_of_a_check_that_holds_is_not_needed() -> None:
     assert (result.outcome, result.next_step) == (Outcome.FAILED, "remove the waiver")
 
 
+def test_a_waiver_of_a_check_that_has_nothing_to_look_at_is_not_needed() -> None:
+    """Seen to fail where it was taken for a waiver like any other."""
+    connector, _ = connector_with(unchecked("write.record_attendance_mark.effect", reason="Not today."))
+    [bench] = kit.benches(replace(connector, writes=()))
+    result = kit.run_check(bench, kit.check_named("write.record_attendance_mark.effect"))
+    assert (result.outcome, result.next_step) == (Outcome.FAILED, "remove the waiver")
+    assert "there is nothing to waive: the connector does not write it" in result.detail
+
+
 def test_what_breaks_elsewhere_is_a_failure_with_its_place() -> None:
     async def breaking(_bench: object) -> str:
         raise ZeroDivisionError("of the simulator")

@@ -148,14 +148,16 @@ class Stage:
         dataset: Dataset,
         cursor: str = "",
         window: tuple[date, date] | None = None,
+        *,
+        into: Reading | None = None,
     ) -> Reading:
-        """Read a dataset to its end.
+        """Read a dataset to its end. ``into`` has what came where the read fails, too.
 
         Raises:
             ConnectorError: as the session raises.
             CheckFailed: it does not end.
         """
-        reading = Reading()
+        reading = Reading() if into is None else into
         try:
             async with asyncio.timeout(_LONGEST):
                 async for page in session.read(self.scope(dataset, window), cursor):

@@ -72,14 +72,15 @@ def run_check(bench: Bench, check: Check) -> Result:
     """Run one check to its result, in an event loop of its own.
 
     Whatever else is raised, by the simulator, say, is a failure with its type and text. A check that is
-    waived is run all the same: where it holds, nothing needs the waiver.
+    waived is run all the same: where it holds, or has nothing to look at, nothing needs the waiver.
     """
     result = _run(bench, check)
     waiver = bench.expectation.of_check(check.id)
     if waiver is None:
         return result
-    if result.outcome is Outcome.PROVEN:
-        problem = f"the check is waived ({waiver.reason!r}), and yet it holds: {result.detail}"
+    why = {Outcome.PROVEN: "yet it holds", Outcome.NOT_APPLICABLE: "there is nothing to waive"}
+    if result.outcome in why:
+        problem = f"the check is waived ({waiver.reason!r}), and {why[result.outcome]}: {result.detail}"
         return Result(check.id, check.says, Outcome.FAILED, problem, "remove the waiver")
     return Result(check.id, check.says, Outcome.WAIVED, waiver.reason)
 

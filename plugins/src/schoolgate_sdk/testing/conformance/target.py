@@ -228,7 +228,8 @@ class ConformanceTarget:
     Attributes:
         start: ``start(world, now)`` serves ``world`` in this process, on a free port of the loopback address,
             until the block is left. Called for every check, so it must be quick.
-        faults: names of :data:`FAULTS` that the simulator can make; the checks that need another are waived.
+        faults: names of :data:`FAULTS` that the simulator can make; a check that needs another one fails,
+            unless it is waived.
         waivers: what is not to be proven, and why.
         surface: a name for the way by which the MIS is reached, where there is more than one.
         further: targets for the other ways, each with its own ``surface`` and waivers; certified as well.

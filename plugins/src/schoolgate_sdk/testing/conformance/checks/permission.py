@@ -12,7 +12,7 @@ from schoolgate.v1.kind_pb2 import KIND_STUDENT
 from schoolgate_sdk.connector import Dataset
 from schoolgate_sdk.errors import AuthExpired, AuthInvalid, ConnectorError, EntityDenied
 from schoolgate_sdk.reading import EntityGrantState, Grants
-from schoolgate_sdk.testing.conformance.bench import Bench, Stage
+from schoolgate_sdk.testing.conformance.bench import Bench, Reading, Stage
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.traffic import Traffic
@@ -79,17 +79,19 @@ async def _is_denied(stage: Stage, dataset: Dataset, entity: str) -> None:
         await _read_denied(stage, dataset, entity, "is withdrawn")
 
 
-async def _read_denied(stage: Stage, dataset: Dataset, entity: str, when: str) -> None:
+async def _read_denied(stage: Stage, dataset: Dataset, entity: str, when: str) -> int:
+    """See that a read is denied, by the entity's name; return how many pages had come by then."""
+    reading = Reading()
     try:
         async with stage.session() as session:
-            reading = await stage.read(session, dataset)
+            await stage.read(session, dataset, into=reading)
     except EntityDenied as denied:
         if not denied.entity or denied.entity.lower() != entity.lower():
             raise CheckFailed(
                 f"{entity} {when}, and EntityDenied names {denied.entity!r}",
                 "name the entity as in Dataset.entities, so that the school can be told what to grant",
             ) from denied
-        return
+        return len(reading.cursors)
     except ConnectorError as error:
         raise CheckFailed(
             f"{entity} {when}, and the read raises {type(error).__name__}", "raise EntityDenied"
@@ -105,8 +107,14 @@ async def _revoked_mid_read(bench: Bench) -> str:
     async with bench.stage() as stage:
         entity = dataset.entities[0]
         stage.fault(Fault(kind="revoke", entity=entity, page=2))
-        await _read_denied(stage, dataset, entity, "is withdrawn after two pages")
-    return f"{dataset.name}: denied at the third page"
+        pages = await _read_denied(stage, dataset, entity, "is withdrawn after two pages")
+    if not pages:
+        raise CheckFailed(
+            f"{dataset.name} was denied before any page had come, which shows nothing of a read under way",
+            "let the simulator withdraw the entity when its third page is asked for, and yield pages as they "
+            "come; where an answer has no pages, waive this check with the reason: unchecked(…)",
+        )
+    return f"{dataset.name}: denied after {pages} pages"
 
 
 def _refused(stage: Stage) -> Mapping[str, str]:
