@@ -103,6 +103,13 @@ async def test_g18_few_large_rows_are_a_segment_too() -> None:
     assert [len(segment.rows) for segment in segments] == [2, 2, 2, 2, 1]
 
 
+@pytest.mark.parametrize("value", ["\ud800", 1 << 64, object()])
+async def test_g09_a_row_that_json_cannot_say_costs_that_row_alone(value: Any) -> None:
+    """Seen to fail where the page was refused for it."""
+    [segment] = await read([Page([{"id": 1}, {"id": value}, {"id": 3}], end=END)], ReadLimits())
+    assert segment.rows == [{"id": 1}, {}, {"id": 3}]
+
+
 SHAPES: dict[str, Any] = {
     "no page": {"rows": []},
     "rows": Page(None),  # type: ignore[arg-type]

@@ -51,8 +51,9 @@ async def read_segments(
         while (page := await upcoming) is not None:
             if page.end is None:
                 upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
-            size += watch.see(page)
-            rows += page.rows
+            some, weight = watch.see(page)
+            rows += some
+            size += weight
             count += 1
             cursor = page.cursor
             if page.end is not None or len(rows) >= rows_per_segment or size >= limits.segment_bytes:
@@ -77,12 +78,12 @@ class _Watch:
         self._empty = 0
         self._cursors: set[int] = set()
 
-    def see(self, page: Page) -> int:
-        """Return how many bytes the rows of ``page`` have as JSON.
+    def see(self, page: Page) -> tuple[Sequence[Row], int]:
+        """Return the rows of ``page`` as they are retained, and how many bytes they have as JSON.
 
         Raises:
             Incomplete: the read goes round in circles, or beyond the limits.
-            ContractBroken: the rows are not what JSON can say.
+            ContractBroken: none of the rows is what JSON can say.
         """
         limits = self._limits
         self._rows += len(page.rows)
@@ -101,14 +102,31 @@ class _Watch:
             self._cursors.add(place)
         return self._weigh(page)
 
-    def _weigh(self, page: Page) -> int:
+    def _weigh(self, page: Page) -> tuple[Sequence[Row], int]:
+        rows: Sequence[Row] = page.rows
         try:
-            size = len(orjson.dumps(page.rows)) if page.rows else 0
+            size = len(orjson.dumps(rows)) if rows else 0
         except TypeError as error:
-            raise ContractBroken("rows are what JSON can say") from error
+            rows = [row if _is_sayable(row) else {} for row in rows]
+            if not any(rows):
+                raise ContractBroken("rows are what JSON can say") from error
+            size = len(orjson.dumps(rows))
         if size > self._limits.page_bytes:
             raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
-        return size
+        return rows, size
+
+
+def _is_sayable(row: Row) -> bool:
+    """Say whether JSON can say the row, as it cannot half a surrogate pair, or what nests very deep.
+
+    One among others that it cannot becomes a row without columns, as those of ``rows_among`` do: the parser
+    refuses it, which leaves a decision, instead of costing all the other rows.
+    """
+    try:
+        orjson.dumps(row)
+    except TypeError:
+        return False
+    return True
 
 
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:
