@@ -120,6 +120,15 @@ def test_grants_are_withdrawn_and_given_per_school(simulator: Simulator) -> None
     assert status_of(simulator, "Staff", schoolId="20001") == 200
 
 
+def test_credentials_expire_at_once_and_on_the_surface_that_is_named(simulator: Simulator) -> None:
+    simulator.faults({"kind": "expire_credentials", "surface": "soap"})
+    assert status_of(simulator, "Staff", schoolId="20001") == 200
+    simulator.faults({"kind": "expire_credentials"})
+    assert status_of(simulator, "Staff", schoolId="20001") == 401
+    simulator.clear_faults()
+    assert status_of(simulator, "Staff", schoolId="20001") == 200
+
+
 def test_faults_strike_as_often_as_they_say(simulator: Simulator) -> None:
     simulator.faults({"kind": "status", "status": 502, "entity": "Staff", "school": 20001, "times": 2})
     assert [status_of(simulator, "Staff", schoolId="20001") for _ in range(3)] == [502, 502, 200]

@@ -80,9 +80,13 @@ class Control:
         return web.json_response({"pending_faults": self._api.faults.pending()})
 
     def add_fault(self, fault: Fault) -> None:
-        """Let a fault strike from now on; grants are given, and withdrawn without a page, at once."""
+        """Let a fault strike from now on; grants are given, and withdrawn without a page, at once, and
+        credentials expire at once.
+        """
         if fault.kind is FaultKind.GRANT or (fault.kind is FaultKind.REVOKE and fault.page is None):
             self._set_grant(fault)
+        elif fault.kind is FaultKind.EXPIRE_CREDENTIALS:
+            self._api.expire(fault)
         else:
             self._api.faults.add(fault)
 
@@ -93,7 +97,7 @@ class Control:
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
         """Forget the faults that have not struck; grants that were withdrawn stay so."""
-        self._api.faults.clear()
+        self._api.forget_faults()
         return web.json_response({"pending_faults": 0})
 
     async def read_log(self, _request: web.Request) -> web.Response:

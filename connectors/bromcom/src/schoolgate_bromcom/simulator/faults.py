@@ -57,6 +57,9 @@ class FaultKind(enum.Enum):
     """From the request on marks have subcodes of the school's own, as since August 2024."""
     REGISTRATION_HOUR = "registration_hour"
     """Answers take ``seconds``, by default 0.2, and every third request is refused with HTTP 429."""
+    EXPIRE_CREDENTIALS = "expire_credentials"
+    """Credentials that were good are refused as wrong ones are, at once and until faults are forgotten. How
+    Bromcom would tell the one from the other is not public."""
     ENTITY_BOMB = "entity_bomb"
     """SOAP only: a document type whose entities would expand to a thousand million characters."""
     DOCUMENT_TYPE = "document_type"

@@ -14,7 +14,7 @@ from aiohttp import web
 from schoolgate_bromcom.simulator import entity_filter
 from schoolgate_bromcom.simulator.effects import SchoolAccount, apply_effect
 from schoolgate_bromcom.simulator.entities import ENTITIES
-from schoolgate_bromcom.simulator.faults import Fault, FaultKind, FaultScript
+from schoolgate_bromcom.simulator.faults import SURFACES, Fault, FaultKind, FaultScript, Surface
 from schoolgate_bromcom.simulator.request_log import RequestLog
 from schoolgate_bromcom.simulator.school import PageText, SimulatedSchool
 
@@ -27,7 +27,7 @@ class PartnerApi:
     """Answers ``GET /v2/{Entity}``.
 
     ``accounts`` are those of the schools at the SOAP services, which are another service's to check; here
-    they only hear of grants that are withdrawn.
+    they only hear of grants that are withdrawn. ``expired`` are surfaces that take no credentials any more.
     """
 
     def __init__(
@@ -41,8 +41,18 @@ class PartnerApi:
         self.accounts = accounts or {}
         self.faults = FaultScript()
         self.log = RequestLog()
+        self.expired: set[Surface] = set()
         self._application_id = application_id.encode()
         self._application_secret = application_secret.encode()
+
+    def expire(self, fault: Fault) -> None:
+        """Let the credentials of the fault's surface, or of both, expire."""
+        self.expired.update(surface for surface in SURFACES if fault.surface in {None, surface})
+
+    def forget_faults(self) -> None:
+        """Forget the faults that have not struck, and take credentials again; grants stay as they are."""
+        self.faults.clear()
+        self.expired.clear()
 
     async def entity(self, request: web.Request) -> web.StreamResponse:
         """Answer one request and log it, without what it asked for beyond entity, school and page."""
@@ -120,6 +130,7 @@ class PartnerApi:
         accepted = hmac.compare_digest(given_id, self._application_id) and hmac.compare_digest(
             given_secret, self._application_secret
         )
+        accepted = accepted and "partner" not in self.expired
         return None if accepted else web.json_response({"message": "Unauthorized."}, status=401)
 
 

@@ -99,7 +99,7 @@ class ThirdPartyServices:
             return early
         if call.operation == "testDatabaseConnection":
             return web.Response(text="".join(soap_text.response(call.operation, "true")), content_type=_XML)
-        if not _is_accepted(account, call.arguments):
+        if "soap" in self._api.expired or not _is_accepted(account, call.arguments):
             raise _Refused("The account is not valid.")
         if call.operation == "findEntitiesBySchoolID":
             names = [{"EntityName": name} for name in sorted(account.granted)]
