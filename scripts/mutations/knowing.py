@@ -90,6 +90,15 @@ MUTANTS = (
         "histories and 8-15",
     ),
     Mutant(
+        "g06",
+        "a snapshot is sealed whose rows lack what the run wrote",
+        ABSENCES,
+        "if self._left:",
+        "if False:",
+        ENGINE,
+        "g06_a_resumed",
+    ),
+    Mutant(
         "g09",
         "an oversized record stops its dataset",
         "server/src/schoolgate_server/ingest/projection.py",

@@ -109,9 +109,6 @@ class Judge:
         counts all, with those that came.
         """
 
-        def by_row(version: Version) -> bool:
-            return version.run in runs and version.live and version.cause == "SOURCE"
-
         self._applied.discard(part.dataset)
         if part.expected:
             [state] = part.expected
@@ -128,12 +125,22 @@ class Judge:
                 return "HELD", set(), set()
             self._applied.add(part.dataset)
         # What the run itself wrote from a row is left to the next one (G06).
-        leaving = {key for key in absent if not any(map(by_row, lives[key]))}
+        leaving = absent - written(lives, part.dataset, runs)
         if leaving and part.read_back_error:
             return state_after(part.read_back_error), set(), absent - leaving
         if leaving & answered:
             return "INCOMPLETE", set(), absent - leaving
-        return "SUCCEEDED", leaving, absent - leaving
+        return ("INCOMPLETE" if absent - leaving else "SUCCEEDED"), leaving, absent - leaving
+
+
+def written(lives: Mapping[Key, Sequence[Version]], dataset: str, runs: frozenset[str]) -> set[Key]:
+    """Return the records of ``dataset`` that one of ``runs`` wrote from a row."""
+    return {
+        key
+        for key, life in lives.items()
+        if key[0] == dataset
+        and any(each.run in runs and each.live and each.cause == "SOURCE" for each in life)
+    }
 
 
 def state_after(error: str) -> str:

@@ -26,7 +26,7 @@ from tests.simulation.causes import Causes
 from tests.simulation.choices import Choices
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
-from tests.simulation.judging import Expected, Judge, state_after
+from tests.simulation.judging import Expected, Judge, state_after, written
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.passing import with_passing
 from tests.simulation.people import People, Settled, settle, verify_identity
@@ -178,7 +178,8 @@ class Model:
         if part.targeted:
             leaving = self._deleted(part) - seen
             return Expected(*self.judge.judge_changes(part, leaving, live | seen, now, runs), seen, settled)
-        were = {key for key in live if part.is_within(self.histories[key][-1])}
+        live |= written(now, part.dataset, runs) & live_of(now, part.dataset)  # and may be gone by its end
+        were = {key for key in live if part.is_within((self.histories.get(key) or now[key])[-1])}
         absent, total = were - seen - self._protected(part, meanings), len(were | seen)
         state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed

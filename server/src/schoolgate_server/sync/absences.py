@@ -57,12 +57,15 @@ class Absences:
         self._diff = parts.diff
         self._store = context.ingest.store
         self._outside = parts.ingest.outside
+        self._left: set[str] = set()
         self._enrolment_ends: defaultdict[str, list[str | None]] = defaultdict(list)
 
     async def decide(self, evidence: pb.Evidence, doubts: Doubts) -> DatasetOutcome:
         """Tombstone what has provably left; hold or keep the rest. ``evidence`` takes what is found out.
 
-        What ``doubts`` withhold is held or committed with the doubtful deletions, as one change set.
+        What ``doubts`` withhold is held or committed with the doubtful deletions, as one change set. A record
+        that this run wrote stays (G06): the outcome is INCOMPLETE, for there is no row that says what is
+        stored of it, and rows of sealed snapshots do so.
         """
         name = self._dataset.name
         absent = self._diff.absent()
@@ -72,9 +75,7 @@ class Absences:
         evidence.contradicted_absences = await self._look_again(leaving)
         doubt = incompleteness(evidence)
         if doubt is not None:
-            connector = self._context.connector.name
-            why = failure(failures.FAILURE_TYPE_INCOMPLETE, doubt, connector=connector)
-            return DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, why)
+            return self._incomplete(doubt)
         if not is_held:
             await begin(self._context, name, doubtful)
         has_evidence = any(fields_of(spec.kind) for spec in self._dataset.kinds)
@@ -90,7 +91,16 @@ class Absences:
         await self._parts.ingest.finish()
         if not self._is_window or len(doubtful) > 0:
             await close(self._context, name)
+        if self._left:
+            return self._incomplete(
+                f"{len(self._left)} records were written before the run was interrupted, and were gone when "
+                "it went on; the next run decides about them"
+            )
         return DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
+
+    def _incomplete(self, why: str) -> DatasetOutcome:
+        told = failure(failures.FAILURE_TYPE_INCOMPLETE, why, connector=self._context.connector.name)
+        return DatasetOutcome(pb.DATASET_STATE_INCOMPLETE, told)
 
     @property
     def _is_window(self) -> bool:
@@ -152,14 +162,14 @@ class Absences:
 
         What this very run wrote before an interruption is left to the next one (G06).
         """
-        ingest = self._context.ingest
-        return [
+        records = [
             record
-            for record in await self._store.records.many(ingest.school_id, absent)
-            if not self._is_of_this_run(record)
-            and not self._refers_to_protected(record)
+            for record in await self._store.records.many(self._context.ingest.school_id, absent)
+            if not self._refers_to_protected(record)
             and not (self._is_window and record.id in self._outside)  # it has another day now
         ]
+        self._left.update(record.id for record in records if self._is_of_this_run(record))
+        return [record for record in records if record.id not in self._left]
 
     def _is_of_this_run(self, record: Record) -> bool:
         """Whether this run wrote the record from a row that it read; reprojections and merges do not."""
