@@ -20,7 +20,11 @@ _commands = typer.Typer(
 def check(
     name: Annotated[str, typer.Argument(show_default=False, help="Name of an installed connector.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the certificate there, as JSON.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the certificate goes, as JSON; NAME-certificate.json where every check is run.",
+        ),
     ] = None,
     only: Annotated[str, typer.Option(metavar="PATTERN", help='Checks to run, such as "wire.*".')] = "*",
 ) -> None:
@@ -34,8 +38,10 @@ def check(
     try:
         connector = loading.load(name)
         found = command.check_connector(connector, only=only, out=sys.stdout, terminal=sys.stdout.isatty())
-        if out is not None:
-            command.write_certificate(found, out)
+        place = command.place_of(found, name, out)
+        if place is not None:
+            command.write_certificate(found, place)
+            typer.echo(f"certificate: {place}")
     except (loading.NoSuchConnector, ValueError) as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from schoolgate_sdk import Connector
-from schoolgate_sdk.testing.conformance import loading
+from schoolgate_sdk.testing.conformance import kit, loading
+from schoolgate_sdk.testing.conformance.checks import describing
 from tests.conformance.toy_connector import toy_connector
 from tests.unit.server.cli.conftest import Run
 
@@ -34,6 +35,21 @@ def test_checks_are_shown_and_a_certificate_is_written(
     certificate = json.loads(file.read_text())
     assert certificate["connector"]["name"] == "toy"
     assert not certificate["certified"], "not every check was run"
+
+
+def test_a_certificate_has_a_place_of_its_own_where_nobody_names_one_and_every_check_was_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Seen to fail where a certificate was written only to a file that was named."""
+    installed(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kit, "CHECKS", describing.CHECKS)
+    some = run("connector", "check", "toy", "--only", "description.fields")
+    assert "certificate" not in some.out
+    assert not list(tmp_path.iterdir())
+    every = run("connector", "check", "toy")
+    assert every.out.endswith("certificate: toy-certificate.json\n")
+    assert json.loads((tmp_path / "toy-certificate.json").read_text())["certified"]
 
 
 def test_a_failed_check_is_the_exit_status(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,20 +112,35 @@ def write_certificate(found: dict[str, object], path: Path) -> None:
     path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
+def place_of(found: dict[str, object], name: str, out: Path | None) -> Path | None:
+    """Return where a connector's certificate is written: to ``out``, else into the current folder.
+
+    ``None`` where only some of the checks were run, and nobody named a place for what came of them.
+    """
+    return out or (Path(f"{name}-certificate.json") if found["complete"] else None)
+
+
 def main(arguments: Sequence[str], program: str = "python -m schoolgate_sdk.testing.conformance") -> int:
     """Check the connector that the arguments name; return 0 where it is certified, 1 where not."""
     parser = argparse.ArgumentParser(
         prog=program, description="Shows that an installed connector does what schoolgate relies on."
     )
     parser.add_argument("name", help="name of the connector: its entry point in schoolgate.connectors")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the certificate there, as JSON")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where the certificate goes, as JSON; NAME-certificate.json where every check is run",
+    )
     parser.add_argument("--only", default="*", metavar="PATTERN", help='checks to run, such as "wire.*"')
     given = parser.parse_args(arguments)
     try:
         connector = loading.load(given.name)
         found = check_connector(connector, only=given.only, out=sys.stdout, terminal=sys.stdout.isatty())
-        if given.out is not None:
-            write_certificate(found, given.out)
+        place = place_of(found, given.name, given.out)
+        if place is not None:
+            write_certificate(found, place)
+            sys.stdout.write(f"certificate: {place}\n")
     except (loading.NoSuchConnector, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
