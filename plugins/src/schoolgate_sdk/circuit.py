@@ -58,9 +58,11 @@ class Circuit:
         self.begun()
         self._open_for = self._first
 
-    def failed(self, now: float, party: str, *, tried: bool = False) -> None:
-        """Note a failure of ``party``'s request; ``tried`` if it is the one whose answer had begun."""
-        if self._trial or (tried and self._open_until is None):
+    def failed(self, now: float, party: str, *, trying: bool = False, tried: bool = False) -> None:
+        """Note a failure of ``party``'s request; ``trying`` if it is the one that tries a half-open circuit,
+        ``tried`` if it was, and its answer had begun.
+        """
+        if (trying and self._trial) or (tried and self._open_until is None):
             self._open_for = min(self._longest, self._open_for * 2)
             self._open(now)
             return

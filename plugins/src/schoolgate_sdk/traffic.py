@@ -200,13 +200,15 @@ class Road:
 
     async def _take_place(self, longest_wait: float, entity: str | None) -> list[Circuit]:
         """Wait, then take one of the host's slots; return the circuits that the request tries."""
+        if self._school.pace is not None:
+            self._refuse_open(entity)
+            await self._school.pace.acquire()  # before a slot is held for which other schools wait
         while True:
             await self._wait_out(longest_wait, entity)
             await self._host.slots.acquire()
             try:
-                for lane in (self._school, self._host):
-                    if lane.pace is not None:
-                        await lane.pace.acquire()
+                if self._host.pace is not None:
+                    await self._host.pace.acquire()
                 self._refuse_open(entity)
                 if not self._pause():
                     # Without another await, so that only one makes the trial of a circuit.
@@ -247,11 +249,13 @@ class Road:
         if began >= self._pausing.paused_until:
             self._pausing.pauses = 0
 
-    def failed(self, tried: Sequence[Circuit] = ()) -> None:
-        """Note that it is not; ``tried`` are circuits that closed when the answer that broke off began."""
+    def failed(self, trying: Sequence[Circuit] = (), tried: Sequence[Circuit] = ()) -> None:
+        """Note that it is not; ``trying`` are circuits that the request tries, ``tried`` those that closed
+        when the answer that broke off began.
+        """
         now = self._traffic.seconds()
-        for lane in (self._school, self._host):
-            lane.circuit.failed(now, self._school_id, tried=lane.circuit in tried)
+        for circuit in (self._school.circuit, self._host.circuit):
+            circuit.failed(now, self._school_id, trying=circuit in trying, tried=circuit in tried)
 
     def pause(self, seconds: float | None, first_bound: float) -> float:
         """Keep everybody concerned from asking; return for how many seconds.
@@ -294,8 +298,8 @@ class Turn:
 
     def failed(self) -> None:
         """The connection broke, no answer came in time, or the MIS said that it is unwell (HTTP 5xx)."""
-        self._tries = ()
-        self._road.failed(self._tried)
+        tries, self._tries = self._tries, ()
+        self._road.failed(tries, self._tried)
 
     def asked_to_pause(self, seconds: float | None, first_bound: float = 1.0) -> float:
         """The MIS asked for a pause (HTTP 429), of ``seconds`` where it said so; see :meth:`Road.pause`.

@@ -19,8 +19,7 @@ def _circuit(failures: int = 3, parties: int = 1) -> Circuit:
 
 def _fail(circuit: Circuit, now: float, *parties: str) -> None:
     for party in parties:
-        circuit.enter(now)
-        circuit.failed(now, party)
+        circuit.failed(now, party, trying=circuit.enter(now))
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
@@ -97,3 +96,14 @@ def test_g17_one_party_alone_cannot_open_what_several_share() -> None:
     assert circuit.closed_for(0.0) == 0.0
     _fail(circuit, 0.0, "b")
     assert circuit.closed_for(0.0) == 30.0
+
+
+def test_a_request_from_before_it_opened_decides_nothing_while_another_tries() -> None:
+    """Seen to fail where any failure counted as the trial's: a second one tried beside the first."""
+    circuit = _circuit()
+    _fail(circuit, 0.0, "a", "a", "a")
+    assert circuit.enter(30.0)
+    circuit.failed(50.0, "b")  # it hung since before the circuit opened
+    assert circuit.closed_for(200.0) > 0
+    circuit.failed(60.0, "a", trying=True)
+    assert circuit.closed_for(60.0) == 60.0

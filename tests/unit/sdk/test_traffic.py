@@ -283,3 +283,35 @@ async def test_in_quiet_hours_requests_of_a_school_keep_their_distance(clock: Cl
     quiet = False
     await _ask(road)
     assert clock.seconds == before
+
+
+async def test_schools_that_wait_for_their_own_pace_keep_no_place_of_the_hosts() -> None:
+    """Seen to fail where they did: two slow schools kept everybody else from asking."""
+    traffic = Traffic(TrafficLimits(host_concurrency=2, school_rate=0.001, school_burst=1))
+
+    def road(school: str) -> Road:
+        return traffic.road("https://mis", school, now=lambda: BEGAN)
+
+    for slow in ("a", "b"):
+        await _ask(road(slow))
+    waiting = [asyncio.create_task(_ask(road(slow))) for slow in ("a", "b")]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(_ask(road("c")), 10.0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_what_failed_late_lets_no_second_request_try_beside_the_first(clock: Clock) -> None:
+    """Seen to fail where a failure from before the circuit opened counted as the trial's."""
+    traffic = _traffic(clock, TrafficLimits(circuit_failures=3, school_concurrency=3))
+    road = _road(traffic, clock)
+    async with road.turn(30.0) as hung:
+        await _fail(road, 3)
+        clock.seconds += 40.0
+        async with road.turn(30.0):
+            hung.failed()
+            clock.seconds += 100.0
+            with pytest.raises(CircuitOpen):
+                async with road.turn(30.0):
+                    pass
