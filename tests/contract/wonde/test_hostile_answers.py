@@ -52,6 +52,36 @@ async def test_g09_one_item_that_is_no_object_does_not_cost_the_others(item: str
     assert [row.get("id") for row in rows] == [None, "A1"] * (len(rows) // 2)
 
 
+async def test_g18_what_nests_deeper_than_json_is_written_ends_no_read() -> None:
+    """Seen to fail, with an error of no known type, where pages were told apart by all that is in them."""
+    pagination = '{"more":false,"per_page":50,"current_page":1}'
+    deep = "[" * 300 + "]" * 300
+    text = f'{{"data":[{{"name":{deep}}},{{"id":"A1"}}],"meta":{{"pagination":{pagination}}}}}'
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        rows, _ = await read(session, "subjects")
+    assert [row.get("id") for row in rows] == [None, "A1"]
+
+
+async def test_g18_pages_that_go_round_in_circles_end_the_read() -> None:
+    """Seen to fail, with twenty thousand requests, where such a page was noted and the next one asked for."""
+    pagination = '{"more":true,"per_page":1,"current_page":1}'
+    text = f'{{"data":[{{"id":"A1"}}],"meta":{{"pagination":{pagination}}}}}'
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        rows, end = await read(session, "subjects")
+    assert len(rows) == 2
+    assert end.contradiction == "another page came than was asked for"
+
+
+async def test_a_count_beyond_all_schools_is_a_count_that_differs() -> None:
+    """Seen to fail where it came through: what holds a count has 64 bits, and the connector was blamed."""
+    async with connected('{"data":{"students":18446744073709551615}}') as connection:
+        settings = WondeSettings.parse(connection.settings)
+        async with http_client(connection, settings.http, {}) as http:
+            assert await WondeClient(http, settings).count("students") == 1 << 53
+
+
 @pytest.mark.parametrize("items", ["[null]", "[3,4]", '["Reid"]', "3", "{}"])
 async def test_g18_an_answer_without_any_object_is_none(items: str) -> None:
     pagination = '{"more":false,"per_page":50,"current_page":1}'

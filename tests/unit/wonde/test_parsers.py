@@ -203,6 +203,17 @@ def test_g09_an_item_that_is_no_object_is_refused(dataset: WondeDataset) -> None
         list(dataset.parser(row, {}))
 
 
+def test_g09_what_is_nested_and_not_sent_is_refused_where_other_rows_have_it() -> None:
+    """Seen to fail where each row must have it: one ended the dataset, without a decision about it."""
+    dataset = BY_NAME["student_contacts"]
+    dataset.check_nested("students", [{"id": "A1"}, {"id": "A2", "contacts": {"data": []}}, {}])
+    [row] = dataset.rows("students", {"id": "A1"})
+    with pytest.raises(RowRejected):
+        list(dataset.parser(row, {}))
+
+
 def test_what_was_not_sent_at_all_is_a_change_of_schema() -> None:
     with pytest.raises(SchemaChanged, match="contacts"):
-        list(BY_NAME["student_contacts"].rows("students", {"id": "A1"}))
+        BY_NAME["student_contacts"].check_nested("students", [{"id": "A1"}, {}])
+    BY_NAME["student_contacts"].check_nested("students", [{}])
+    BY_NAME["students"].check_nested("students", [{"id": "A1"}])

@@ -33,6 +33,8 @@ from schoolgate_wonde.settings import WondeSettings
 _RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:/[A-Za-z][A-Za-z0-9_-]*)?", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _MOST_SCHOOL_PAGES: Final = 50
+_MOST_COUNTED: Final = 1 << 53
+"""What a larger count is taken for: JSON's numbers are exact up to here, and no school has as many rows."""
 _BOUNDS: Final = JsonBounds(containers_per_row=10_000, values_per_row=100_000)
 """A class nests its pupils and staff, a pupil contacts; the largest group is a whole school."""
 _STATES: Final = ("pending", "declined", "revoked")
@@ -123,7 +125,9 @@ class WondeClient:
         for step in ("data", "count"):
             if isinstance(found, dict):
                 found = cast("dict[str, Any]", found).get(step, cast("object", found))
-        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+            return None
+        return min(found, _MOST_COUNTED)
 
     async def send(self, method: str, resource: str, body: Mapping[str, object]) -> Mapping[str, Any]:
         """Send a write once and return Wonde's answer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -47,20 +47,26 @@ class WondeDataset:
         """Return what is asked for by ``include``."""
         return (self.nested,) if self.nested else fields.includes(resource, settings)
 
+    def check_nested(self, resource: str, given: Sequence[Row]) -> None:
+        """Return if what nests was sent in some of Wonde's rows, where it does; one that lacks it is the
+        parser's to refuse.
+
+        Raises:
+            SchemaChanged: no row has what should be nested.
+        """
+        rows = [row for row in given if row]
+        if self.nested and rows and not any(self.nested in row for row in rows):
+            raise SchemaChanged(f"rows come without the {self.nested} that were asked for", entity=resource)
+
     def rows(self, resource: str, given: Row) -> Iterator[Row]:
         """Yield what the parser reads of one of Wonde's rows.
 
-        What is nested in a form that cannot be read is one row, which the parser refuses: nobody knows then
-        what is gone from it.
-
-        Raises:
-            SchemaChanged: what should be nested was not sent at all.
+        What is nested in a form that cannot be read, or not at all, is one row, which the parser refuses:
+        nobody knows then what is gone from it.
         """
         if not self.nested:
             yield {**given, RESOURCE: resource}
             return
-        if given and self.nested not in given:
-            raise SchemaChanged(f"rows come without the {self.nested} that were asked for", entity=resource)
         inner = nested_in(given, self.nested)
         for nested in [None] if inner is None else inner:
             yield {RESOURCE: resource, self.owner: given.get("id"), "nested": nested}

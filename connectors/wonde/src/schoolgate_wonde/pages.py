@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -26,8 +26,17 @@ def digest(page: WondePage) -> str:
 
     What has none counts as it is.
     """
-    ids: list[Any] = [row.get("id") or row for row in page.rows]
-    return hashlib.blake2b(orjson.dumps(ids), digest_size=12).hexdigest()
+    known = hashlib.blake2b(digest_size=12)
+    for row in page.rows:
+        known.update(_known_by(row.get("id") or row))
+    return known.hexdigest()
+
+
+def _known_by(value: object) -> bytes:
+    try:
+        return orjson.dumps(value) + b"\n"
+    except TypeError:  # JSON may nest deeper than can be written again
+        return b"\n"
 
 
 def contradiction(page: WondePage, asked: int, *, repeats: bool) -> str:

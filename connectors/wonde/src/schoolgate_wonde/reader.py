@@ -80,7 +80,9 @@ class WondeReader:
 
         That ``more`` is false says that nothing follows; since a page may be cut short, the last page is
         asked for once more, and the whole is compared with ``counts`` where they know it. A dataset without
-        any row is believed only of a school that has pupils: the wrong region answers, and has no data.
+        any row is believed only of a school that has pupils: the wrong region answers, and has no data. A
+        page that came before ends the resource: those that go round in circles would be asked for in
+        thousands.
         """
         dataset = _dataset(scope)
         at = (
@@ -88,28 +90,31 @@ class WondeReader:
             if cursor
             else _Progress(position=_position(self._now()))
         )
+        seen = {at.digest}
         while True:
             resource = dataset.resources[at.resource]
             page = await self._page(dataset, resource, at.page)
             digest = pages.digest(page)
-            contradiction = at.contradiction or pages.contradiction(
-                page, at.page, repeats=digest == at.digest
-            )
+            repeats = bool(page.rows) and digest in seen
+            seen.add(digest)
+            contradiction = at.contradiction or pages.contradiction(page, at.page, repeats=repeats)
             if not page.more:
                 again = await self._page(dataset, resource, at.page)
                 if pages.digest(again) != digest:
                     contradiction = contradiction or "the last page changed when it was read again"
+            dataset.check_nested(resource, page.rows)
             rows = [row for given in page.rows for row in dataset.rows(resource, given)]
             at = replace(
                 at, page=at.page + 1, rows=at.rows + len(rows), digest=digest, contradiction=contradiction
             )
-            if page.more and at.page <= pages.MOST and page.rows:
+            if page.more and at.page <= pages.MOST and page.rows and not repeats:
                 yield Page(rows, at.text())
                 continue
             if page.more:
                 at = replace(at, contradiction=contradiction or "pages say without end that more follow")
             if at.resource + 1 < len(dataset.resources):
                 at = replace(at, resource=at.resource + 1, page=1, digest="")
+                seen.clear()
                 yield Page(rows, at.text())
                 continue
             yield Page(rows, at.text(), await self._end(dataset, at))
@@ -154,6 +159,7 @@ class WondeReader:
             include = dataset.includes(resource, self._settings)
             row = await self._client.single(resource, number, include)
             if row is not None and str(row.get("id", "")).strip() == number:
+                dataset.check_nested(resource, [row])
                 found += (
                     each
                     for each in dataset.rows(resource, row)
