@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -172,3 +172,62 @@ async def test_several_that_are_the_same_are_not_told_apart(wonde: Wonde) -> Non
             await session.find_write(request, None)
         assert first is not None
         assert await session.find_write(request, first) == first
+
+
+async def test_g11_a_mark_that_somebody_changed_since_is_not_taken_for_none_of_ours(later: Wonde) -> None:
+    """Seen to fail where only an equal mark counted: ours would have been sent again over the teacher's."""
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        await lose(later, session, request, "error_after_effect")
+        later.clock.put_on(seconds=DELAY)
+        later.school.settle()
+        later.world.correct_mark(PUPIL, date(2026, 9, 7), "AM", "I")
+        later.clock.put_on(seconds=61)
+        with pytest.raises(Incomplete):
+            await session.find_write(request, None)
+
+
+async def test_g11_an_event_that_somebody_corrected_since_is_not_taken_for_none_of_ours(
+    later: Wonde,
+) -> None:
+    """Seen to fail as the one before."""
+    request = event(later, 2)
+    before = set(later.world.behaviour)
+    async with later.session(writeback_settles_seconds="60", behaviour_writes="yes") as session:
+        later.fault("error_after_effect", entity="achievements")
+        with pytest.raises(Transient):
+            await session.write(request)
+        later.clock.put_on(seconds=DELAY)
+        later.school.settle()
+        [number] = set(later.world.behaviour) - before
+        later.world.correct_behaviour(number, points=1)
+        later.clock.put_on(seconds=61)
+        with pytest.raises(Incomplete):
+            await session.find_write(request, None)
+
+
+async def test_g11_what_was_found_before_and_is_gone_had_its_effect(wonde: Wonde) -> None:
+    """Seen to fail where what is not shown did not happen, whatever the receipt says."""
+    async with wonde.session(behaviour_writes="yes") as session:
+        request = event(wonde, 2)
+        before = set(wonde.world.behaviour)
+        await session.write(request)
+        found = await session.find_write(request, None)
+        [number] = set(wonde.world.behaviour) - before
+        wonde.world.delete_behaviour(number)
+        wonde.clock.put_on(days=2)
+        with pytest.raises(Incomplete):
+            await session.find_write(request, found)
+
+
+async def test_g11_pages_that_are_cut_short_do_not_prove_that_nothing_happened(later: Wonde) -> None:
+    """Seen to fail with a single read: its last page was looked at twice, and cut both times."""
+    later.school.rows("attendance/session")  # Wonde knows when they were made
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        await lose(later, session, request, "error_after_effect")
+        later.clock.put_on(seconds=61)
+        later.fault("truncate_page", entity="attendance/session", page=0, keep=0, times=2)
+        with pytest.raises(Transient, match="do not agree"):
+            await session.find_write(request, None)
+        assert isinstance(await session.find_write(request, None), WriteReceipt)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -120,26 +120,28 @@ class WondeWriter:
 
     async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
         """See ``FindWrite``."""
+        wanted: _Mark | _Event
         if request.operation == RECORD_ATTENDANCE_MARK.name:
-            mark = self._mark(request)
-            found = await self._found("attendance_marks", (mark.resource,), request, mark.is_in)
+            name, wanted = "attendance_marks", self._mark(request)
         else:
-            event = self._event(request)
-            found = await self._found("behaviour_events", (event.resource,), request, event.is_in)
-        told = found if receipt is None else [each for each in found if each in receipt.mis_ids] or found
-        if len(told) == 1:
-            return WriteReceipt((told[0],))
-        if told:
+            name, wanted = "behaviour_events", self._event(request)
+        found = await self._found(name, wanted, request.not_before)
+        same = found.same if receipt is None else found.same.intersection(receipt.mis_ids) or found.same
+        if len(same) == 1:
+            return WriteReceipt(tuple(same))
+        if same:
             raise Incomplete("several records are as this one was written")
-        return self._unseen(request, receipt)
-
-    def _unseen(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
-        if receipt is not None:
-            # Wonde took it, and does not say when it gives up.
-            return receipt if receipt.pending else None
+        if receipt is not None and receipt.pending:
+            return receipt  # Wonde took it, and does not say when it gives up
+        if receipt is not None and receipt.mis_ids:
+            raise Incomplete("what came of the write is not shown any more")
         began, settles = request.not_before, timedelta(seconds=self._typed.writeback_settles)
         if began is None or self._now() - began < settles:
             raise Transient("the write is not shown, and may still be on its way")
+        if found.alike:
+            raise Incomplete("a record that the write may have made was changed since, or is another's")
+        if await self._found(name, wanted, began) != found:
+            raise Transient("two reads of what changed do not agree")  # a row may have moved between pages
         return None
 
     def _mark(self, request: WriteRequest) -> _Mark:
@@ -174,22 +176,18 @@ class WondeWriter:
                 break
         raise Unsupported("the school has no such attendance code at Wonde", entity="attendance-codes")
 
-    async def _found(
-        self,
-        name: str,
-        resources: tuple[str, ...],
-        request: WriteRequest,
-        matches: Callable[[Parsed], bool],
-    ) -> list[str]:
-        """Return the ids of what is as it was written, among what changed since the first attempt."""
-        dataset = BY_NAME[name]
-        after = None if request.not_before is None else request.not_before - _CLOCKS
-        found: dict[str, None] = {}
-        for resource in resources:
-            async for parsed in self._changed(dataset, resource, after):
-                if matches(parsed):
-                    found[str(parsed.key.parts[-1])] = None
-        return list(found)
+    async def _found(self, name: str, wanted: _Mark | _Event, began: datetime | None) -> _Found:
+        """Look for what is as it was written, and what may be, among what changed since the first attempt."""
+        after = None if began is None else began - _CLOCKS
+        same: set[str] = set()
+        alike: set[str] = set()
+        async for parsed in self._changed(BY_NAME[name], wanted.resource, after):
+            number = str(parsed.key.parts[-1])
+            if wanted.is_in(parsed):
+                same.add(number)
+            elif wanted.is_like(parsed):
+                alike.add(number)
+        return _Found(frozenset(same), frozenset(alike))
 
     async def _changed(
         self, dataset: WondeDataset, resource: str, after: datetime | None
@@ -207,6 +205,13 @@ class WondeWriter:
                         ) from rejected
                     for parsed in found:
                         yield parsed
+
+
+class _Found(NamedTuple):
+    """Ids of records that are as a write asked for, and of those that somebody may have made of it since."""
+
+    same: frozenset[str]
+    alike: frozenset[str]
 
 
 def _parsed(dataset: WondeDataset, row: Mapping[str, object], settings: Mapping[str, str]) -> list[Parsed]:
@@ -261,14 +266,23 @@ class _Mark:
         optional = {"comment": self.comment, "minutes_late": self.late}
         return form | {name: value for name, value in optional.items() if value is not None}
 
+    def is_like(self, parsed: Parsed) -> bool:
+        """Say whether a mark is the pupil's of that session or lesson, whatever it is by now."""
+        mark = parsed.message
+        return (
+            isinstance(mark, AttendanceMark)
+            and _refers(parsed, "student_id", self.student)
+            and (mark.date, mark.session) == (self.date, _SESSIONS[self.session])
+            and (self.resource == SESSION or mark.period_name == self.period_name)
+        )
+
     def is_in(self, parsed: Parsed) -> bool:
         """Say whether a mark is this one."""
         mark = parsed.message
         return (
             isinstance(mark, AttendanceMark)
-            and _refers(parsed, "student_id", self.student)
-            and (mark.date, mark.session, mark.code) == (self.date, _SESSIONS[self.session], self.code)
-            and (self.resource == SESSION or mark.period_name == self.period_name)
+            and self.is_like(parsed)
+            and mark.code == self.code
             and (self.resource == LESSON or _same(mark, "comment", self.comment))
             and (self.late is None or mark.minutes_late == self.late)
         )
@@ -312,15 +326,23 @@ class _Event:
                 raise Unsupported(f"{name} has no field of its own that could be written")
         return {names[name]: value for name, value in given.items() if value is not None}
 
+    def is_like(self, parsed: Parsed) -> bool:
+        """Say whether an event is the pupil's of that minute, whatever it is by now."""
+        event = parsed.message
+        return (
+            isinstance(event, BehaviourEvent)
+            and _refers(parsed, "student_id", self.student)
+            and event.occurred_at[: len(self.local)] == self.local
+        )
+
     def is_in(self, parsed: Parsed) -> bool:
         """Say whether an event is this one, to the minute."""
         event = parsed.message
         return (
             isinstance(event, BehaviourEvent)
-            and _refers(parsed, "student_id", self.student)
+            and self.is_like(parsed)
             and _refers(parsed, "staff_id", self.staff)
             and (event.type_code, event.points) == (self.kind, self.points)
-            and event.occurred_at[: len(self.local)] == self.local
             and _same(event, "comment", self.comment)
         )
 
