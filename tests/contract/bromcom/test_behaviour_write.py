@@ -204,3 +204,15 @@ async def test_of_two_that_are_the_same_the_one_whose_id_was_told_is_it(mis: Mis
     for number in (first, second):
         told = WriteReceipt((str(number),))
         assert await session.find_write(_request(), told) == told
+
+
+async def test_g11_an_event_whose_id_was_told_had_its_effect_whatever_became_of_it(mis: Mis) -> None:
+    """Seen to fail where only what is as it was written counted: it was to be sent again."""
+    session = await mis.session()
+    await session.write(_request())
+    [number] = _written(mis)
+    told = WriteReceipt((str(number),))
+    assert await session.find_write(_request(type_code="4"), told) == told  # its type was corrected since
+    mis.world.delete_behaviour(number)
+    with pytest.raises(Incomplete, match="told"):
+        await session.find_write(_request(), told)

@@ -134,29 +134,29 @@ class BehaviourWriter:
     async def find(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
         """Look for the event among the pupil's of those days, in two reads that have to agree.
 
-        Of several that are the same it is the one whose id ``receipt`` has, where that has one.
+        Where ``receipt`` has an id it is the one of that id, be it as it was written or changed since.
 
         Raises:
             Transient: the reads do not agree, or as :meth:`BromcomClient.page` raises.
-            Incomplete: several events are the same, or one is alike in all but the hour, points or comment.
+            Incomplete: several events are the same, or one is alike in all but the hour, points or comment,
+                or the one whose id was told is not shown.
         """
         event = _Event(request, self._settings)
         rows = await self._rows(event)
         if await self._rows(event) != rows:
             raise Transient("two reads of the pupil's events do not agree", entity=ENTITY)
-        same: set[int] = set()
-        alike = False
-        for row in rows:
-            number, likeness = _compared(row, event)
-            if likeness == _SAME:
-                same.add(number)
-            alike = alike or likeness == _ALIKE
-        told = {number for number in same if receipt and str(number) in receipt.mis_ids}
-        if len(told or same) == 1:
-            return WriteReceipt((str((told or same).pop()),))
+        found = [_compared(row, event) for row in rows]
+        told = {str(number) for number, _ in found}.intersection(receipt.mis_ids if receipt else ())
+        if told:
+            return WriteReceipt(tuple(sorted(told)))
+        if receipt and receipt.mis_ids:
+            raise Incomplete("the event whose id Bromcom told is not shown", entity=ENTITY)
+        same = {number for number, likeness in found if likeness == _SAME}
+        if len(same) == 1:
+            return WriteReceipt((str(same.pop()),))
         if same:
             raise Incomplete("several events are as this one was written", entity=ENTITY)
-        if alike:
+        if any(likeness == _ALIKE for _, likeness in found):
             raise Incomplete("an event is much as this one was written, and may be it", entity=ENTITY)
         return None
 
