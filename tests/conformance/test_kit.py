@@ -208,6 +208,38 @@ def test_the_certificate_says_what_was_proven_and_with_what() -> None:
     assert "waived          description.order" in out.getvalue()
 
 
+def test_the_certificate_repeats_the_reason_of_every_waiver() -> None:
+    """Seen to fail where those of fields, of what is hidden and of what is shown otherwise were not there."""
+    waivers = (
+        without_fields(k.KIND_GROUP, "subject_id", reason="No such column."),
+        hidden(k.KIND_GROUP, lambda truth, _: int(truth.key[0]) % 2 == 0, reason="Half are."),
+        shown_as(k.KIND_GROUP, lambda truth, _: truth, reason="All the same."),
+        without_kind(k.KIND_ROOM, reason="No rooms."),
+        unchecked("wire.late", reason="Never late."),
+    )
+    connector, _ = connector_with(*waivers)
+    found = command.check_connector(connector, only="description.fields")
+    said = found["waivers"]
+    assert isinstance(said, list)
+    assert said == [
+        {"surface": "", "kind": "group", "waived": "without subject_id", "reason": "No such column."},
+        {"surface": "", "kind": "group", "waived": "some are not shown", "reason": "Half are."},
+        {"surface": "", "kind": "group", "waived": "some are shown otherwise", "reason": "All the same."},
+        {"surface": "", "kind": "room", "waived": "not given", "reason": "No rooms."},
+        {"surface": "", "waived": "wire.late", "reason": "Never late."},
+    ]
+
+
+def test_a_kind_that_arrives_but_for_a_waiver_says_so_with_the_reason() -> None:
+    connector, _ = connector_with(
+        hidden(k.KIND_ROOM, lambda _truth, _world: False, reason="Some are secret.")
+    )
+    [bench] = kit.benches(connector)
+    result = kit.run_check(bench, kit.check_named("arrives.room"))
+    assert result.outcome is Outcome.PROVEN
+    assert result.detail.endswith(" as in the world; some are not shown (Some are secret.)")
+
+
 def test_pytest_is_told_what_to_do_next() -> None:
     connector, target = connector_with(unchecked("description.order", reason="Not today."))
     connector = replace(connector, datasets=connector.datasets[::-1])

@@ -9,8 +9,10 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from schoolgate_sdk.connector import Connector
+from schoolgate_sdk.kinds import KINDS
 from schoolgate_sdk.testing.conformance.bench import PUPILS, SEED
 from schoolgate_sdk.testing.conformance.outcome import Outcome, Result
+from schoolgate_sdk.testing.conformance.target import Waiver
 
 FORMAT = 1
 """Raised when a member of the certificate changes its meaning."""
@@ -51,10 +53,20 @@ def certificate(
         },
         "world": {"seed": SEED, "pupils": PUPILS},
         "counts": {outcome.value: counted[outcome] for outcome in Outcome},
+        "waivers": [
+            {"surface": target.surface, **_waiver(waiver)}
+            for target in (connector.conformance().surfaces if connector.conformance else ())
+            for waiver in target.waivers
+        ],
         "checks": [
             {"surface": surface, **_result(result)} for surface, found in surfaces.items() for result in found
         ],
     }
+
+
+def _waiver(waiver: Waiver) -> dict[str, str]:
+    about = {} if waiver.kind is None else {"kind": KINDS[waiver.kind].name}
+    return {**about, "waived": waiver.says, "reason": waiver.reason}
 
 
 def _result(result: Result) -> dict[str, str]:

@@ -140,6 +140,17 @@ class Waiver:
             raise ValueError("a waiver needs a reason: one sentence that the certificate can repeat")
 
     @property
+    def says(self) -> str:
+        """What is waived, in a few words."""
+        if self.check:
+            return self.check
+        if self.fields:
+            return f"without {', '.join(self.fields)}"
+        if self.hides is not None:
+            return "some are not shown"
+        return "not given" if self.shows is None else "some are shown otherwise"
+
+    @property
     def is_whole_kind(self) -> bool:
         """Whether the MIS does not give the kind at all."""
         return self.kind is not None and not (self.fields or self.hides or self.shows)

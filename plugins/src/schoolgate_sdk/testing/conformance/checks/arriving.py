@@ -51,8 +51,7 @@ def _kind_check(kind: Kind.ValueType) -> Check:
         came = sum(1 for entity in arrival.all() if entity.kind == kind)
         if not came:
             raise NotApplicable("the world has none")
-        waived = _waived_fields(bench, kind)
-        return f"{came} as in the world{waived}"
+        return f"{came} as in the world{_waived_of(bench, kind)}"
 
     return Check(f"arrives.{name}", f"Every {name.replace('_', ' ')} arrives as the world has it.", run)
 
@@ -62,9 +61,11 @@ def _could_be(bench: Bench, kind: Kind.ValueType, rejection: str) -> bool:
     return any(spec.kind == kind for spec in dataset.kinds)
 
 
-def _waived_fields(bench: Bench, kind: Kind.ValueType) -> str:
-    names = [name for waiver in bench.target.waivers if waiver.kind == kind for name in waiver.fields]
-    return f", without {', '.join(names)}" if names else ""
+def _waived_of(bench: Bench, kind: Kind.ValueType) -> str:
+    """Return what of a kind is not as in the world, with the reasons."""
+    return "".join(
+        f"; {waiver.says} ({waiver.reason})" for waiver in bench.target.waivers if waiver.kind == kind
+    )
 
 
 async def _references(bench: Bench) -> str:
