@@ -186,6 +186,8 @@ async def test_a_file_that_breaks_later_leaves_what_it_had_in_use(engine: Engine
         '[scripted]\ncredentials = { token = "S3cret" }',
         '[scripted]\ncredentials = { token = "S3cret" }\nschools = {}',
         '[scripted]\ncredentials = { token = "S3cret" }\nschools.oak = {}',
+        "S3cret = " + "[" * 5000,
+        " \n",
         None,
     ],
 )
@@ -197,3 +199,14 @@ def test_g16_a_file_that_cannot_be_used_is_said_so_and_not_quoted(path: Path, co
     with pytest.raises(PartnersInvalid) as caught:
         PartnersFile(path, lambda secrets: None, system_clock)
     assert "S3cret" not in f"{caught.value}{caught.value.__cause__}"
+
+
+async def test_a_file_that_is_just_being_written_leaves_what_it_had_in_use(
+    engine: Engine, path: Path
+) -> None:
+    """Who writes a file in its place empties it first. Seen to fail: a run found no credentials at all."""
+    path.write_text("\n")
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    path.write_text("# nobody is read as a partner any more\n")
+    with pytest.raises(ServiceError, match="no credentials"):
+        await engine.sync(STUDENTS)

@@ -140,10 +140,16 @@ class PartnersFile:
 
     def _read(self) -> dict[str, _Partner]:
         try:
-            read = _FILE.validate_python(tomllib.loads(self._path.read_text("utf-8")))
+            text = self._path.read_text("utf-8")
+            if not text.strip():
+                raise PartnersInvalid(
+                    f"partners file {self._path} is empty, as one is that is being written; a comment in it "
+                    "says that there are no partners"
+                )
+            read = _FILE.validate_python(tomllib.loads(text))
         except OSError as error:
             raise PartnersInvalid(f"partners file {self._path}: {error.strerror}") from None
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             raise PartnersInvalid(f"partners file {self._path} is no TOML") from None  # it may quote a line
         except (ValidationError, UnicodeDecodeError):
             raise PartnersInvalid(
