@@ -1,7 +1,8 @@
 """The ten points of "What a connector must survive" that a parser or a reader alone can show.
 
-Points 9 and 10, and what the server makes of 6, need a MIS: they are shown over the simulator, in
-``tests/contract/bromcom/test_must_survive.py``.
+Points 6, 9 and 10 need a MIS: they are shown over the simulator, in
+``tests/contract/bromcom/test_must_survive.py``, and what the server makes of 6 in
+``tests/integration/engine/test_bromcom_consent.py``.
 """
 
 from __future__ import annotations
