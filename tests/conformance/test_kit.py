@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import StringIO
@@ -17,7 +18,16 @@ import pytest
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1.groups_pb2 import GroupMembership
 from schoolgate.v1.people_pb2 import Student
-from schoolgate_sdk import Connector, Parsed, Ref, SourceKey, source_key
+from schoolgate_sdk import (
+    Connector,
+    Parsed,
+    Ref,
+    SchemaChanged,
+    SchoolConnection,
+    Session,
+    SourceKey,
+    source_key,
+)
 from schoolgate_sdk.testing.conformance import command, conformance_tests, kit, loading
 from schoolgate_sdk.testing.conformance.comparing import Entity, compare, of_parsed, of_truth
 from schoolgate_sdk.testing.conformance.expecting import Expectation
@@ -34,6 +44,7 @@ from schoolgate_sdk.testing.conformance.target import (
 from schoolgate_sdk.testing.conformance.watching import watched
 from schoolgate_sdk.testing.truth import Truth
 from schoolgate_sdk.testing.world import World
+from tests.conformance.toy import SECRET
 from tests.conformance.toy_connector import TARGET, start, toy_connector
 
 WORLD = World.build(seed=3, pupils=20, marks_until=date(2026, 9, 8))
@@ -286,3 +297,22 @@ def test_neither_pytest_nor_a_web_framework_is_imported_by_the_kit() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SchemaChanged])
+def test_g16_what_a_connector_says_in_its_errors_is_shown_without_its_credentials(
+    error: type[Exception],
+) -> None:
+    """Seen to fail where errors' texts were taken over as they are: they go into the certificate."""
+
+    def broken(connection: SchoolConnection) -> AbstractAsyncContextManager[Session]:
+        raise error(f"GET /students?key={connection.credentials['secret']}")
+
+    [bench] = kit.benches(replace(toy_connector(), open=broken))
+    shown = ""
+    for check in ("arrives.student", "wire.reset", "credentials.refused", "secrecy.texts"):
+        result = kit.run_check(bench, kit.check_named(check))
+        assert result.outcome is Outcome.FAILED
+        shown += result.detail + result.next_step
+    assert "GET /students?key=[secret]" in shown
+    assert SECRET not in shown

@@ -124,6 +124,7 @@ class Stage:
     def connection(self, credentials: Mapping[str, str] | None = None) -> SchoolConnection:
         """Return what a session is opened with."""
         given = self.mis.credentials if credentials is None else credentials
+        self.bench.secrets.update(given.values())
         return SchoolConnection(
             "school-1", self.settings, self.bench.now, dict(given), self.traffic, self.quiet
         )
@@ -267,6 +268,8 @@ class Bench:
     check_ids: frozenset[str] = frozenset()
     first: tuple[Stage, Arrival, Comparison] | None = None
     places: tuple[Place, ...] | None = None
+    secrets: set[str] = field(default_factory=set[str])
+    """Credentials with which sessions were opened; nothing that is shown may hold one."""
     expectation: Expectation = field(init=False)
     _offset: float = 0.0
 

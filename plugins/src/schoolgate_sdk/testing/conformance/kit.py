@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from schoolgate_sdk.connector import Connector
@@ -33,6 +34,9 @@ _STDLIB: Final = sysconfig.get_path("stdlib")
 
 _LONGEST_CHECK: Final = 300.0
 """Seconds; a check that takes longer hangs."""
+
+_SHORTEST_SECRET: Final = 6
+"""Characters; what is shorter would be taken out of words."""
 
 CHECKS: Final[tuple[Check, ...]] = (
     *describing.CHECKS,
@@ -75,6 +79,8 @@ def run_check(bench: Bench, check: Check) -> Result:
     waived is run all the same: where it holds, or has nothing to look at, nothing needs the waiver.
     """
     result = _run(bench, check)
+    detail, next_step = (_clean(text, bench.secrets) for text in (result.detail, result.next_step))
+    result = replace(result, detail=detail, next_step=next_step)
     waiver = bench.expectation.of_check(check.id)
     if waiver is None:
         return result
@@ -99,9 +105,17 @@ def _run(bench: Bench, check: Check) -> Result:
     except Waived as reason:
         return Result(check.id, check.says, Outcome.WAIVED, str(reason))
     except Exception as error:  # noqa: BLE001 - the author is told, whatever it is
-        problem = f"{type(error).__name__}: {error}"
+        problem = _clean(f"{type(error).__name__}: {error}", bench.secrets)  # before it is cut short
         return Result(check.id, check.says, Outcome.FAILED, problem[:500], _where(error))
     return Result(check.id, check.says, Outcome.PROVEN, detail)
+
+
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    """Return a text for a certificate, which is passed on: what failed may have quoted a credential."""
+    # The longest first: one that begins another would leave the other's rest.
+    for secret in sorted((each for each in secrets if len(each) >= _SHORTEST_SECRET), key=len, reverse=True):
+        text = text.replace(secret, "[secret]")
+    return text
 
 
 def _where(error: BaseException) -> str:
