@@ -53,3 +53,32 @@ async def test_g07_a_resumed_run_leaves_what_was_read_after_it(
         assert diagnostics.DECISION_REASON_OLDER_KNOWLEDGE in reasons
         again = await engine.sync(STUDENTS)
         assert again.seq_after == again.seq_before
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("order", [1, -1])
+async def test_g07_a_resumed_run_does_not_let_a_row_win_that_the_mis_has_dropped_since(
+    store: Store, monkeypatch: pytest.MonkeyPatch, kept: int, order: int
+) -> None:
+    """Seen to fail where rows of a record compete though one of them says what was read later."""
+    mis = ScriptedMis()
+    rows = mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, 58)]
+    async with engine_over(store, mis) as engine:
+        await engine.sync(STUDENTS)
+        rows[:2] = [student(1, "Alpha"), student(1, "Beta")][::order]  # the MIS has the pupil twice ...
+        run_id = await interrupted(engine, STUDENTS, at=(STUDENTS, 4))
+    await stand_aside(store, run_id)
+    left = rows[kept]["surname"]
+    rows[:2] = [rows[kept], student(99, "Joiner")]  # ... until somebody drops one of the rows
+    with monkeypatch.context() as patched:
+        patched.setattr(Supervisor, "_launch", launching_all_but(run_id))
+        async with engine_over(store, mis, owner="server-2") as engine:
+            assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+            between = await surnames(engine)
+    assert between[record_id(kinds.KIND_STUDENT, STUDENTS, 1)] == left
+    async with engine_over(store, mis, owner="server-3") as engine:
+        run = await engine.finish(run_id)
+        assert (run.state, run.resumptions) == (pb.RUN_STATE_SUCCEEDED, 1)
+        assert await surnames(engine) == between
+        part = outcome(run, STUDENTS)
+        assert (part.updated, part.rejected_rows) == (0, 1)

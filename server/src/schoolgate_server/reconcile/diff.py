@@ -8,7 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_server.reconcile.index import LIVE, NEW, OBSERVED, PROTECTED, STORED, TIED, WAITING, Index
+from schoolgate_server.reconcile.index import (
+    LIVE,
+    NEW,
+    OBSERVED,
+    OLD,
+    PROTECTED,
+    STORED,
+    TIED,
+    WAITING,
+    Index,
+)
 
 
 class Known(NamedTuple):
@@ -56,7 +66,8 @@ class SnapshotDiff:
     appears to change (G03). The content digest, which a merge changes, decides only among equal ranks.
 
     ``newer`` holds the seqs of records that others wrote since the snapshot began: an interrupted run that is
-    resumed from its retained rows must not put older states in their place.
+    resumed from its retained rows must not put older states in their place. A row asked for before that is at
+    most found to say what is stored; the rows asked for after it decide among themselves (G07).
     """
 
     def __init__(
@@ -92,6 +103,8 @@ class SnapshotDiff:
         index = self._index
         place = index.place(record_id)
         flags = index.flags[place]
+        if self._newer and self._newer.get(record_id, 0) > as_of:
+            return self._older(place, digest)
         if flags & OBSERVED:
             return self._again(place, digest, rank, own=own)
         tied = 0 if own else TIED
@@ -101,8 +114,6 @@ class SnapshotDiff:
         if index.stored(place) == digest and flags & LIVE:
             self._observe(place, digest, rank, tied)
             return Outcome.UNCHANGED
-        if self._newer and self._newer.get(record_id, 0) > as_of:
-            return Outcome.OLDER
         self._observe(place, digest, rank, WAITING | tied)
         return Outcome.UPDATE
 
@@ -114,13 +125,25 @@ class SnapshotDiff:
         self.observed_count += 1
         self.waiting_count += bool(flags & WAITING)
 
+    def _older(self, place: int, digest: bytes) -> Outcome:
+        """Compare a row with the newer state that is stored; it can only be that state, or nothing."""
+        index = self._index
+        flags = index.flags[place]
+        if flags & OBSERVED:
+            return Outcome.DUPLICATE if index.observed(place) == digest else Outcome.OLDER
+        if index.stored(place) == digest and flags & LIVE:
+            self._observe(place, digest, 0, OLD)
+            return Outcome.UNCHANGED
+        return Outcome.OLDER
+
     def _again(self, place: int, digest: bytes, rank: int, *, own: bool) -> Outcome:
         """Compare with what this snapshot had of the record before."""
         index = self._index
-        earlier, is_tied = index.observed(place), bool(index.flags[place] & TIED)
-        goes_before = (not own, rank, digest) < (is_tied, index.ranks[place], earlier)
+        earlier, flags = index.observed(place), index.flags[place]
+        is_old, is_tied = bool(flags & OLD), bool(flags & TIED)
+        goes_before = is_old or (not own, rank, digest) < (is_tied, index.ranks[place], earlier)
         if goes_before:
-            index.flags[place] = index.flags[place] & ~TIED | (0 if own else TIED)
+            index.flags[place] = flags & ~(OLD | TIED) | (0 if own else TIED)
             index.ranks[place] = rank  # of a duplicate, too: which of them came first makes no difference
             index.set_observed(place, digest)
         if earlier == digest:

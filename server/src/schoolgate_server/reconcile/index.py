@@ -29,6 +29,8 @@ NEW = 32
 
 TIED = 64
 """The snapshot has the record under another key than the one that its id was made from."""
+OLD = 128
+"""The snapshot has the record only in rows older than what is stored, one of which says the same."""
 
 
 class Index:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import random
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -99,6 +100,69 @@ def test_g07_an_older_row_changes_nothing_of_a_record_that_others_wrote_since() 
     assert diff.absent() == [Y]
     assert diff.observe(X, A, as_of=8) is Outcome.UNCHANGED
     assert SnapshotDiff(known, newer={X: 9}).observe(X, B, as_of=9) is Outcome.UPDATE
+
+
+OLD_B, OLD_A, FRESH_C, FRESH_B = (B, 8), (A, 8), (C, 9), (B, 9)
+"""Rows of a record that is stored as ``B`` since seq 9: two from before that, and two from after it."""
+
+
+def offered(*rows: tuple[bytes, int]) -> tuple[SnapshotDiff, list[Outcome]]:
+    """Return a comparison that took ``rows`` of X, and their outcomes; by rank, older ones go before."""
+    diff = SnapshotDiff([(X, Known(B, 2, live=True))], newer={X: 9})
+    ranks = {row: rank for rank, row in enumerate([OLD_A, OLD_B, FRESH_B, FRESH_C])}
+    return diff, [diff.observe(X, digest, as_of, rank=ranks[digest, as_of]) for digest, as_of in rows]
+
+
+@pytest.mark.parametrize("rows", list(itertools.permutations([OLD_A, OLD_B, OLD_B])))
+def test_g07_a_conflicting_older_row_does_not_win_over_one_that_says_what_is_stored(
+    rows: tuple[tuple[bytes, int], ...],
+) -> None:
+    """Seen to fail where the row that equals what is stored is observed as any other is."""
+    diff, outcomes = offered(*rows)
+    assert Counter(outcomes) == Counter([Outcome.OLDER, Outcome.UNCHANGED, Outcome.DUPLICATE])
+    assert (diff.observed_count, diff.waiting_count) == (1, 0)
+    assert not diff.is_waiting(X, A)
+
+
+@pytest.mark.parametrize("rows", list(itertools.permutations([OLD_A, OLD_B, FRESH_C])))
+def test_g07_a_newer_row_takes_the_place_of_older_ones_whatever_their_rank(
+    rows: tuple[tuple[bytes, int], ...],
+) -> None:
+    """Seen to fail where an older row has a say among newer ones."""
+    diff, _ = offered(*rows)
+    assert diff.is_waiting(X, C)
+    assert (diff.observed_count, diff.waiting_count) == (1, 1)
+
+
+@pytest.mark.parametrize("rows", list(itertools.permutations([OLD_A, OLD_B, FRESH_B])))
+def test_g07_a_newer_row_that_says_what_is_stored_leaves_it_so(rows: tuple[tuple[bytes, int], ...]) -> None:
+    diff, _ = offered(*rows)
+    assert (diff.observed_count, diff.waiting_count) == (1, 0)
+
+
+offers = st.tuples(st.sampled_from([A, B]), st.integers(1, 3), st.booleans(), st.integers(0, 1))
+
+
+@given(
+    st.none() | st.builds(Known, st.sampled_from([A, B]), st.just(2), st.booleans()),
+    st.integers(0, 3),
+    st.lists(offers, max_size=5),
+)
+def test_g07_what_is_written_depends_on_the_newest_rows_alone_and_on_no_order(
+    known: Known | None, newer: int, rows: list[tuple[bytes, int, bool, int]]
+) -> None:
+    """Seen to fail where older rows compete, with one another or with newer ones."""
+    fresh = [(not own, rank, digest) for digest, as_of, own, rank in rows if as_of >= newer]
+    wanted = {min(fresh)[2]} if fresh else set[bytes]()
+    as_stored = {known.digest} if known is not None and known.live else set[bytes]()
+    for order in itertools.permutations(rows):
+        diff = SnapshotDiff([] if known is None else [(X, known)], {X: newer})
+        for digest, as_of, own, rank in order:
+            diff.observe(X, digest, as_of, own=own, rank=rank)
+        assert {digest for digest in (A, B) if diff.is_waiting(X, digest)} == wanted - as_stored
+        assert diff.waiting_count == len(wanted - as_stored)
+        assert diff.is_observed(X) == bool(fresh or as_stored & {row[0] for row in rows})
+        assert diff.observed_count == diff.is_observed(X)
 
 
 def test_what_waits_can_be_withheld_by_kind_or_altogether() -> None:
