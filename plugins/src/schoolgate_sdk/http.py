@@ -181,14 +181,14 @@ class HttpClient:
             EntityDenied: HTTP 403; ``AuthInvalid`` where the request is about no entity.
             Unsupported: HTTP 404.
             RateLimited: HTTP 429, at every attempt or with a longer pause than ``longest_wait``.
-            Transient: HTTP 5xx, a broken connection or a timeout, at every attempt.
+            Transient: HTTP 5xx or 408, a broken connection or a timeout, at every attempt.
             CircuitOpen: the MIS failed too often of late, whoever asked.
             SchemaChanged: another status, redirects among them.
             Incomplete: the answer exceeds ``max_bytes``.
         """
 
         async def attempt() -> _T:
-            return decode(await self.send(request))
+            return decode(Answer(*await self._send(request, _Whole())))
 
         return await self._attempts(attempt)
 
@@ -226,11 +226,14 @@ class HttpClient:
     async def send(self, request: Request) -> Answer:
         """Send once and return the answer; this is how to write.
 
-        Raises as :meth:`read`. After a ``Transient`` it is unknown whether the MIS did what was asked, unless
-        it is a ``CircuitOpen``: then nothing was sent.
+        Raises as :meth:`read`, but ``Transient`` after whatever refuses nothing: another status below 400, or
+        an answer that exceeds ``max_bytes``. After a ``Transient`` it is unknown whether the MIS did what was
+        asked, unless it is a ``CircuitOpen``: then nothing was sent.
         """
-        status, headers, body = await self._send(request, _Whole())
-        return Answer(status, headers, body)
+        try:
+            return Answer(*await self._send(request, _Whole(), writes=True))
+        except Incomplete as error:
+            raise Transient(error.message, entity=request.entity) from None
 
     async def _attempts(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         attempts = tenacity.AsyncRetrying(
@@ -259,22 +262,29 @@ class HttpClient:
         # Pauses are waited out in turn, by all; a circuit is not.
         return max(0.0, self._left(error)) + jitter if isinstance(error, CircuitOpen) else jitter
 
-    async def _send(self, request: Request, consumer: Consumer[_T]) -> tuple[int, Mapping[str, str], _T]:
-        async with self._open(request, self._timeout) as (response, chunks):
+    async def _send(
+        self, request: Request, consumer: Consumer[_T], *, writes: bool = False
+    ) -> tuple[int, Mapping[str, str], _T]:
+        async with self._open(request, self._timeout, writes=writes) as (response, chunks):
             async for chunk in chunks:
                 consumer.feed(chunk)
             return response.status, response.headers, consumer.close()
 
     @asynccontextmanager
     async def _open(
-        self, request: Request, patience: aiohttp.ClientTimeout, *, at_length: bool = False
+        self,
+        request: Request,
+        patience: aiohttp.ClientTimeout,
+        *,
+        at_length: bool = False,
+        writes: bool = False,
     ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, AsyncIterator[bytes]]]:
         entity = request.entity
         async with self._turn(request) as turn, AsyncExitStack() as stack:
             with self._failures(turn, entity):
                 response = await stack.enter_async_context(self._sent(request, patience))
                 if response.status not in request.accept:
-                    raise await self._refused(turn, response, entity)
+                    raise await self._refused(turn, response, entity, writes=writes)
             if at_length:
                 turn.answering()
             async with aclosing(self._body(turn, response, entity)) as chunks:
@@ -336,7 +346,7 @@ class HttpClient:
             yield chunk
 
     async def _refused(
-        self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None
+        self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None, *, writes: bool
     ) -> ConnectorError:
         options, status = self._options, response.status
         if status == 429:
@@ -351,10 +361,12 @@ class HttpClient:
             if exact is not None:
                 turn.answered()
                 return exact
-        if status >= 500:
+        if status >= 500 or status == 408:
             turn.failed()
             return Transient(f"{options.mis} answered HTTP {status}", entity=entity)
         turn.answered()
+        if writes and status < 400:  # what was written may have taken effect
+            return Transient(f"{options.mis} answered HTTP {status}, which is not known of it", entity=entity)
         return _error_of(options, status, entity)
 
 

@@ -112,6 +112,10 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def too_much(request: web.Request) -> web.Response:
+    return web.Response(body=b"x" * (OPTIONS.max_bytes + 1))
+
+
 @pytest.fixture
 async def mis() -> AsyncGenerator[Mis, None]:
     async with AsyncExitStack() as stack:
@@ -156,6 +160,7 @@ LASTING: list[tuple[Handler, type[ConnectorError], int]] = [
     (status(429, **{"Retry-After": "3600"}), RateLimited, 1),
     (status(500), Transient, 3),
     (status(503), Transient, 3),
+    (status(408), Transient, 3),
     (status(302, Location="/elsewhere"), SchemaChanged, 1),
     (status(418), SchemaChanged, 1),
     (reset, Transient, 3),
@@ -183,6 +188,21 @@ async def test_g16_what_lasts_has_its_type_its_attempts_and_quotes_nothing(
         record.getMessage() for record in caplog.records if record.name != "aiohttp.access"
     )
     assert not [word for word in (SECRET, "Amelia", "Jones", "/elsewhere") if word in told]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [status(204), status(202), status(303, Location="/events/7"), status(302), status(408), too_much],
+)
+async def test_g11_an_answer_to_a_write_that_refuses_nothing_leaves_its_outcome_unknown(
+    mis: Mis, handler: Handler
+) -> None:
+    """Seen to fail where its type said that the MIS refused: the write may have had its effect."""
+    mis.script[:] = [handler]
+    client = await mis.client()
+    with pytest.raises(Transient):
+        await client.send(mis.request("POST", body=b"{}"))
+    assert len(mis.requests) == 1
 
 
 @pytest.mark.parametrize("handler", [status(429), status(500), reset, cut])
