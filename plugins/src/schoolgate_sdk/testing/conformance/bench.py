@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,9 @@ _BEGAN: Final = datetime(2026, 9, 21, 8, 0, tzinfo=UTC)
 
 _MOST_PAGES: Final = 5_000
 
+_MOST_MESSAGES: Final = 1_000
+"""Messages that the server takes of one row."""
+
 
 @dataclass(slots=True)
 class Reading:
@@ -67,6 +71,21 @@ class Reading:
         return None
 
 
+def parsed_of(dataset: Dataset, row: Row, settings: Mapping[str, str]) -> list[Parsed]:
+    """Return what the parser yields for a row, or raise what it raises.
+
+    Raises:
+        CheckFailed: it yields more than the server takes.
+    """
+    found = list(islice(dataset.parser(row, settings), _MOST_MESSAGES + 1))
+    if len(found) > _MOST_MESSAGES:
+        raise CheckFailed(
+            f"the parser of {dataset.name} yields more than {_MOST_MESSAGES} messages for one row",
+            "end it: a row of a timetable yields dozens at most",
+        )
+    return found
+
+
 @dataclass(slots=True)
 class Arrival:
     """What parsers made of rows: entities by key (several where rows of one key differ), and refusals."""
@@ -80,7 +99,7 @@ class Arrival:
         """Parse rows of a dataset."""
         for row in rows:
             try:
-                found = list(dataset.parser(row, settings))
+                found = parsed_of(dataset, row, settings)
             except RowRejected as rejected:
                 self.rejections.append(f"{dataset.name}: {rejected}")
                 continue

@@ -19,7 +19,7 @@ import orjson
 from schoolgate_sdk.connector import Connector
 from schoolgate_sdk.testing.conformance import kit, loading
 from schoolgate_sdk.testing.conformance.certificate import certificate
-from schoolgate_sdk.testing.conformance.outcome import Check, Outcome, Result
+from schoolgate_sdk.testing.conformance.outcome import Check, Outcome, Result, printable, printable_in
 
 _ID_WIDTH: Final = max(len(check.id) for check in kit.CHECKS)
 _OUTCOME_WIDTH: Final = max(len(outcome.value) for outcome in Outcome)
@@ -94,6 +94,7 @@ class _Table:
 
     def _line(self, text: str) -> None:
         if self._out is not None:
+            text = printable(text)
             self._out.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text.rstrip()}\n")
             self._out.flush()
 
@@ -109,7 +110,9 @@ def has_failed(found: dict[str, object]) -> bool:
 
 def write_certificate(found: dict[str, object], path: Path) -> None:
     """Write a certificate as indented JSON; raises ``OSError``."""
-    path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    path.write_bytes(
+        orjson.dumps(printable_in(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    )
 
 
 def place_of(found: dict[str, object], name: str, out: Path | None) -> Path | None:
@@ -142,6 +145,6 @@ def main(arguments: Sequence[str], program: str = "python -m schoolgate_sdk.test
             write_certificate(found, place)
             sys.stdout.write(f"certificate: {place}\n")
     except (loading.NoSuchConnector, ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     return 1 if has_failed(found) else 0

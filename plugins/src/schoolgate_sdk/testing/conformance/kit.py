@@ -21,6 +21,7 @@ from schoolgate_sdk.testing.conformance.checks import (
     wire,
     writing,
 )
+from schoolgate_sdk.testing.conformance.hanging import broken_off
 from schoolgate_sdk.testing.conformance.outcome import (
     Check,
     CheckFailed,
@@ -29,11 +30,14 @@ from schoolgate_sdk.testing.conformance.outcome import (
     Result,
     Waived,
 )
+from schoolgate_sdk.testing.conformance.target import ConformanceTarget
 
 _STDLIB: Final = sysconfig.get_path("stdlib")
 
 _LONGEST_CHECK: Final = 300.0
 """Seconds; a check that takes longer hangs."""
+_GRACE: Final = 10.0
+"""Seconds more for one that does not even let its time run out."""
 
 _SHORTEST_SECRET: Final = 6
 """Characters; what is shorter would be taken out of words."""
@@ -61,15 +65,26 @@ def benches(connector: Connector) -> tuple[Bench, ...]:
     """Return a bench for each way in which the connector reaches its MIS.
 
     Raises:
-        ValueError: the connector has no conformance target; the text says how to give it one.
+        ValueError: the connector has no conformance target, the text says how to give it one; or it cannot
+            be made.
     """
     if connector.conformance is None:
         raise ValueError(
             f"the connector {connector.name} has no conformance target; give it one: "
             "Connector(…, conformance=conformance), as docs/connector-guide.md says"
         )
+    try:
+        target: object = connector.conformance()
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"the conformance target of the connector {connector.name} cannot be made: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(target, ConformanceTarget):  # pyright: ignore[reportUnnecessaryIsInstance]
+        said = f"what conformance= of the connector {connector.name} returns is no ConformanceTarget"
+        raise ValueError(said)  # noqa: TRY004 - as of every other target that is none
     ids = frozenset(check.id for check in CHECKS)
-    return tuple(Bench(connector, target, check_ids=ids) for target in connector.conformance().surfaces)
+    return tuple(Bench(connector, each, check_ids=ids) for each in target.surfaces)
 
 
 def run_check(bench: Bench, check: Check) -> Result:
@@ -97,14 +112,17 @@ def _run(bench: Bench, check: Check) -> Result:
             return await check.run(bench)
 
     try:
-        detail = asyncio.run(limited())
+        with broken_off(_LONGEST_CHECK + _GRACE):
+            detail = asyncio.run(limited())
     except CheckFailed as failed:
         return Result(check.id, check.says, Outcome.FAILED, failed.problem, failed.next_step)
     except NotApplicable as why:
         return Result(check.id, check.says, Outcome.NOT_APPLICABLE, str(why))
     except Waived as reason:
         return Result(check.id, check.says, Outcome.WAIVED, str(reason))
-    except Exception as error:  # noqa: BLE001 - the author is told, whatever it is
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the author is told, be it SystemExit: it is no success
         problem = _clean(f"{type(error).__name__}: {error}", bench.secrets)  # before it is cut short
         return Result(check.id, check.says, Outcome.FAILED, problem[:500], _where(error))
     return Result(check.id, check.says, Outcome.PROVEN, detail)

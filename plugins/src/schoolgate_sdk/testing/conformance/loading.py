@@ -38,7 +38,7 @@ def load(name: str) -> Connector:
         manager.register(points[name].load(), name)
         manager.check_pending()
         described: list[object] = manager.hook.schoolgate_connector()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whoever exits, be it with 0, is not certified by that
         raise NoSuchConnector(
             f"the connector {name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

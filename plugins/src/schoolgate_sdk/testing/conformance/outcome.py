@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from schoolgate_sdk.testing.conformance.bench import Bench
@@ -63,3 +63,21 @@ class Result:
     outcome: Outcome
     detail: str
     next_step: str = ""
+
+
+def printable(text: str) -> str:
+    """Return a text that any file can hold: half a surrogate pair, which none can, becomes its escape."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def printable_in(value: object) -> object:
+    """Return what JSON can say with every text in it :func:`printable`."""
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {name: printable_in(each) for name, each in cast("dict[str, object]", value).items()}
+        case list():
+            return [printable_in(each) for each in cast("list[object]", value)]
+        case _:
+            return value

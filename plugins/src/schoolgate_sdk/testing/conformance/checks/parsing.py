@@ -12,7 +12,7 @@ from schoolgate_sdk.connector import Dataset
 from schoolgate_sdk.keys import SourceKey, check_key, encode_key
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_sdk.parsing import Parsed, Row, RowRejected
-from schoolgate_sdk.testing.conformance.bench import Bench, Stage
+from schoolgate_sdk.testing.conformance.bench import Bench, Stage, parsed_of
 from schoolgate_sdk.testing.conformance.comparing import Key
 from schoolgate_sdk.testing.conformance.editing import EDITS
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
@@ -31,7 +31,7 @@ _JUNK: Final[tuple[Any, ...]] = (
 def _parse(dataset: Dataset, row: Row, settings: Mapping[str, str]) -> list[Parsed] | str:
     """Return what the parser yields, or the text of its refusal."""
     try:
-        return list(dataset.parser(row, settings))
+        return parsed_of(dataset, row, settings)
     except RowRejected as rejected:
         return str(rejected)
 
@@ -111,10 +111,12 @@ async def _refuses(bench: Bench) -> str:
 def _survives(dataset: Dataset, column: str, spoiled: Row, honest: Row, settings: Mapping[str, str]) -> bool:
     """Say whether a spoiled row is refused; raises ``CheckFailed`` where the parser breaks or is silent."""
     try:
-        found = list(dataset.parser(spoiled, settings))
+        found = parsed_of(dataset, spoiled, settings)
     except RowRejected as rejected:
         _check_refusal(dataset, rejected, spoiled.get(column))
         return True
+    except CheckFailed:
+        raise
     except Exception as error:
         raise CheckFailed(
             f"the parser of {dataset.name} raises {type(error).__name__} for {column} being "
