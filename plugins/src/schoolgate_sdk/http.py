@@ -356,7 +356,9 @@ class HttpClient:
             turn.asked_to_pause(seconds, options.retry_wait)
             return RateLimited(f"{options.mis} asked for a pause", until=until, entity=entity)
         if options.refusal is not None:
-            beginning = await response.content.read(_REFUSAL_BYTES)
+            beginning = b""
+            while piece := await response.content.read(_REFUSAL_BYTES - len(beginning)):
+                beginning += piece
             exact = options.refusal(status, response.headers, beginning)
             if exact is not None:
                 turn.answered()

@@ -365,3 +365,23 @@ def test_g16_a_request_in_a_traceback_shows_nothing_of_what_is_sent() -> None:
     )
     assert repr(request).startswith("Request(method='POST', entity='Students'")
     assert not [word for word in (SECRET, "Amelia", "Jones", "upn") if word in repr(request)]
+
+
+async def test_a_refusal_that_comes_in_pieces_is_looked_at_as_a_whole(mis: Mis) -> None:
+    """Seen to fail where its first piece was all that was looked at."""
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=500)
+        await response.prepare(request)
+        for piece in (b"the token ", b"has ", b"expired"):
+            await response.write(piece)
+            await asyncio.sleep(0.02)
+        return response
+
+    def refusal(_status: int, _headers: object, beginning: bytes) -> ConnectorError | None:
+        return AuthExpired("the token has expired") if beginning == b"the token has expired" else None
+
+    mis.script[:] = [in_pieces]
+    client = await mis.client(options=replace(OPTIONS, refusal=refusal))
+    with pytest.raises(AuthExpired):
+        await client.read(mis.request(), whole)
