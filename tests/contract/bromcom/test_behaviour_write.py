@@ -216,3 +216,12 @@ async def test_g11_an_event_whose_id_was_told_had_its_effect_whatever_became_of_
     mis.world.delete_behaviour(number)
     with pytest.raises(Incomplete, match="told"):
         await session.find_write(_request(), told)
+
+
+async def test_g11_where_the_pupil_is_hidden_it_is_not_said_that_nothing_happened(mis: Mis) -> None:
+    """Consent may be withdrawn after the answer was lost. Seen to fail: it was to be sent again."""
+    session = await mis.session()
+    await session.write(_request())
+    mis.world.withdraw_consent(7)
+    with pytest.raises(Incomplete, match="does not show the pupil"):
+        await session.find_write(_request(), None)

@@ -231,3 +231,17 @@ async def test_g11_pages_that_are_cut_short_do_not_prove_that_nothing_happened(l
         with pytest.raises(Transient, match="do not agree"):
             await session.find_write(request, None)
         assert isinstance(await session.find_write(request, None), WriteReceipt)
+
+
+async def test_g11_where_the_pupil_is_hidden_it_is_not_said_that_nothing_happened(later: Wonde) -> None:
+    """Consent may be withdrawn after the answer was lost. Seen to fail: it was to be sent again."""
+    later.school.rows("attendance/session")
+    request = mark(later)
+    async with later.session(writeback_settles_seconds="60") as session:
+        await lose(later, session, request, "error_after_effect")
+        later.clock.put_on(seconds=DELAY)
+        later.school.settle()
+        later.world.withdraw_consent(PUPIL)
+        later.clock.put_on(seconds=61)
+        with pytest.raises(Incomplete, match="does not show the pupil"):
+            await session.find_write(request, None)

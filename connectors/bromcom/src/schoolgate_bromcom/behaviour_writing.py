@@ -21,6 +21,7 @@ from schoolgate_bromcom.columns import RowReader
 from schoolgate_bromcom.filters import Column, all_of, between, one_of
 from schoolgate_bromcom.parsers import keys
 from schoolgate_sdk import (
+    EntityDenied,
     Incomplete,
     Row,
     RowRejected,
@@ -35,6 +36,7 @@ from schoolgate_sdk import (
 )
 
 ENTITY: Final = "BehaviourEventRecords"
+_PUPILS: Final = "StudentFlatView"
 
 RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
     "record_behaviour_event",
@@ -139,7 +141,7 @@ class BehaviourWriter:
         Raises:
             Transient: the reads do not agree, or as :meth:`BromcomClient.page` raises.
             Incomplete: several events are the same, or one is alike in all but the hour, points or comment,
-                or the one whose id was told is not shown.
+                or the one whose id was told is not shown, or the pupil is not.
         """
         event = _Event(request, self._settings)
         rows = await self._rows(event)
@@ -158,7 +160,17 @@ class BehaviourWriter:
             raise Incomplete("several events are as this one was written", entity=ENTITY)
         if any(likeness == _ALIKE for _, likeness in found):
             raise Incomplete("an event is much as this one was written, and may be it", entity=ENTITY)
+        await self._check_shown(event.student)
         return None
+
+    async def _check_shown(self, student: int) -> None:
+        """Raise ``Incomplete`` where the pupil is hidden, for want of consent, say, and their events too."""
+        try:
+            page = await self._client.page(_PUPILS, one_of(Column.STUDENT_ID, [student]), 0)
+        except (EntityDenied, Unsupported):
+            page = None
+        if page is None or not page.rows:
+            raise Incomplete("Bromcom does not show the pupil, and may hide the event", entity=_PUPILS)
 
     async def _rows(self, event: _Event) -> list[Row]:
         first, end = event.days()

@@ -24,6 +24,7 @@ from schoolgate.v1.attendance_pb2 import (
 )
 from schoolgate.v1.behaviour_pb2 import BehaviourEvent
 from schoolgate_sdk import (
+    EntityDenied,
     Incomplete,
     Parsed,
     RowRejected,
@@ -142,7 +143,18 @@ class WondeWriter:
             raise Incomplete("a record that the write may have made was changed since, or is another's")
         if await self._found(name, wanted, began) != found:
             raise Transient("two reads of what changed do not agree")  # a row may have moved between pages
+        if not await self._is_shown(wanted.student):
+            raise Incomplete(
+                "Wonde does not show the pupil, and may hide what was written", entity="students"
+            )
         return None
+
+    async def _is_shown(self, student: str) -> bool:
+        """Whether the pupil is not hidden, for want of consent, say, and what is theirs too."""
+        try:
+            return await self._client.single("students", student, ()) is not None
+        except EntityDenied:
+            return False
 
     def _mark(self, request: WriteRequest) -> _Mark:
         mark = _Mark(request)
