@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 
 from schoolgate.v1.kind_pb2 import KIND_CONTACT, KIND_STUDENT
-from schoolgate.v1.people_pb2 import Contact, Student, StudentContact
+from schoolgate.v1.people_pb2 import Contact, Staff, Student, StudentContact
 from schoolgate.v1.timetable_pb2 import TimetableEntry
 from schoolgate_sdk import RowRejected, SchemaChanged, SourceKey
 from schoolgate_wonde.datasets import BY_NAME, WondeDataset
 from schoolgate_wonde.parsers.groups import parse_group
-from schoolgate_wonde.parsers.people import parse_contact, parse_student, parse_student_contact
+from schoolgate_wonde.parsers.people import (
+    parse_contact,
+    parse_employee,
+    parse_student,
+    parse_student_contact,
+)
 from schoolgate_wonde.parsers.records import parse_mark
 from schoolgate_wonde.parsers.timetable import parse_lesson
 
@@ -153,6 +158,23 @@ def test_settings_say_where_fields_are() -> None:
     [parsed] = parse_student(row, {"fields_students": "upn=unique_pupil_number, email="})
     assert isinstance(parsed.message, Student)
     assert parsed.message.upn == "W857243718001"
+
+
+def test_what_nothing_public_names_is_read_where_the_school_says_it_stands() -> None:
+    """Seen to fail where the settings knew no such names: SEN provision and the like could not be had."""
+    row = {**STUDENT, "extended_details": {"data": {"sen": "K ", "premium": True, "eal": "0"}}}
+    assert student(**row) == student()
+    said = (
+        "sen_provision_code=extended_details.data.sen, pupil_premium=extended_details.data.premium, "
+        "english_additional_language=extended_details.data.eal"
+    )
+    [parsed] = parse_student(row, {"fields_students": said})
+    expected = Student(sen_provision_code="K", pupil_premium=True, english_additional_language=False)
+    expected.MergeFrom(student())
+    assert parsed.message == expected
+    employee = {"id": "A1", "surname": "Reid", "initials": "MR"}
+    [parsed] = parse_employee(employee, {"fields_employees": "staff_code=initials"})
+    assert parsed.message == Staff(surname="Reid", staff_code="MR")
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def _lessons(truth: Truth, world: World) -> list[Truth]:
 
 
 _NO_DATES: Final = "No field with the dates of it is public."
+_NOT_NAMED: Final = "No field with it is public; it is read where a school's settings name one."
 _WAIVERS: Final[tuple[Waiver, ...]] = (
     without_kind(k.KIND_SCHOOL, reason="No field of schools/{id} is public beside the id."),
     without_kind(k.KIND_ACADEMIC_YEAR, reason="No resource with academic years is public."),
@@ -169,9 +170,9 @@ _WAIVERS: Final[tuple[Waiver, ...]] = (
         k.KIND_STUDENT,
         *("exam_number", "ethnicity_code", "sen_provision_code", "free_school_meals_ever_6"),
         *("english_additional_language", "in_care", "gifted_and_talented", "pupil_premium"),
-        reason="No field with it is public.",
+        reason=_NOT_NAMED,
     ),
-    without_fields(k.KIND_STAFF, "staff_code", "job_title", reason="No field with it is public."),
+    without_fields(k.KIND_STAFF, "staff_code", "job_title", reason=_NOT_NAMED),
     without_fields(k.KIND_GROUP, "valid_from", "valid_to", reason=_NO_DATES),
     hidden(
         k.KIND_GROUP_MEMBERSHIP, _ended, reason="Who nests in a class or group is in it now, and still there."

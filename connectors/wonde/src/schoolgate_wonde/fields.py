@@ -19,6 +19,12 @@ from schoolgate_sdk import FieldSpec, Unsupported
 _EMAIL: Final = "contact_details.data.emails.email"
 _NAMED: Final = {"code": "code", "name": "name"}
 _STAFFED: Final = {"student": "student_id", "type": "type", "points": "points", "comment": "comment"}
+_UNNAMED_OF_STUDENTS: Final = (
+    *("exam_number", "ethnicity_code", "sen_provision_code", "free_school_meals_ever_6"),
+    *("english_additional_language", "in_care", "gifted_and_talented", "pupil_premium"),
+)
+_UNNAMED_OF_EMPLOYEES: Final = ("staff_code", "job_title")
+"""Nothing public suggests a path for these: they are not read until a school's settings name one."""
 
 DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
     "students": {
@@ -28,6 +34,7 @@ DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "national_curriculum_year": "education_details.data.current_nc_year",
         "email": _EMAIL,
         "year_group_code": "year.data.code",
+        **dict.fromkeys(_UNNAMED_OF_STUDENTS, ""),
     },
     "employees": {
         "title": "title",
@@ -35,6 +42,7 @@ DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
         "middle_names": "middle_names",
         "surname": "surname",
         "email": _EMAIL,
+        **dict.fromkeys(_UNNAMED_OF_EMPLOYEES, ""),
     },
     "contacts": {
         "title": "title",

@@ -38,6 +38,14 @@ def parse_student(row: Row, settings: Mapping[str, str], /) -> tuple[Parsed, ...
         email=reader.text("email"),
         year_group_code=reader.text("year_group_code"),
         national_curriculum_year=reader.text("national_curriculum_year"),
+        exam_number=reader.text("exam_number"),
+        ethnicity_code=reader.text("ethnicity_code"),
+        sen_provision_code=reader.text("sen_provision_code"),
+        free_school_meals_ever_6=reader.field("free_school_meals_ever_6", values.flag),
+        english_additional_language=reader.field("english_additional_language", values.flag),
+        in_care=reader.field("in_care", values.flag),
+        gifted_and_talented=reader.field("gifted_and_talented", values.flag),
+        pupil_premium=reader.field("pupil_premium", values.flag),
     )
     others = _other_keys(reader, keys.STUDENT_UPI, keys.STUDENT_MIS)
     return (Parsed(KIND_STUDENT, key, student, other_keys=others),)
@@ -53,6 +61,8 @@ def parse_employee(row: Row, settings: Mapping[str, str], /) -> tuple[Parsed, ..
         middle_names=reader.text("middle_names"),
         surname=reader.text("surname"),
         email=reader.text("email"),
+        staff_code=reader.text("staff_code"),
+        job_title=reader.text("job_title"),
     )
     others = _other_keys(reader, keys.STAFF_UPI, keys.STAFF_MIS)
     return (Parsed(KIND_STAFF, key, staff, other_keys=others),)
