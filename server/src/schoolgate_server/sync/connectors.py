@@ -78,13 +78,18 @@ def _load(name: str, entry_points: Mapping[str, importlib.metadata.EntryPoint]) 
         manager.register(point.load(), name)
         manager.check_pending()
         described: list[object] = manager.hook.schoolgate_connector()
-    except Exception as error:
-        raise ConnectorLoadError(f"{place_of(error)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        said = str(error).encode(errors="backslashreplace").decode()
+        raise ConnectorLoadError(f"{place_of(error)}: {said}") from error
     if len(described) != 1 or not isinstance(described[0], Connector):
         raise ConnectorLoadError("its module must implement schoolgate_connector once and return a Connector")
     connector = described[0]
     if connector.name != name:
         raise ConnectorLoadError(f"its entry point is {name!r}, but it calls itself {connector.name!r}")
+    try:
+        _info(connector)
+    except Exception as error:
+        raise ConnectorLoadError("its description holds what the API cannot say") from error
     return connector
 
 

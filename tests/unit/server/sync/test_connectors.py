@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,31 @@ def raises() -> Connector:
 @hookimpl
 def not_a_connector() -> Any:
     return {"name": "scripted"}
+
+
+@hookimpl
+def exits() -> Connector:
+    sys.exit("no licence \ud800")
+
+
+@hookimpl
+def unspeakable() -> Connector:
+    return replace(scripted_connector(ScriptedMis()), name="unspeakable", display_name="\ud800")
+
+
+@hookimpl
+def numbered() -> Connector:
+    return replace(scripted_connector(ScriptedMis()), name="numbered", version=5)  # type: ignore[arg-type]
+
+
+def test_g18_a_connector_that_exits_or_cannot_be_described_stops_nobody(install: Install) -> None:
+    """Seen to fail: the server ended with the first one, and nothing could be listed with the others."""
+    install("scripted", good)
+    for name, hook in (("exits", exits), ("unspeakable", unspeakable), ("numbered", numbered)):
+        install(name, hook)
+    host = load_connectors(["exits", "unspeakable", "numbered", "scripted"])
+    assert list(host.loaded) == ["scripted"]
+    assert [info.loaded for info in host.infos()] == [False, False, True, False]
 
 
 def test_a_good_connector_is_loaded_and_described(install: Install) -> None:
