@@ -20,6 +20,7 @@ def address(values: Mapping[str, str], name: str, *, plain_http: bool) -> str:
     try:
         parts = urlsplit(value)
         host = parts.hostname if parts.scheme in {"https", "http"} and parts.port != 0 else None
+        (host or "").encode("idna")  # as it is looked up by
     except ValueError as error:
         raise wrong from error
     if not host or parts.query or parts.fragment or parts.username or parts.password:

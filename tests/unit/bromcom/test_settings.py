@@ -40,6 +40,8 @@ def test_an_entity_can_have_another_name() -> None:
         ("base_url", "http://api.bromcomcloud.com/v2"),
         ("base_url", "http://localhost.example.org/v2"),
         ("base_url", "http://0.0.0.0:8080/v2"),
+        ("base_url", "https://a..b/v2"),
+        ("base_url", "https://" + 64 * "a" + ".example.org/v2"),
         ("plain_http", "true"),
         ("read_attempts", "0"),
         ("pauses_for", "everybody"),
