@@ -9,7 +9,7 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from tests.simulation.base import DatasetFacts, RunFacts, require
 from tests.simulation.meaning import Reading, key_of
-from tests.simulation.mis import SimulatedMis
+from tests.simulation.mis import UNSTORABLE, SimulatedMis
 from tests.simulation.plans import Plan
 from tests.simulation.world import DATASETS, Row, key_parts
 
@@ -44,7 +44,8 @@ def _dataset_facts(
 ) -> DatasetFacts:
     dataset, weather = part.dataset, plan.weather
     pages = [page for _, page in sorted(mis.pages.get(dataset, {}).items())]
-    facts = DatasetFacts(dataset, [row for page in pages for row in page], False, set())
+    rows = [{} if row == UNSTORABLE else row for page in pages for row in page]
+    facts = DatasetFacts(dataset, rows, False, set())
     facts.days, facts.replaced = plan.days, mis.replaced.get(dataset, [])
     facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
     facts.counters = {name: getattr(part, name) for name in _COUNTERS}
@@ -66,7 +67,7 @@ def _dataset_facts(
         facts.expected = {"SKIPPED"} if may_skip else set()
     elif at < len(mis.content(dataset)):
         facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
-    elif claim == "unstorable_row":
+    elif any(page == [UNSTORABLE] for page in pages):  # a page with no row that can be kept
         facts.expected = {"FAILED"}
     elif _segment_twice(pages, segment_rows):
         facts.expected = {"INCOMPLETE"}

@@ -63,6 +63,8 @@ CLAIMS = {
     "unstorable_row": 1,
 }
 """What the MIS shows and says at the end of a read, with how often."""
+UNSTORABLE: Mapping[str, Any] = {"id": 1 << 70, "surname": "Large"}
+"""A row that JSON cannot say as it is retained."""
 
 
 @dataclasses.dataclass
@@ -140,7 +142,7 @@ class SimulatedMis:
         if claim in {"empty", "empty_counted"}:
             rows = []
         if claim == "unstorable_row":
-            rows = [*rows, {"id": 1 << 70, "surname": "Large"}]
+            rows = [*rows, UNSTORABLE]
         size = self.page_size
         pages = [rows[start : start + size] for start in range(0, len(rows), size)] or [[]]
         if claim == "page_twice":
