@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from schoolgate.v1.school_service_pb2 import QuietHours, School
@@ -11,6 +11,7 @@ DEFAULT_TIME_ZONE = "Europe/London"
 """Of a school that names none."""
 
 _MONDAY_TO_FRIDAY = (1, 2, 3, 4, 5)
+_MINUTE = timedelta(minutes=1)
 _MOST = 20
 """Quiet hours that a school may have, and so as many that may follow each other without a gap."""
 
@@ -29,6 +30,8 @@ def quiet_until(school: School, now: datetime) -> datetime | None:
             break
         # fold: where an hour comes twice, quiet is over after the second one.
         last = datetime.combine(local.date(), max(ends), zone).replace(fold=1).astimezone(UTC)
+        while last.astimezone(zone).time() < max(ends):
+            last += _MINUTE  # where it does not come, as the clock jumps past it
         if until is not None and last <= until:
             break
         until = last

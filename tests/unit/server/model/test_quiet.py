@@ -54,6 +54,14 @@ def test_hours_that_touch_or_overlap_are_one() -> None:
     assert quiet_until(school, _at("2026-11-02T08:45:00")) == _at("2026-11-02T10:15:00")
 
 
+@pytest.mark.parametrize("ends", ["01:00", "01:30", "02:00"])
+def test_hours_that_end_in_an_hour_that_does_not_come_end_as_the_clock_jumps_past_it(ends: str) -> None:
+    """Seen to fail where the end was up to an hour earlier, and in the past before it came."""
+    night = QuietHours(begins="00:00", ends=ends, weekdays=[7])
+    assert quiet_until(_school(night), _at("2026-03-29T00:45:00")) == _at("2026-03-29T01:00:00")
+    assert quiet_until(_school(night), _at("2026-03-29T01:00:00")) is None
+
+
 def test_the_zone_is_the_schools() -> None:
     assert quiet_until(_school(REGISTRATION, zone="Asia/Nicosia"), _at("2026-11-02T06:45:00")) is not None
     assert quiet_until(_school(REGISTRATION, zone=""), _at("2026-11-02T08:45:00")) is not None
