@@ -77,6 +77,7 @@ class SoapAnswer:
         self._text: list[str] | None = None
         self._text_size = 0
         self._is_nil = False
+        self._is_unreadable = False
         self._schema = _Schema()
         self._in_schema = False
         self._fault_parts: dict[str, str] | None = None
@@ -138,6 +139,8 @@ class SoapAnswer:
                 self._schema.start(name, attributes, depth)
         elif self._fault_parts is not None:
             self._begin_text()
+        elif depth > _COLUMN_DEPTH:
+            self._is_unreadable = True
         elif depth == _COLUMN_DEPTH:
             self._begin_column(name, attributes)
         elif depth == _ROW_DEPTH:
@@ -187,8 +190,7 @@ class SoapAnswer:
 
     def _begin_column(self, name: str, attributes: Mapping[str, str]) -> None:
         column = name.rpartition(" ")[2]
-        if column in self._seen:
-            raise SchemaChanged("Bromcom's answer has a row with one column twice")
+        self._is_unreadable = column in self._seen
         self._seen.add(column)
         if len(self._seen) > _COLUMNS:
             raise SchemaChanged("Bromcom's answer has a row with more columns than any")
@@ -217,11 +219,18 @@ class SoapAnswer:
             self._text = None
 
     def _end_of_column(self, name: str) -> None:
-        if self._text is None:
-            raise SchemaChanged("Bromcom's answer has a value with elements in it")
+        """Take the value in.
+
+        One that is longer than any, has elements in it or comes twice in its row is an empty list, as no
+        column's value is: where the parser reads it, it refuses the row by it, and no other row pays for it.
+        """
         column = name.rpartition(" ")[2]
-        value = "".join(self._text)
-        self._text = None
+        text, self._text = self._text, None
+        if text is None or self._is_unreadable:
+            self._is_unreadable = False
+            self._row[column] = []
+            return
+        value = "".join(text)
         self._row_size += len(value)
         if self._row_size > _ROW:
             raise SchemaChanged("Bromcom's answer has a row that is longer than any")
@@ -240,12 +249,17 @@ class SoapAnswer:
 
     def characters(self, data: str) -> None:
         """Handle text; expat gives it in pieces of 64 KiB at most."""
+        if self._is_unreadable:
+            return
         if self._skipped_at or self._text is None:
             if data.strip() and not self._skipped_at and self._fault_parts is None:
                 raise SchemaChanged("Bromcom's answer has text where none belongs")
             return
         self._text_size += len(data)
         if self._text_size > _VALUE:
+            if self._depth == _COLUMN_DEPTH and self._fault_parts is None:
+                self._is_unreadable, self._text = True, []
+                return
             raise SchemaChanged("Bromcom's answer has a value that is longer than any")
         self._text.append(data)
 
