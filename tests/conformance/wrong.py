@@ -163,6 +163,10 @@ _FURTHER: tuple[tuple[str, type[ToySession]], ...] = (
     ("wire.other_school", sessions.LosesDoubles),
     ("wire.other_school", sessions.Crashing),
     ("wire.mark_change", sessions.Crashing),
+    *(
+        (f"write.record_attendance_mark.{name}", sessions.QuotesWhatItWrites)
+        for name in ("lost_answer", "no_effect", "refused")
+    ),
 )
 """Further ways to be wrong in what a check looks at."""
 

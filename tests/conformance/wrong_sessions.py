@@ -10,6 +10,7 @@ from typing import Any
 
 from schoolgate_sdk import (
     ChangedRows,
+    ConnectorError,
     EndOfSnapshot,
     EntityGrantState,
     Incomplete,
@@ -342,6 +343,14 @@ class Retries(ToySession):
             return await super().write(request)
         except Transient:
             return WriteReceipt((self.mis.write(request),))
+
+
+class QuotesWhatItWrites(ToySession):
+    async def write(self, request: WriteRequest) -> WriteReceipt:
+        try:
+            return await super().write(request)
+        except ConnectorError as error:
+            raise type(error)(f"{error}: {request.values.get('comment')}") from error
 
 
 class TwoEffects(ToySession):

@@ -23,6 +23,7 @@ from schoolgate_sdk.keys import SourceKey
 from schoolgate_sdk.testing.conformance.bench import Bench, Stage
 from schoolgate_sdk.testing.conformance.comparing import Comparison, of_truth
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
+from schoolgate_sdk.testing.conformance.silence import check_silent, texts_of
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.writing import (
     FindWrite,
@@ -184,6 +185,11 @@ class _Desk:
         if found != effects:
             raise CheckFailed(f"{self.operation.name} took effect {found} times {when}", next_step)
 
+    def check_silent(self, error: ConnectorError) -> None:
+        """Raise ``CheckFailed`` where an error quotes what was to be written, or what no error may."""
+        comment = self.request.values.get("comment")
+        check_silent(self.stage, texts_of(error), {str(comment): "the comment"} if comment else {})
+
 
 async def _took_effect(desk: _Desk, session: WriteRows) -> str:
     receipt = await desk.send(session)
@@ -242,8 +248,9 @@ async def _unknown(desk: _Desk, session: WriteRows, when: str) -> None:
     """Send where the answer says nothing; that has to be ``Transient``."""
     try:
         await session.write(desk.request)
-    except Transient:
+    except Transient as error:
         desk.stage.clear_faults()
+        desk.check_silent(error)
         return
     except ConnectorError as error:
         raise CheckFailed(
@@ -312,6 +319,7 @@ async def _refused(desk: _Desk, session: WriteRows) -> str:
         ) from error
     except ConnectorError as error:
         desk.expect(0, "though it was refused", "see what the simulator does")
+        desk.check_silent(error)
         return f"about nobody: {type(error).__name__}, and no effect"
     desk.expect(0, "though it is about nobody", "let the simulator refuse whom it does not know")
     return "about nobody: refused in the end, and no effect"
