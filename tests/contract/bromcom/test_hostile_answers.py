@@ -145,6 +145,24 @@ async def test_g09_one_row_that_is_none_is_the_parsers_to_refuse(read_students_f
     assert found == [2]
 
 
+async def test_g09_half_a_character_costs_nothing_else(read_students_from: Read) -> None:
+    """Seen to fail where it was no JSON: the dataset failed, run after run."""
+    pages = iter(['{"success":true,"data":[{"studentId":1,"firstName":"Zo\\ud83d"}]}'])
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        empty = '{"success":true,"data":[]}'
+        return web.Response(text=next(pages, empty), content_type="application/json")
+
+    found: list[object] = []
+
+    async def names(session: BromcomSession) -> None:
+        rows, _ = await read_all(session, "students")
+        found.extend(row["firstName"] for row in rows)
+
+    await read_students_from(handler, names)
+    assert found == ["Zo\ufffd"]
+
+
 async def test_g18_a_decompression_bomb_is_cut_off(read_students_from: Read) -> None:
     bomb = gzip.compress(b" " * (64 << 20))
     with pytest.raises(Incomplete, match="1 MiB"):

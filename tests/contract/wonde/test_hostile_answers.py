@@ -63,6 +63,16 @@ async def test_g18_what_nests_deeper_than_json_is_written_ends_no_read() -> None
     assert [row.get("id") for row in rows] == [None, "A1"]
 
 
+async def test_g09_half_a_character_costs_nothing_else() -> None:
+    """Seen to fail where it was no JSON: the dataset failed, run after run."""
+    pagination = '{"more":false,"per_page":50,"current_page":1}'
+    text = f'{{"data":[{{"id":"A1","name":"Art \\ud83d"}}],"meta":{{"pagination":{pagination}}}}}'
+    async with connected(text) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        rows, _ = await read(session, "subjects")
+    assert [row["name"] for row in rows] == ["Art \ufffd"]
+
+
 async def test_g18_pages_that_go_round_in_circles_end_the_read() -> None:
     """Seen to fail, with twenty thousand requests, where such a page was noted and the next one asked for."""
     pagination = '{"more":true,"per_page":1,"current_page":1}'

@@ -15,7 +15,7 @@ from schoolgate_bromcom import filters
 from schoolgate_bromcom.settings import BromcomSettings
 from schoolgate_sdk import Row, SchemaChanged, Transient, rows_among
 from schoolgate_sdk.http import HttpClient, Request
-from schoolgate_sdk.json_bounds import JsonBounds
+from schoolgate_sdk.json_bounds import JsonBounds, decode_json
 
 _BOUNDS: Final = JsonBounds(containers_per_row=4, values_per_row=60)
 """Rows are flat, one object each. The widest entity has two thirds of these values."""
@@ -97,7 +97,7 @@ def _rows(body: bytearray, entity: str) -> list[Row]:
     unwell.
     """
     try:
-        envelope: Any = orjson.loads(body)
+        envelope: Any = decode_json(body)
     except orjson.JSONDecodeError:
         # Not chained: the decoder's error holds the whole document.
         raise Transient("Bromcom's answer is no valid JSON", entity=entity) from None

@@ -28,7 +28,7 @@ from schoolgate_sdk import (
     rows_among,
 )
 from schoolgate_sdk.http import Answer, HttpClient, Request
-from schoolgate_sdk.json_bounds import JsonBounds
+from schoolgate_sdk.json_bounds import JsonBounds, decode_json
 from schoolgate_wonde.settings import WondeSettings
 
 _RESOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:/[A-Za-z][A-Za-z0-9_-]*)?", re.ASCII)
@@ -222,7 +222,7 @@ def _json(answer: Answer, entity: str, rows: int) -> object:
     """Return what an answer of at most ``rows`` rows holds."""
     _BOUNDS.check(answer.body, rows, mis="Wonde", entity=entity)
     try:
-        return orjson.loads(answer.body)
+        return decode_json(answer.body)
     except orjson.JSONDecodeError:
         # Not chained: the decoder's error holds the whole document.
         raise Transient("Wonde's answer is no valid JSON", entity=entity) from None
