@@ -29,7 +29,7 @@ from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Expected, Judge, state_after, written
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.passing import with_passing
-from tests.simulation.people import People, Settled, settle, verify_identity
+from tests.simulation.people import Merges, People, merge_gone, settle, verify_identity
 from tests.simulation.positions import Positions
 from tests.simulation.world import Row, key_parts
 
@@ -47,7 +47,7 @@ class Model:
         self.positions = Positions()
         self._causes = Causes()
         self._states: list[People] = [self.people]
-        self._merged: dict[Key, Key] = {}
+        self._merges = Merges()
         self.postponed: set[Key] = set()
 
     def identify(self, key: Key, record_id: str) -> None:
@@ -62,7 +62,7 @@ class Model:
         now = self._read(after, head["published"])
         meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
         self.people = with_passing(self.people, facts, after, self.ids, self.identify)
-        self._states, self._merged, self.postponed = [self.people], {}, set()
+        self._states, self._merges, self.postponed = [self.people], Merges(), set()
         older = {part.dataset: self._older(part, meanings[part.dataset]) for part in facts.datasets}
         self.positions.verify(facts.datasets, self.judge.held)
         for name, several in older.items():
@@ -79,7 +79,7 @@ class Model:
         for key in [*self.histories, *now]:
             allowed = candidates.get(key[0], {}).get(key, [])
             came_before = written.get(key[0], {}).get(key, [])
-            self._verify_record(key, now.get(key, []), allowed, came_before, parts.get(key[0]), facts)
+            self._verify_record(key, now, allowed, came_before, parts.get(key[0]), facts)
         before, self.histories = self.histories, now
         for part in facts.datasets:
             found = expected[part.dataset]
@@ -184,7 +184,8 @@ class Model:
         state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed
         if settled is not None:
-            self._merge(settled, gone)
+            self._merges = merge_gone(settled, gone, self.ids)
+            self._states += self._merges.after.values()
         return Expected(state, gone, seen, settled)
 
     def _deleted(self, part: DatasetFacts) -> set[Key]:
@@ -210,16 +211,6 @@ class Model:
             and (record := self.people.record_of(meaning.key)) in part.overtaken
             and not (meaning.is_record and self._matches(self.histories[record][-1], meaning))
         ]
-
-    def _merge(self, settled: Settled, gone: set[Key]) -> None:
-        """Let those who left, and whose person number a known pupil brings, be that one."""
-        people = settled.people.copy()
-        for loser in sorted(gone, key=self.ids.__getitem__):
-            survivor = settled.merges.get(loser)
-            if survivor is not None and survivor in settled.observed:
-                people.merge(loser, survivor)
-                self._merged[loser] = survivor
-        self._states.append(people)
 
     def _take_people(
         self, after: Documents, part: DatasetFacts | None, meanings: Mapping[str, Sequence[Meaning]]
@@ -293,13 +284,13 @@ class Model:
     def _verify_record(
         self,
         key: Key,
-        life: list[Version],
+        now: Mapping[Key, list[Version]],
         allowed: Sequence[Meaning],
         replaced: Sequence[Meaning],
         part: DatasetFacts | None,
         facts: RunFacts,
     ) -> None:
-        before = self.histories.get(key, [])
+        before, life = self.histories.get(key, []), now.get(key, [])
         require(life[: len(before)] == before, "G12", f"{key}: versions that were published changed")
         new = life[len(before) :]
         of_rows = any(version.live and version.cause == "SOURCE" for version in new)
@@ -309,7 +300,7 @@ class Model:
                 continue
             require(version.run in facts.runs, "G12", f"{key} was written by another run")
             if version.cause == "IDENTITY":
-                verify_identity(key, earlier, version, self._merged, self.ids, self._states[-1])
+                verify_identity(key, earlier, version, self._merges, self.ids, now)
                 continue
             overtaken = part is not None and key in part.overtaken
             require(not overtaken, "G07", f"{key}: older rows took the place of newer ones: {version}")
@@ -368,12 +359,12 @@ class Model:
         require(part.state == expected.state, "G02", f"{dataset} ended {part.state}, not {expected.state}")
         require(dead <= gone, "G01", f"{dataset}: {sorted(dead - gone)} tombstoned without proof")
         require(dead == gone, "G01", f"{dataset}: {sorted(gone - dead)} left and was not tombstoned")
-        for loser in set(self._merged) & dead:
+        for loser in set(self._merges.survivors) & dead:
             require(self.histories[loser][-1].merged_into, "G05", f"{loser} left, and was not merged")
         require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: not all rows arrived")
         if not part.targeted:
             verify_rows(part, expected.seen)
-        verify_counters(part, before, self.histories, facts.runs, merged=len(self._merged))
+        verify_counters(part, before, self.histories, facts.runs, merged=len(self._merges.survivors))
 
     def _verify_decisions(
         self,

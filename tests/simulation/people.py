@@ -86,6 +86,26 @@ class Settled:
     asked: set[Key] = field(default_factory=set[Key])
 
 
+@dataclass
+class Merges:
+    """The merges of one run: ``survivors`` by loser, and who was who ``after`` each, in their order."""
+
+    survivors: dict[Key, Key] = field(default_factory=dict[Key, Key])
+    after: dict[Key, People] = field(default_factory=dict[Key, People])
+
+
+def merge_gone(settled: Settled, gone: Iterable[Key], ids: Mapping[Key, str]) -> Merges:
+    """Let those who left, and whose person number a known pupil brings, be that one, in order of their id."""
+    merges, people = Merges(), settled.people
+    for loser in sorted(gone, key=ids.__getitem__):
+        survivor = settled.merges.get(loser)
+        if survivor is not None and survivor in settled.observed:
+            people = people.copy()
+            people.merge(loser, survivor)
+            merges.survivors[loser], merges.after[loser] = survivor, people
+    return merges
+
+
 def settle(
     before: People,
     meanings: Sequence[Meaning],
@@ -156,32 +176,34 @@ def verify_identity(
     key: Key,
     earlier: Version | None,
     version: Version,
-    merged: Mapping[Key, Key],
+    merges: Merges,
     ids: Mapping[Key, str],
-    people: People,
+    now: Mapping[Key, Sequence[Version]],
 ) -> None:
     """Check a version that a merge made: of the loser, of the survivor, or of what refers to one.
 
-    ``merged`` maps losers to survivors, ``ids`` records to their ids.
+    ``ids`` maps records to their ids, ``now`` to all of their versions.
     """
     require(earlier is not None, "G05", f"{key} came into being by a merge")
     assert earlier is not None
     if not version.live:
-        survivor = merged.get(key)
+        survivor = merges.survivors.get(key)
         into = None if survivor is None else ids[survivor]
         require(version.merged_into == into, "G05", f"{key} is merged into {version.merged_into}, not {into}")
         same = (earlier.body, earlier.keys) == (version.body, version.keys)
         require(same, "G04", f"{key}: the tombstone changed the last state")
         return
-    moved = {ids[loser]: ids[survivor] for loser, survivor in merged.items()}
+    moved = {ids[loser]: ids[survivor] for loser, survivor in merges.survivors.items()}
     pointed = {
         name: moved.get(value, value) if name in REFERENCES else value for name, value in earlier.body.items()
     }
     refers = pointed != earlier.body and (version.body, version.keys) == (pointed, earlier.keys)
-    survives = key in merged.values() and _is_survivor(version, earlier, people, key)
+    survives = any(
+        # Several may be merged into one, each in a commit of its own: at its seq, it has that one's keys too.
+        survivor == key
+        and now[loser][-1].seq == version.seq
+        and version.keys == merges.after[loser].joined(key, earlier.keys)
+        for loser, survivor in merges.survivors.items()
+    )
+    survives = survives and version.body == earlier.body and version.keys != earlier.keys
     require(refers or survives, "G05", f"{key}: no merge makes {earlier} {version}")
-
-
-def _is_survivor(version: Version, earlier: Version, people: People, record: Key) -> bool:
-    """Whether ``version`` only gives the survivor of a merge its keys."""
-    return version.body == earlier.body and version.keys == people.joined(record, earlier.keys)
