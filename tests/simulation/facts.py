@@ -95,7 +95,8 @@ def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> N
     at, error = weather.breaks.get(dataset, (1 << 30, ""))
     # Whoever goes on from the position of a page that came may get past the one that did not.
     again = len(mis.positions[dataset]) > 1
-    came = pages if again else pages[:at]
+    # Whoever is cancelled asks for no further page, and judges nothing of what those have.
+    came = pages if again else pages[: mis.handed[dataset] if skipped else at]
     facts.position = came[-1].position if came else None
     facts.rows = [row for page in came for row in page.rows * (1 + weather.repeats)]
     facts.deleted = [key_of(dataset, parts) for page in came for parts in page.deleted]

@@ -104,7 +104,8 @@ class SimulatedMis:
 
     ``replaced`` has the rows of pages that were delivered once more, by an attempt after a crash.
 
-    ``told`` has the pages of the first attempt to read changes, ``positions`` after what each asked for them.
+    ``told`` has the pages of the first attempt to read changes, ``positions`` after what each asked for them,
+    ``handed`` how many pages the last one was given.
     """
 
     def __init__(self, world: World, page_size: int) -> None:
@@ -118,6 +119,7 @@ class SimulatedMis:
         self.shown: dict[str, list[dict[str, Any]]] = {}
         self.told: dict[str, list[Told]] = {}
         self.positions: dict[str, list[int]] = {}
+        self.handed: dict[str, int] = {}
         self.on_page: Callable[[str, int], Awaitable[None]] = self.calm
         self.fired: list[str] = []
 
@@ -127,7 +129,8 @@ class SimulatedMis:
     def begin(self, weather: Weather, days: Days | None = None) -> None:
         """Forget the sync before; ``days`` are those that the next one is to ask for."""
         self.weather, self.days = weather, days
-        self.pages, self.replaced, self.shown, self.told, self.positions = {}, {}, {}, {}, {}
+        self.pages, self.replaced, self.shown = {}, {}, {}
+        self.told, self.positions, self.handed = {}, {}, {}
         self.feed.note()
         self.fired = []
 
@@ -229,9 +232,11 @@ class _Session:
             raise CursorExpired("the log was cut")
         told = mis.feed.since(dataset, begins - OVERLAP if overlap else begins, mis.page_size)
         mis.told.setdefault(dataset, told)
+        mis.handed[dataset] = 0
         for index, page in enumerate(told):
             await mis.on_page(dataset, index)
             await self._break_off(dataset, index)
+            mis.handed[dataset] = index + 1
             rows = page.rows * 2 if mis.weather.repeats else page.rows
             deleted = [source_key(f"scripted/{dataset}", *parts) for parts in page.deleted]
             yield ChangedRows(rows, deleted, str(page.position), end=index == len(told) - 1)
