@@ -207,3 +207,13 @@ def test_points(written: object, read: int | None) -> None:
 def test_what_is_no_number_of_points(written: object) -> None:
     with pytest.raises(ValueError, match="is no whole number of points"):
         values.points(written)
+
+
+def test_g18_what_is_remembered_is_short() -> None:
+    """Seen to fail: every row could leave megabytes behind, for as long as the server runs."""
+    for long in ("2026-09-01" + " " * 1_000, " " * 1_000):
+        with pytest.raises(ValueError, match="longer than any date"):
+            values.day(long)
+    with pytest.raises(ValueError, match="longer name"):
+        values.spelling(("studentId", "x" * 1_000))
+    assert values.spelling(()) == {}

@@ -15,7 +15,7 @@ _MOST_COLUMNS: Final = 512
 """A row with more columns is none of Bromcom's; the bound keeps the cache of spellings small."""
 
 _MOST_CACHED_TEXT: Final = 100
-"""Characters of a period name or code, padding included; the bound keeps the caches small."""
+"""Characters of a column name, date, period name or code, padding included: it keeps the caches small."""
 
 _MOST_SMALL: Final = 1000
 
@@ -40,6 +40,8 @@ def spelling(names: tuple[str, ...]) -> Mapping[str, str]:
     """
     if len(names) > _MOST_COLUMNS:
         raise ValueError("the row has more columns than any Bromcom entity")
+    if max(map(len, names), default=0) > _MOST_CACHED_TEXT:
+        raise ValueError("the row has a column with a longer name than any")
     spelled = {name.lower(): name for name in names}
     if len(spelled) != len(names):
         raise ValueError("the row has one column twice in different case")
@@ -113,6 +115,8 @@ def day(value: Hashable) -> str | None:
     """
     if value is None:
         return None
+    if isinstance(value, str) and len(value) > _MOST_CACHED_TEXT:
+        raise ValueError("is longer than any date")
     match = _DAY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         if isinstance(value, str) and not value.strip():
