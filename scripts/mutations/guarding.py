@@ -6,6 +6,15 @@ from scripts.mutations.base import AT_WONDE, BROMCOM, ENGINE, WONDE, Mutant
 
 MUTANTS = (
     Mutant(
+        "g15",
+        "only the server that works on a run can be asked to cancel it",
+        "server/src/schoolgate_server/sync/supervisor.py",
+        "active.cancel = active.cancel or run_id in holder().cancelled",
+        "active.cancel = active.cancel or False",
+        f"{ENGINE}/test_cancellation.py",
+        "another_server",
+    ),
+    Mutant(
         "g16",
         "a defect quotes the exception's text",
         "server/src/schoolgate_server/model/failures.py",

@@ -51,6 +51,20 @@ async def test_a_renewed_lease_lasts_longer(store: Store, clock: SettableClock) 
     assert await commit(store, renewed, student(1, "Ash")) == 1
 
 
+async def test_a_holder_hears_of_runs_that_are_to_stop_as_it_renews_its_lease(store: Store) -> None:
+    await store.leases.cancel("oak", "run_0001")  # there is no such school yet
+    lease = await store.leases.renew(await leased(store))
+    assert lease.cancelled == frozenset()
+    for run_id in ("run_0001", "run_0002", "run_0001"):
+        await store.leases.cancel("oak", run_id)
+    await store.leases.cancel("elm", "run_0003")
+    lease = await store.leases.renew(lease)
+    assert lease.cancelled == {"run_0001", "run_0002"}
+    await store.leases.release(lease)
+    await store.leases.cancel("oak", "run_0004")  # nobody holds it
+    assert (await store.leases.renew(await leased(store))).cancelled == frozenset()
+
+
 async def test_a_lease_that_expired_is_lost_without_asking_anybody(
     store: Store, clock: SettableClock
 ) -> None:

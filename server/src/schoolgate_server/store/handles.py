@@ -249,11 +249,13 @@ class Collection:
             result = await self.driver.replace_one(query, document, upsert=upsert, **self._within)
         return bool(result.matched_count)
 
-    async def find_one_and_update(self, query: Query, update: Query) -> Document | None:
+    async def find_one_and_update(
+        self, query: Query, update: Query, projection: Query | None = None
+    ) -> Document | None:
         """Update one document and return it as it is afterwards; ``None`` where none matched."""
         with limited():
             found: Document | None = await self.driver.find_one_and_update(
-                query, update, return_document=ReturnDocument.AFTER, **self._within
+                query, update, projection, return_document=ReturnDocument.AFTER, **self._within
             )
         return found
 

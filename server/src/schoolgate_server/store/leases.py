@@ -24,7 +24,8 @@ what was on its way at that moment, and clocks that differ.
 class Lease:
     """The right to write one school's records until ``expires_at``; ``epoch`` differs for every holder.
 
-    ``ttl`` is how long each renewal lasts.
+    ``ttl`` is how long each renewal lasts. ``cancelled`` holds the runs that were to stop when it was last
+    renewed, of those that somebody asked to stop since it was acquired.
     """
 
     school_id: str
@@ -32,6 +33,7 @@ class Lease:
     epoch: int
     expires_at: datetime
     ttl: timedelta
+    cancelled: frozenset[str] = frozenset()
 
 
 Totals: TypeAlias = Mapping[str, Mapping[str, int]]
@@ -81,20 +83,31 @@ class Leases:
         return lease if taken else None
 
     async def renew(self, lease: Lease) -> Lease:
-        """Return the lease, valid for its ``ttl`` from now.
+        """Return the lease, valid for its ``ttl`` from now, with the runs that are to stop.
 
         Raises:
             LeaseLost: it has expired or is another one's.
         """
-        renewed = replace(lease, expires_at=self._clock() + lease.ttl)
+        expires_at = self._clock() + lease.ttl
         with self.holding(lease):
-            kept = await self._heads.update_one(
+            head = await self._heads.find_one_and_update(
                 {"_id": lease.school_id, "lease.epoch": lease.epoch},
-                {"$max": {"lease.expires_at": renewed.expires_at}},  # one that comes late takes no time away
+                {"$max": {"lease.expires_at": expires_at}},  # one that comes late takes no time away
+                {"lease.cancelled": 1},
             )
-        if not kept:
+        if head is None:
             raise lost(lease)
-        return renewed
+        return replace(lease, expires_at=expires_at, cancelled=frozenset(head["lease"].get("cancelled", ())))
+
+    async def cancel(self, school_id: str, run_id: str) -> None:
+        """Let whoever holds the school hear with the next renewal that a run is to stop.
+
+        It is no-op where nobody does: whoever begins with a run looks at the run itself, which must have been
+        told before.
+        """
+        await self._heads.update_one(
+            {"_id": school_id, "lease": {"$ne": None}}, {"$addToSet": {"lease.cancelled": run_id}}
+        )
 
     async def release(self, lease: Lease) -> None:
         """Set the school free at once, so that the next owner need not wait. No-op where it is lost."""

@@ -213,6 +213,8 @@ class Supervisor:
     async def cancel(self, school_id: str, run_id: str) -> pb.Run:
         """Ask a run to stop at its next step; one that has ended is returned as it is.
 
+        Another server that works on it hears of it with its lease's next renewal.
+
         Raises:
             ServiceError: ``RUN_NOT_FOUND``.
         """
@@ -222,7 +224,9 @@ class Supervisor:
         active = self._active.get(run_id)
         if active is not None:
             active.cancel = True
-        return (await self._store.runs.request_cancel(school_id, run_id)).run
+        entry = await self._store.runs.request_cancel(school_id, run_id)
+        await self._store.leases.cancel(school_id, run_id)
+        return entry.run
 
     async def check_connection(self, school_id: str) -> schools.CheckConnectionResponse:
         """Contact the school's MIS and say what is granted; an unreachable MIS is an answer.
@@ -330,6 +334,7 @@ class Supervisor:
             active.cancel = active.cancel or entry.run.cancel_requested
 
             async def post(store: bool) -> None:
+                active.cancel = active.cancel or run_id in holder().cancelled
                 if active.cancel:
                     entry.run.cancel_requested = True
                 if store:
