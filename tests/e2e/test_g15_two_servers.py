@@ -165,6 +165,33 @@ def test_g15_two_servers_asked_at_once_are_never_at_work_at_once(two: Two) -> No
     two.assert_all_is_as_in_the_world(two.rival)
 
 
+def test_a_run_is_cancelled_by_whichever_server_is_asked(two: Two) -> None:
+    """Seen to fail, as a run that succeeds, where the renewal of the lease does not tell of it."""
+    assert two.owner.sync(SCHOOL).state == pb.RUN_STATE_SUCCEEDED
+    for pupil in list(two.world.pupils)[:3]:
+        two.edit(op="rename", pupil=pupil, surname="Renamed")
+    # Several times as long as between two renewals.
+    two.simulator.faults({"kind": "slow", "seconds": 12.0, "entity": "BasicAttendance", "page": 0})
+    run = started(two.owner)
+    asked = pb.GetRunRequest(school_id=SCHOOL, run_id=run.run_id)
+
+    def is_reading() -> bool:
+        parts = two.rival.runs.GetRun(asked).run.datasets
+        return any(
+            part.dataset == "attendance_marks" and part.state == pb.DATASET_STATE_READING for part in parts
+        )
+
+    wait_until(is_reading, "the owner reads attendance")
+    two.rival.runs.CancelRun(
+        pb.CancelRunRequest(school_id=SCHOOL, run_id=run.run_id, request_id=new_request_id())
+    )
+    done = ended(two.rival, run)
+    assert (done.state, done.resumptions) == (pb.RUN_STATE_CANCELLED, 0)
+    assert sum(part.tombstoned for part in done.datasets) == 0
+    assert two.rival.sync(SCHOOL).state == pb.RUN_STATE_SUCCEEDED
+    two.assert_all_is_as_in_the_world(two.owner)
+
+
 def ask(server: Live) -> pb.Run | None:
     """Return the run that a server begins; none where it says that another one is at work."""
     try:
