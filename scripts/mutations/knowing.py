@@ -172,6 +172,15 @@ MUTANTS = (
     ),
     Mutant(
         "g07",
+        "a row that waits for the end of a resumed run counts as read then",
+        "server/src/schoolgate_server/ingest/relinking.py",
+        "self._rows.append((row, as_of))",
+        "self._rows.append((row, 1 << 60))",
+        f"{ENGINE}/test_g07_older_knowledge.py",
+        "as_old",
+    ),
+    Mutant(
+        "g07",
         "an older row that says what is stored has a say among newer ones",
         DIFF,
         "self._observe(place, digest, 0, OLD)",

@@ -160,7 +160,7 @@ class DatasetIngest:
 
     def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
         if projection.claims:
-            if self.relinking.waits(row, projection):
+            if self.relinking.waits(row, projection, as_of):
                 return
             projection = self._projector.project(row)
         self._take_row(projection, as_of)
@@ -177,7 +177,7 @@ class DatasetIngest:
             )
         self._diff.protect_newer()  # of those that were found just now, too (G07)
 
-    async def settle_identities(self, *, complete: bool, present: Container[str], as_of: int) -> None:
+    async def settle_identities(self, *, complete: bool, present: Container[str]) -> None:
         """Take the rows that came under a new key with the key of another record.
 
         ``complete`` says that the snapshot is, so that a record whose row it lacks has none any more; those
@@ -185,7 +185,7 @@ class DatasetIngest:
         """
         holders = await self._context.store.records.many(self._context.school_id, self.relinking.holders())
         await self._projector.know(self.relinking.rows)
-        for row, finding, undecided in self.relinking.settle(
+        for row, as_of, finding, undecided in self.relinking.settle(
             self._projector, {record.id: record for record in holders}, present, complete=complete
         ):
             if finding is not None:

@@ -26,15 +26,16 @@ MAX_ROWS = 10_000
 
 
 class Settled(NamedTuple):
-    """A row that waited; it is left out where it is ``undecided``."""
+    """A row that waited, asked for at the seq ``as_of``; it is left out where it is ``undecided``."""
 
     row: Row
+    as_of: int
     finding: Finding | None
     undecided: bool
 
 
 class Relinking:
-    """The ``rows`` of one snapshot that wait, and what rows said about the keys of other records.
+    """The rows of one snapshot that wait, and what rows said about the keys of other records.
 
     ``merges`` maps a record whose key another record's row brings to that other record; to "" where several
     do.
@@ -43,12 +44,20 @@ class Relinking:
     def __init__(self, identities: Identities, diff: SnapshotDiff) -> None:
         self._identities = identities
         self._diff = diff
-        self.rows: list[Row] = []
+        self._rows: list[tuple[Row, int]] = []
         self._claims: list[Claim] = []
         self.merges: dict[str, str] = {}
 
-    def waits(self, row: Row, projection: Projection) -> bool:
-        """Whether ``row`` must wait for the snapshot's end; if not, it must be projected again and taken."""
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that wait, in the order in which they came."""
+        return [row for row, _ in self._rows]
+
+    def waits(self, row: Row, projection: Projection, as_of: int) -> bool:
+        """Whether ``row`` must wait for the snapshot's end; if not, it must be projected again and taken.
+
+        ``as_of`` is the school's published seq when it was asked for.
+        """
         waiting: list[Claim] = []
         for claim in projection.claims:
             if self._is_known(claim.record_id):
@@ -57,11 +66,11 @@ class Relinking:
                 waiting.append(claim)
         if not waiting:
             return False
-        if len(self.rows) >= MAX_ROWS:
+        if len(self._rows) >= MAX_ROWS:
             for claim in waiting:
                 self._merges(claim)
             return False
-        self.rows.append(row)
+        self._rows.append((row, as_of))
         self._claims += waiting
         return True
 
@@ -90,8 +99,8 @@ class Relinking:
         claimants: defaultdict[str, set[str]] = defaultdict(set)
         for claim in self._claims:
             claimants[claim.holder].add(claim.record_id)
-        rows, self.rows = self.rows, []
-        for row in rows:
+        rows, self._rows = self._rows, []
+        for row, as_of in rows:
             projection = projector.project(row)
             claims = [claim for claim in projection.claims if claim.holder in claimants]
             alone = [
@@ -106,17 +115,16 @@ class Relinking:
                 # A former key of nobody who is stored, and of no other row: kept for whoever asks by it.
                 if complete:
                     self._identities.link(kind_of(alone[0].record_id), [alone[0].key], alone[0].record_id)
-                yield Settled(row, None, False)
+                yield Settled(row, as_of, None, False)
             elif alone:
                 self._adopt(projection, alone[0], holders[alone[0].holder])
-                yield Settled(
-                    row, _finding(projection, diagnostics.DECISION_REASON_RELINKED, _RELINKED), False
-                )
+                reason = diagnostics.DECISION_REASON_RELINKED
+                yield Settled(row, as_of, _finding(projection, reason, _RELINKED), False)
             elif claims and not complete:
                 reason = diagnostics.DECISION_REASON_IDENTITY_UNDECIDED
-                yield Settled(row, _finding(projection, reason, _UNDECIDED), True)
+                yield Settled(row, as_of, _finding(projection, reason, _UNDECIDED), True)
             else:
-                yield Settled(row, None, False)
+                yield Settled(row, as_of, None, False)
         self._claims.clear()
 
     def _merges(self, claim: Claim) -> None:

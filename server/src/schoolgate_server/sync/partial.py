@@ -126,7 +126,7 @@ class PartialRead:
         find it as it is and let it go.
         """
         ingest, name = self._parts.ingest, self._dataset.name
-        await ingest.settle_identities(complete=False, present=(), as_of=self._as_of)
+        await ingest.settle_identities(complete=False, present=())
         updates = await self._strange_updates()
         withheld = Withheld(frozenset(suspicion.kind for suspicion in updates)) if updates else NOTHING
         await ingest.finish(withheld)

@@ -196,7 +196,7 @@ class _Reprojector:
             await ingest.abandon()
             raise
         is_clear = not ingest.relinking.holders()
-        await ingest.settle_identities(complete=False, present=(), as_of=_as_of(last))
+        await ingest.settle_identities(complete=False, present=())
         outcome = await self._conclude(ingest, diff, is_clear=is_clear and not ingest.unidentified_rows)
         self._count(ingest)
         return outcome

@@ -96,7 +96,7 @@ class SnapshotSync:
             raise
         except Exception:
             # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
-            await ingest.settle_identities(complete=False, present=(), as_of=self._as_of)
+            await ingest.settle_identities(complete=False, present=())
             await ingest.finish(self._withheld(parts).withheld)
             show_counts(self._state, ingest)
             raise
@@ -106,7 +106,7 @@ class SnapshotSync:
         self, parts: DatasetParts, end: EndOfSnapshot | None, present: frozenset[str]
     ) -> DatasetOutcome:
         ingest, state = parts.ingest, self._state
-        await ingest.settle_identities(complete=self._is_complete(end), present=present, as_of=self._as_of)
+        await ingest.settle_identities(complete=self._is_complete(end), present=present)
         doubts = self._withheld(parts)
         await ingest.finish(doubts.withheld)
         show_counts(self._state, ingest)
