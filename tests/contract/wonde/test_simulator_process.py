@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -39,15 +40,21 @@ class Running:
         return 200
 
 
-@pytest.fixture(scope="module")
-def running() -> Generator[Running]:
-    command = [sys.executable, "-m", "schoolgate_wonde.simulator", "--pupils", "30", "--write-delay", "0"]
+@contextmanager
+def start(*arguments: str) -> Generator[Running]:
+    command = [sys.executable, "-m", "schoolgate_wonde.simulator", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Running(process)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def running() -> Generator[Running]:
+    with start("--pupils", "30", "--write-delay", "0") as started:
+        yield started
 
 
 def test_edits_show_and_faults_strike(running: Running) -> None:
@@ -92,6 +99,41 @@ def test_a_behaviour_can_be_deleted(running: Running) -> None:
     assert len(running.ask(path)["data"]) == len(rows) - 1
     gone = running.ask(f"/v1.0/schools/{running.school}/deletions")["data"]
     assert {"id": rows[0]["id"], "type": "behaviour"}.items() <= gone[-1].items()
+
+
+def test_faults_come_from_the_command_line() -> None:
+    status = '{"kind": "status", "entity": "rooms", "status": 503}'
+    null = '{"kind": "null_data", "entity": "periods", "page": 0}'
+    with start("--pupils", "5", "--fault", status, "--fault", null) as running:
+        path = f"/v1.0/schools/{running.school}"
+        assert [running.status(f"{path}/rooms") for _ in range(2)] == [503, 200]
+        assert [bool(running.ask(f"{path}/periods")["data"]) for _ in range(2)] == [False, True]
+
+
+def test_a_fault_of_the_command_line_strikes_the_school_that_it_names() -> None:
+    fault = '{"kind": "status", "school": "A1930499545", "times": null}'
+    with start("--pupils", "5", "--schools", "2", "--fault", fault) as running:
+        schools = running.ready["schools"]
+        assert [running.status(f"/v1.0/schools/{school}/rooms") for school in schools] == [200, 500]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--fault", "[]"),
+        ("--fault", "{"),
+        ("--fault", '{"kind": "explode"}'),
+        ("--fault", '{"kind": ["slow"]}'),
+        ("--fault", '{"kind": "slow", "edit": {}}'),
+        ("--fault", '{"kind": "slow", "school": "A1"}'),
+        ("--schools", "2", "--fault", '{"kind": "slow"}'),
+    ],
+)
+def test_a_wrong_fault_on_the_command_line_is_told(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "schoolgate_wonde.simulator", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "fault" in ended.stderr
 
 
 @pytest.mark.parametrize(

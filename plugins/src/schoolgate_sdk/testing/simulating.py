@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
@@ -47,6 +48,32 @@ def run_simulator(name: str, serving: Coroutine[Any, Any, None]) -> int:
         sys.stderr.write(f"simulate {name}: {error}\n")
         return 1
     return 0
+
+
+def add_fault_option(parser: argparse.ArgumentParser, read: Callable[[dict[str, object]], object]) -> None:
+    """Give a simulator's command ``--fault JSON``, which may be repeated.
+
+    ``fault`` of what is parsed is a list of what ``read`` makes of the JSON objects. Where that raises
+    ``ValueError``, or a text is no JSON object, the command ends with status 2 and a message.
+    """
+
+    def fault(text: str) -> object:
+        try:
+            given: Any = orjson.loads(text)
+            if not isinstance(given, dict):
+                raise ValueError("a fault is a JSON object")  # noqa: TRY004 - a matter of the text
+            return read(cast("dict[str, object]", given))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=fault,
+        metavar="JSON",
+        help="a fault, as the control interface takes it; may be repeated",
+    )
 
 
 async def json_object(request: web.Request) -> dict[str, object]:

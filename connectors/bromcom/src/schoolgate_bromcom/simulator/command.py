@@ -8,21 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
 
-import orjson
 from aiohttp import web
 
 from schoolgate_bromcom.simulator.control import Control
 from schoolgate_bromcom.simulator.effects import SchoolAccount
 from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
-from schoolgate_bromcom.simulator.faults import Fault, FaultMalformed
+from schoolgate_bromcom.simulator.faults import Fault
 from schoolgate_bromcom.simulator.record_rows import SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
 from schoolgate_bromcom.simulator.writes import PartnerWrites
-from schoolgate_sdk.testing.simulating import run_simulator, serve_until_ended
+from schoolgate_sdk.testing.simulating import add_fault_option, run_simulator, serve_until_ended
 from schoolgate_sdk.testing.world import World
 
 _SANDBOX_SCHOOL = 20001
@@ -93,24 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ENTITY",
         help='an entity that the schools have ticked for SOAP, or "all"; may be repeated (default: none)',
     )
-    add(
-        "--fault",
-        action="append",
-        type=_fault,
-        metavar="JSON",
-        help="a fault, as the control interface takes it; may be repeated",
-    )
+    add_fault_option(parser, Fault.from_json)
     return parser
-
-
-def _fault(text: str) -> Fault:
-    try:
-        given: Any = orjson.loads(text)
-        if not isinstance(given, dict):
-            raise FaultMalformed("a fault is a JSON object")
-        return Fault.from_json(cast("dict[str, object]", given))
-    except (orjson.JSONDecodeError, FaultMalformed) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -139,7 +121,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         application_secret=given.application_secret or secrets.token_urlsafe(32),
         soap_password=given.soap_password,
         soap_grants=frozenset(ENTITIES if "all" in ticked else ticked),
-        faults=tuple(given.fault or ()),
+        faults=tuple(given.fault),
     )
 
 

@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime
 
 from aiohttp import web
 
-from schoolgate_sdk.testing.simulating import run_simulator, serve_until_ended
+from schoolgate_sdk.testing.simulating import add_fault_option, run_simulator, serve_until_ended
 from schoolgate_sdk.testing.world import World
-from schoolgate_wonde.simulator.control import Control
+from schoolgate_wonde.simulator.control import Control, checked_fault
 from schoolgate_wonde.simulator.school import SimulatedSchool
 from schoolgate_wonde.simulator.service import WondeApi
 
@@ -36,7 +36,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--wrong-region", action="store_true", help="take the token, and have no data, as another region does"
     )
+    add_fault_option(parser, checked_fault)
     return parser
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    return [f"A{FIRST_SCHOOL + index}" for index in range(options.schools)]
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    names = _names(options)
+    for fault in options.fault:
+        if fault.setdefault("school", names[0] if len(names) == 1 else None) not in names:
+            parser.error("the school of a fault must be the id of a school that is served")
+    return options
 
 
 def build_api(options: argparse.Namespace) -> WondeApi:
@@ -46,8 +61,7 @@ def build_api(options: argparse.Namespace) -> WondeApi:
         return datetime.now(UTC)  # noqa: TID251 - a process of its own has no other clock
 
     schools: dict[str, SimulatedSchool] = {}
-    for index in range(options.schools):
-        name = f"A{FIRST_SCHOOL + index}"
+    for index, name in enumerate(_names(options)):
         world = World.build(options.seed + index, options.pupils, marks_until=options.marks_until)
         schools[name] = SimulatedSchool(name, world, now, write_delay=options.write_delay)
     token = options.token or secrets.token_urlsafe(32)
@@ -64,6 +78,9 @@ def build_application(api: WondeApi) -> web.Application:
 
 async def _serve(options: argparse.Namespace) -> None:
     api = build_api(options)
+    control = Control(api)
+    for fault in options.fault:
+        control.make_fault(api.schools[fault["school"]], fault)
 
     def greeting(url: str) -> dict[str, object]:
         return {"base_url": f"{url}/v1.0", "schools": list(api.schools), "token": options.token}
@@ -76,4 +93,4 @@ def main(arguments: Sequence[str]) -> int:
 
     One line of JSON on standard output says that it listens, where, for which schools and with which token.
     """
-    return run_simulator("wonde", _serve(_parser().parse_args(list(arguments))))
+    return run_simulator("wonde", _serve(_options(arguments)))

@@ -20,6 +20,18 @@ _FIELDS: Final = frozenset(field.name for field in fields(Fault))
 _SCRIPTED_FIELDS: Final = frozenset({"kind", "entity", "page", "times", "edit", "pupil"})
 
 
+def checked_fault(given: dict[str, object]) -> dict[str, object]:
+    """Return a fault as it came; raises ``ValueError`` where there is none such with these members."""
+    kind = given.get("kind")
+    members = dict.fromkeys(FAULTS | WRITE_FAULTS, _FIELDS) | dict.fromkeys(KINDS, _SCRIPTED_FIELDS)
+    if not isinstance(kind, str) or kind not in members:
+        raise ValueError(f"kind must be one of {', '.join(sorted(members))}")
+    unknown = given.keys() - members[kind] - {"school"}
+    if unknown:
+        raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}")
+    return given
+
+
 class Control:
     """Handlers of the control interface over one :class:`WondeApi`."""
 
@@ -76,22 +88,19 @@ class Control:
         """Script one fault: ``{"kind": …, "entity": …, "page": …, "times": …}``."""
         given = await json_object(request)
         school = self._school(given)
-        fault = {name: given[name] for name in given if name != "school"}
         try:
-            self.make_fault(school, fault)
-        except (TypeError, ValueError) as error:
-            raise bad_request("the fault is malformed") from error
+            self.make_fault(school, checked_fault(given))
+        except ValueError as error:
+            raise bad_request(str(error)) from error
         return web.json_response({})
 
     def make_fault(self, school: SimulatedSchool, fault: Mapping[str, Any]) -> None:
-        """Let a fault strike a school; raises ``ValueError`` where it is none."""
-        kind = fault.get("kind")
-        if kind in KINDS and fault.keys() <= _SCRIPTED_FIELDS:
-            self._api.scripted.add(fault)
-        elif kind in FAULTS | WRITE_FAULTS and fault.keys() <= _FIELDS:
-            school.server.fault(Fault(**fault))
+        """Let a fault, :func:`checked_fault` or of the kit, strike a school."""
+        given = {name: value for name, value in fault.items() if name != "school"}
+        if given["kind"] in KINDS:
+            self._api.scripted.add(given)
         else:
-            raise ValueError("there is no such fault")
+            school.server.fault(Fault(**given))
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
         """Forget the faults that have not struck; grants that were withdrawn stay so."""
