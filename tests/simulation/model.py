@@ -29,7 +29,7 @@ from tests.simulation.decisions import Decisions
 from tests.simulation.judging import Expected, Judge, state_after, written
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.passing import with_passing
-from tests.simulation.people import Merges, People, merge_gone, settle, verify_identity
+from tests.simulation.people import Merges, People, keys_before, merge_gone, settle, verify_identity
 from tests.simulation.positions import Positions
 from tests.simulation.world import Row, key_parts
 
@@ -155,7 +155,7 @@ class Model:
         if part.dataset == "students":
             whole = part.exact and not part.targeted and not part.expected
             complete = whole and all(each.key is not None for each in meanings)
-            known = {key: life[-1].keys for key, life in self.histories.items() if key[0] == part.dataset}
+            known = keys_before(self.histories, now, part.dataset)
             protected = self._protected(part, meanings)
             settled = settle(self.people, meanings, known, answered, protected, complete=complete)
             if complete and settled.asked and part.read_back_error:

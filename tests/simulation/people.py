@@ -94,6 +94,21 @@ class Merges:
     after: dict[Key, People] = field(default_factory=dict[Key, People])
 
 
+def keys_before(
+    before: Mapping[Key, Sequence[Version]], now: Mapping[Key, Sequence[Version]], dataset: str
+) -> dict[Key, list[str]]:
+    """Return the keys that the records of ``dataset`` had when rows were settled, ``before`` being published.
+
+    Retained rows may have been read anew in the same run before that, and another of several be chosen.
+    """
+    keys: dict[Key, list[str]] = {}
+    for key, life in before.items():
+        if key[0] == dataset:
+            anew = [each for each in now[key][len(life) : -1] if each.cause == "REPROJECTION"]
+            keys[key] = [*life, *anew][-1].keys
+    return keys
+
+
 def merge_gone(settled: Settled, gone: Iterable[Key], ids: Mapping[Key, str]) -> Merges:
     """Let those who left, and whose person number a known pupil brings, be that one, in order of their id."""
     merges, people = Merges(), settled.people
