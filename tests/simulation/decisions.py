@@ -26,12 +26,11 @@ class Decisions:
         self,
         meanings: Sequence[Meaning],
         candidates: Mapping[Key, Sequence[Meaning]],
-        states: Mapping[Key, Sequence[tuple[Mapping[str, Any], Sequence[str]]]],
+        bodies: Mapping[Key, Sequence[Mapping[str, Any]]],
     ) -> None:
         """Check that each of ``meanings`` that was not taken over has one.
 
-        ``candidates`` are the meanings by record, ``states`` the body and keys that each
-        of them makes of its record.
+        ``candidates`` are the meanings by record, ``bodies`` what each of them makes of its record.
         """
         for meaning in meanings:
             if meaning.reason:
@@ -39,18 +38,22 @@ class Decisions:
                 known = keyed or (meaning.key is None and meaning.reason in self._reasons)
                 require(known, "G09", f"no decision about {meaning}")
         for record, several in candidates.items():
-            self._verify_several(record, several, states[record])
-            for meaning, (body, _) in zip(several, states[record], strict=True):
+            self._verify_several(record, several, bodies[record])
+            for meaning, body in zip(several, bodies[record], strict=True):
                 self._verify_parts(meaning, body)
 
     def expect(self, reason: str, meaning: Meaning) -> None:
         assert meaning.key is not None
         require((reason, meaning.key) in self._by_key, "G09", f"no decision {reason} about {meaning.key}")
 
-    def _verify_several(self, record: Key, several: Sequence[Meaning], states: Sequence[object]) -> None:
+    def _verify_several(
+        self, record: Key, several: Sequence[Meaning], bodies: Sequence[Mapping[str, Any]]
+    ) -> None:
         if len(several) < 2:
             return
-        texts = {json.dumps(state, sort_keys=True) for state in states}
+        # Person numbers count as rows have them: a merge gives the record all of them, and rows still differ.
+        said = zip(bodies, several, strict=True)
+        texts = {json.dumps((body, meaning.person), sort_keys=True) for body, meaning in said}
         reason = "DUPLICATE_ROW" if len(texts) == 1 else "CONFLICTING_ROW"
         # One about a conflict names the record: its rows may be under several keys, and come in any order.
         keys = {record} if reason == "CONFLICTING_ROW" else {meaning.key for meaning in several}

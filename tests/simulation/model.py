@@ -382,7 +382,5 @@ class Model:
         for meaning in undecided:
             decisions.expect("IDENTITY_UNDECIDED", meaning)
         candidates = self._candidates(each for each in meanings if not any(each is one for one in undecided))
-        # Rows are compared before a merge gives the survivor all keys.
-        people = self.people if settled is None else settled.people
-        states = {key: [self.expected(each, people) for each in rows] for key, rows in candidates.items()}
-        decisions.verify(meanings, candidates, states)
+        bodies = {key: [self.expected(each)[0] for each in rows] for key, rows in candidates.items()}
+        decisions.verify(meanings, candidates, bodies)

@@ -39,11 +39,11 @@ class Outcome(enum.Enum):
     UNCHANGED = enum.auto()
     """The record is as it was."""
     DUPLICATE = enum.auto()
-    """The same content was observed before in this snapshot."""
+    """A row that says the same was observed before in this snapshot."""
     CONFLICT_LOST = enum.auto()
-    """Other content was observed before in this snapshot, and is kept."""
+    """A row that says something else was observed before in this snapshot, and is kept."""
     CONFLICT_WON = enum.auto()
-    """Other content was observed before in this snapshot; this one takes its place."""
+    """A row that says something else was observed before in this snapshot; this one takes its place."""
     OLDER = enum.auto()
     """The record was written from newer knowledge than this row, and stays as it is (G07)."""
 
@@ -63,7 +63,8 @@ class SnapshotDiff:
 
     Where rows of one key differ, the least rank wins: an arbitrary choice, but the same one in whatever order
     the MIS sends the rows, and whatever records are merged meanwhile, so that an unchanged school never
-    appears to change (G03). The content digest, which a merge changes, decides only among equal ranks.
+    appears to change (G03). The content digest, which a merge changes, decides only among equal ranks. Rows
+    of different ranks differ, even where a merge lets them come to the same.
 
     ``newer`` holds the seqs of records that others wrote since the snapshot began: an interrupted run that is
     resumed from its retained rows must not put older states in their place. A row asked for before that is at
@@ -104,7 +105,7 @@ class SnapshotDiff:
         place = index.place(record_id)
         flags = index.flags[place]
         if self._newer and self._newer.get(record_id, 0) > as_of:
-            return self._older(place, digest)
+            return self._older(place, digest, rank)
         if flags & OBSERVED:
             return self._again(place, digest, rank, own=own)
         tied = 0 if own else TIED
@@ -125,28 +126,28 @@ class SnapshotDiff:
         self.observed_count += 1
         self.waiting_count += bool(flags & WAITING)
 
-    def _older(self, place: int, digest: bytes) -> Outcome:
+    def _older(self, place: int, digest: bytes, rank: int) -> Outcome:
         """Compare a row with the newer state that is stored; it can only be that state, or nothing."""
         index = self._index
         flags = index.flags[place]
         if flags & OBSERVED:
             return Outcome.DUPLICATE if index.observed(place) == digest else Outcome.OLDER
         if index.stored(place) == digest and flags & LIVE:
-            self._observe(place, digest, 0, OLD)
+            self._observe(place, digest, rank, OLD)
             return Outcome.UNCHANGED
         return Outcome.OLDER
 
     def _again(self, place: int, digest: bytes, rank: int, *, own: bool) -> Outcome:
         """Compare with what this snapshot had of the record before."""
         index = self._index
-        earlier, flags = index.observed(place), index.flags[place]
+        earlier, flags = (index.ranks[place], index.observed(place)), index.flags[place]
         is_old, is_tied = bool(flags & OLD), bool(flags & TIED)
-        goes_before = is_old or (not own, rank, digest) < (is_tied, index.ranks[place], earlier)
+        goes_before = is_old or (not own, rank, digest) < (is_tied, *earlier)
         if goes_before:
             index.flags[place] = flags & ~(OLD | TIED) | (0 if own else TIED)
-            index.ranks[place] = rank  # of a duplicate, too: which of them came first makes no difference
+            index.ranks[place] = rank
             index.set_observed(place, digest)
-        if earlier == digest:
+        if (rank, digest) == earlier:
             return Outcome.DUPLICATE
         if not goes_before:
             return Outcome.CONFLICT_LOST

@@ -43,6 +43,19 @@ def test_outcomes_of_second_sight() -> None:
     assert diff.observe(X, B) is Outcome.CONFLICT_LOST
 
 
+@pytest.mark.parametrize(("rank", "outcome"), [(1, Outcome.CONFLICT_WON), (3, Outcome.CONFLICT_LOST)])
+@pytest.mark.parametrize("stored", [(), ((X, Known(A, 1, True)),)])
+def test_rows_that_say_different_things_are_a_conflict_even_where_they_come_to_the_same(
+    stored: tuple[tuple[str, Known], ...], rank: int, outcome: Outcome
+) -> None:
+    """Seen to fail where only the content is compared."""
+    diff = SnapshotDiff(stored)
+    diff.observe(X, A, rank=2)
+    assert diff.observe(X, A, rank=rank) is outcome
+    assert diff.observe(X, A, rank=min(2, rank)) is Outcome.DUPLICATE
+    assert (diff.observed_count, diff.waiting_count) == (1, not stored)
+
+
 @given(stores, snapshots)
 def test_absent_is_what_is_live_and_not_observed(
     stored: dict[str, Known], snapshot: list[tuple[str, bytes]]
