@@ -56,6 +56,7 @@ from schoolgate_sdk.writing import (
     WriteRows,
     WriteSafety,
     WriteValue,
+    written_moment,
 )
 
 __all__ = [
@@ -114,4 +115,5 @@ __all__ = [
     "kind_info",
     "rows_among",
     "source_key",
+    "written_moment",
 ]

@@ -10,13 +10,30 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from schoolgate_sdk.errors import Unsupported
 from schoolgate_sdk.keys import SourceKey
 
 WriteValue: TypeAlias = str | int | bool | SourceKey | None
 """One value of a write. Dates and times are ISO 8601 texts; people, groups and rooms are source keys."""
+
+
+def written_moment(values: Mapping[str, WriteValue], name: str) -> datetime:
+    """Return the date and time of a write's value, in UTC.
+
+    Raises:
+        Unsupported: it is missing, no ISO 8601 text, without an offset, or outside of the years 1 to 9999.
+    """
+    value = values.get(name)
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if found is not None and found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Unsupported(f"{name} must be a date and time with an offset")
 
 
 class WriteSafety(enum.Enum):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from schoolgate_sdk import (
     Connector,
     FindWrite,
+    Unsupported,
     WriteOperation,
     WriteReceipt,
     WriteRequest,
     WriteRows,
     WriteSafety,
+    WriteValue,
     source_key,
+    written_moment,
 )
 from tests.unit.sdk.descriptions import connector
 
@@ -59,3 +63,19 @@ def test_an_operation_is_declared_once() -> None:
     assert described.writes == (_EVENT,)
     with pytest.raises(ValueError, match="operation given more than once: record_behaviour_event"):
         replace(connector(), writes=(_EVENT, _EVENT))
+
+
+def test_a_moment_is_read_in_utc() -> None:
+    values: dict[str, WriteValue] = {"occurred_at": "2026-09-07T10:15:30+01:00"}
+    found = written_moment(values, "occurred_at")
+    assert (found, found.tzinfo) == (datetime(2026, 9, 7, 9, 15, 30, tzinfo=UTC), UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 5, "", "soon", "2026-09-07", "2026-09-07T10:15:30", "0001-01-01T00:00+01:00"],
+)
+def test_what_is_no_moment_cannot_be_written(value: WriteValue) -> None:
+    """Seen to fail where a moment before the year 1 in UTC was an error of no type."""
+    with pytest.raises(Unsupported, match="occurred_at must be a date and time with an offset"):
+        written_moment({"occurred_at": value}, "occurred_at")

@@ -11,7 +11,7 @@ A school needs a paid Third Party Write Licence; without it Bromcom refuses, wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,7 @@ from schoolgate_sdk import (
     WriteRequest,
     WriteSafety,
     WriteValue,
+    written_moment,
 )
 
 ENTITY: Final = "BehaviourEventRecords"
@@ -84,9 +85,9 @@ class _Event:
         if comment is not None and not isinstance(comment, str):
             raise Unsupported("comment must be a text")
         self.comment = comment
-        moment = _moment(given.get("occurred_at"))
+        moment = written_moment(given, "occurred_at")
         self.local = moment.astimezone(ZoneInfo(settings["time_zone"])).replace(tzinfo=None)
-        sent = moment.astimezone(UTC) if settings["event_date_sent_in"] == "utc" else self.local
+        sent = moment if settings["event_date_sent_in"] == "utc" else self.local
         self.sent = f"{sent:%Y-%m-%dT%H:%M:%S}.000Z"
 
     def body(self, school: int) -> dict[str, object]:
@@ -234,13 +235,3 @@ def _type(code: WriteValue) -> int:
         if 0 < number <= _LARGEST_ID:
             return number
     raise Unsupported("type_code must be the number of a type of behaviour")
-
-
-def _moment(value: WriteValue) -> datetime:
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Unsupported("occurred_at must be a date and time with an offset")
-    return found

@@ -10,7 +10,7 @@ give Wonde for it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -36,6 +36,7 @@ from schoolgate_sdk import (
     WriteRequest,
     WriteSafety,
     WriteValue,
+    written_moment,
 )
 from schoolgate_wonde import fields, pages
 from schoolgate_wonde.client import WondeClient
@@ -319,7 +320,7 @@ class _Event:
             raise Unsupported("points must be a number within 32 bits")
         self.points = points
         self.comment = _text(given, "comment")
-        local = _moment(given.get("occurred_at")).astimezone(settings.zone)
+        local = written_moment(given, "occurred_at").astimezone(settings.zone)
         self.local = f"{local:%Y-%m-%dT%H:%M}"
         self.resource = "behaviours" if points < 0 else "achievements"
 
@@ -388,13 +389,3 @@ def _day(value: WriteValue) -> str:
         return date.fromisoformat(value if isinstance(value, str) else "").isoformat()
     except ValueError:
         raise Unsupported("date must be a date") from None
-
-
-def _moment(value: WriteValue) -> datetime:
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Unsupported("occurred_at must be a date and time with an offset")
-    return found.astimezone(UTC)
