@@ -29,7 +29,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test conformance test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
+.PHONY: help demo test conformance certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: .venv/.dev ## all tests but those of conformance; ARGS="-k word tests/unit
 
 conformance: .venv/.dev ## certify the connectors with the kit, and see that each of its checks can fail
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/conformance $(ARGS)
+
+certificates: .venv/.dev ## issue the connectors' certificates again; one that says the same but for its date stays as it is
+	for name in bromcom wonde; do $(BIN)/schoolgate connector check $$name --out connectors/$$name/certificate.json; done
 
 test-quick: .venv/.dev ## tests/unit only, in one process (no mongod)
 	$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from schoolgate_sdk.testing.conformance import conformance_tests
 
-test_conformance = conformance_tests("bromcom")
+CERTIFICATE = Path(__file__).parents[2] / "connectors" / "bromcom" / "certificate.json"
+"""What `make certificates` writes."""
+
+test_conformance = conformance_tests("bromcom", CERTIFICATE)

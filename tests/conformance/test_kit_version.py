@@ -47,6 +47,6 @@ def test_the_version_is_raised_with_what_is_asked() -> None:
     """Seen to fail with a check more, and with another version."""
     assert ([check.id for check in kit.CHECKS], KIT_VERSION) == (_ids(), VERSION), (
         "the kit's checks or version are others than those written down here: where a check is new or asks "
-        "for more, raise KIT_VERSION (schoolgate_sdk.testing.conformance.certificate), write both down here, and "
-        "issue the certificates again (make certificates)"
+        "for more, raise KIT_VERSION (schoolgate_sdk.testing.conformance.certificate), write both down here, "
+        "and issue the certificates again (make certificates)"
     )

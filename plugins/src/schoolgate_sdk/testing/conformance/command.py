@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import orjson
 
@@ -109,10 +109,19 @@ def has_failed(found: dict[str, object]) -> bool:
 
 
 def write_certificate(found: dict[str, object], path: Path) -> None:
-    """Write a certificate as indented JSON; raises ``OSError``."""
-    path.write_bytes(
-        orjson.dumps(printable_in(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    )
+    """Write a certificate as indented JSON; raises ``OSError``.
+
+    A file that says the same of an earlier moment stays as it is: one that is kept under version control
+    changes where something else does.
+    """
+    shown: Any = printable_in(found)
+    try:
+        kept: Any = orjson.loads(path.read_bytes())
+        same = {**kept, "issued_at": shown["issued_at"]} == orjson.loads(orjson.dumps(shown))
+    except (OSError, ValueError, TypeError):
+        same = False
+    if not same:
+        path.write_bytes(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def place_of(found: dict[str, object], name: str, out: Path | None) -> Path | None:
