@@ -144,6 +144,46 @@ async def test_g08_of_two_edits_under_two_readings_the_later_one_is_what_is_stor
         ]
 
 
+async def held_read(engine: Engine) -> pb.DatasetRun:
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert part.state == pb.DATASET_STATE_HELD
+    return part
+
+
+async def test_g08_what_a_held_read_found_as_it_is_stored_is_an_edit_when_it_changes(store: Store) -> None:
+    """Nothing is sealed while a hold waits, but who was read, and how, is known; not of who was missing."""
+    mis = filled()
+    async with engine_over(store, mis, connector=connector_with_versions(mis)) as engine:
+        await engine.sync(STUDENTS)
+        await edit(engine, 2, "OKAFOR")
+        await edit(engine, 3, "OBI")
+        kept = mis.rows[STUDENTS]
+        await promote(store, SHOUTED)
+        mis.rows[STUDENTS] = [kept[1]]
+        await held_read(engine)
+        assert await causes(store, pupil(2)) == ["SOURCE", "SOURCE"]
+        mis.rows[STUDENTS] = [{**kept[1], "surname": "Reid"}, {**kept[2], "surname": "Otis"}]
+        await held_read(engine)
+        assert await causes(store, pupil(2)) == ["SOURCE", "SOURCE", "SOURCE"]
+        assert await causes(store, pupil(3)) == ["SOURCE", "SOURCE", "REPROJECTION"]
+
+
+async def test_g08_what_a_held_read_found_counts_as_read_that_way_when_this_is_taken_back(
+    store: Store,
+) -> None:
+    """The row changed meanwhile in what only the first reading sees: for the second one it was as before."""
+    mis = filled()
+    async with engine_over(store, mis, connector=connector_with_versions(mis)) as engine:
+        await engine.sync(STUDENTS)
+        await edit(engine, 2, "OKAFOR")
+        await promote(store, SHOUTED)
+        mis.rows[STUDENTS] = [{**mis.rows[STUDENTS][1], "surname": "Okafor"}]
+        await held_read(engine)
+        await promote(store, 1)
+        await held_read(engine)
+        assert await causes(store, pupil(2)) == ["SOURCE", "SOURCE", "REPROJECTION"]
+
+
 async def test_g08_an_edit_that_was_read_otherwise_since_is_no_edit_when_that_is_taken_back(
     store: Store,
 ) -> None:

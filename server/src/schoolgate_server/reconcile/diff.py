@@ -193,6 +193,13 @@ class SnapshotDiff:
         place = self._index.find(record_id)
         return place >= 0 and bool(self._index.flags[place] & OBSERVED)
 
+    def is_settled(self, record_id: str) -> bool:
+        """Whether nothing is to be written of ``record_id``: stored as the snapshot has it, or not live."""
+        place = self._index.find(record_id)
+        flags = 0 if place < 0 else self._index.flags[place]
+        is_found = flags & OBSERVED and not flags & WAITING
+        return bool(is_found or flags & (STORED | LIVE) == STORED)
+
     def is_waiting(self, record_id: str, digest: bytes) -> bool:
         """Whether ``digest`` is what the snapshot has of a record that is to be written still."""
         place = self._index.find(record_id)

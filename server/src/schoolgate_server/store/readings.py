@@ -18,15 +18,31 @@ _NO_EDITS = [_READ_ANEW, "IDENTITY"]
 
 
 @dataclass(frozen=True, slots=True)
+class FoundUnsealed:
+    """What the read of ``run`` proved though it was not sealed: it found what had been edited up to ``seq``
+    as it is stored, except the records ``apart``.
+    """
+
+    run: str
+    seq: int
+    apart: frozenset[str]
+
+    def covers(self, record_id: str, seq: int) -> bool:
+        """Whether the read found a record that was edited at ``seq``."""
+        return seq <= self.seq and record_id not in self.apart
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReading:
     """Under which projection the records of a dataset are, after the run ``snapshot`` sealed it.
 
     ``fingerprint`` is the projection's, empty where records may be under several. ``snapshot`` is empty where
-    the dataset was never sealed.
+    the dataset was never sealed. ``found`` is what a read since has proved.
     """
 
     snapshot: str
     fingerprint: str
+    found: FoundUnsealed | None = None
 
 
 class Readings:
@@ -42,7 +58,7 @@ class Readings:
         """Return the dataset's reading, ``None`` where none was stored."""
         for kept in await self._all(school_id):
             if kept["dataset"] == dataset:
-                return StoredReading(kept["snapshot"], kept["fingerprint"])
+                return StoredReading(kept["snapshot"], kept["fingerprint"], _found(kept.get("found")))
         return None
 
     async def put(self, lease: Lease, dataset: str, reading: StoredReading) -> None:
@@ -53,11 +69,13 @@ class Readings:
         """
         others = [kept for kept in await self._all(lease.school_id) if kept["dataset"] != dataset]
         # Dataset names come from connectors, so they are values and not field names.
-        document = {
+        document: Document = {
             "dataset": dataset,
             "snapshot": reading.snapshot,
             "fingerprint": reading.fingerprint,
         }
+        if (found := reading.found) is not None:
+            document["found"] = {"run": found.run, "seq": found.seq, "apart": sorted(found.apart)}
         with self._leases.holding(lease):
             stored = await self._heads.update_one(
                 {"_id": lease.school_id, "lease.epoch": lease.epoch},
@@ -121,3 +139,9 @@ class Readings:
         head = await self._heads.find_one({"_id": school_id}, {"readings": 1})
         found: list[Document] = [] if head is None else head.get("readings", [])
         return found
+
+
+def _found(document: Document | None) -> FoundUnsealed | None:
+    if document is None:
+        return None
+    return FoundUnsealed(document["run"], document["seq"], frozenset(document["apart"]))

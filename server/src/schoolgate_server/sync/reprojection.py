@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Container, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import NamedTuple
 
 from schoolgate.v1 import failure_pb2 as failures
@@ -28,7 +29,7 @@ from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.reconcile.diff import NOTHING, Known, SnapshotDiff, Withheld
 from schoolgate_server.reconcile.holds import Suspicion, policy_of, strange_population, suspicious_deletions
 from schoolgate_server.store.errors import RawPageMissing
-from schoolgate_server.store.readings import StoredReading
+from schoolgate_server.store.readings import FoundUnsealed, StoredReading
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved, versions_of
 from schoolgate_server.sync.outcome import DatasetOutcome
@@ -41,6 +42,9 @@ from schoolgate_server.sync.tombstones import body_of, tombstone_of
 BATCH = 1_000
 """Records that are looked at together before they are let go."""
 
+MOST_APART = 1_000
+"""Records that a read may have missed, for which it is known that it found the others; some 40 kB."""
+
 
 class Reprojection(NamedTuple):
     """What became of it.
@@ -51,6 +55,24 @@ class Reprojection(NamedTuple):
 
     apart: bool
     outcome: DatasetOutcome = DatasetOutcome(pb.DATASET_STATE_SUCCEEDED)
+
+
+async def note_found(context: RunContext, name: str, diff: SnapshotDiff, as_of: int) -> None:
+    """Take note of which records a read found as they are stored, where they had been read otherwise.
+
+    Nothing else tells: what differs has a new version, and a sealed snapshot has all of it. Its rows were
+    asked for when the school's published seq was ``as_of``, or later; they are stored already.
+    """
+    ingest = context.ingest
+    otherwise = ingest.read_otherwise.get(name)
+    if not isinstance(otherwise, frozenset):
+        return
+    readings = ingest.store.readings
+    stored = await readings.get(ingest.school_id, name) if otherwise else None
+    apart = frozenset(record_id for record_id in otherwise if not diff.is_settled(record_id))
+    if stored is not None and len(apart) < len(otherwise) and len(apart) <= MOST_APART:
+        found = FoundUnsealed(ingest.run_id, as_of, apart)
+        await readings.put(ingest.lease(), name, replace(stored, found=found))
 
 
 class _Edits(NamedTuple):
@@ -85,6 +107,7 @@ class _Reprojector:
         self._ingest = context.ingest
         self._store = context.ingest.store
         self._wanted = state.evidence.projection_fingerprint
+        self._found: FoundUnsealed | None = None
 
     async def run(self) -> Reprojection:
         last, name = self._last, self._dataset.name
@@ -97,6 +120,7 @@ class _Reprojector:
         in_force = last.state.evidence.projection_fingerprint if stored is None else stored.fingerprint
         if stored is None and in_force == self._wanted:
             return Reprojection(apart=True)
+        self._found = None if stored is None else stored.found
         edits = await self._edits(last, in_force)
         self._ingest.read_otherwise[name] = edits.read_otherwise
         if in_force == self._wanted:
@@ -142,7 +166,7 @@ class _Reprojector:
     async def _note(self, fingerprint: str) -> None:
         """Store under which reading the records are; under several, until all of them are written."""
         snapshot = "" if self._last is None else self._last.run_id
-        reading = StoredReading(snapshot, fingerprint)
+        reading = StoredReading(snapshot, fingerprint, self._found)
         await self._store.readings.put(self._ingest.lease(), self._dataset.name, reading)
 
     async def _edits(self, last: SealedSnapshot, in_force: str) -> _Edits:
@@ -154,13 +178,15 @@ class _Reprojector:
         async for batch in readings.edits(school_id, name, kinds, since, not_by=last.run_id):
             for record_id, seq, run_id in batch:
                 # The rows of a merged record are its survivor's by now, and so is what was edited in them.
-                for each in {record_id, survivors.get(record_id, record_id)}:
+                both = {record_id, survivors.get(record_id, record_id)}
+                reader = self._reader(both, seq, run_id)
+                for each in both:
                     seqs[each] = max(seq, seqs.get(each, 0))
-                    read_by[each] = max((seq, run_id), read_by.get(each, (0, "")))
+                    read_by[each] = max((seq, reader), read_by.get(each, (0, "")))
         async for batch in readings.reread(school_id, seqs, since):
             for record_id, seq, run_id in batch:
                 each = survivors.get(record_id, record_id)
-                read_by[each] = max((seq, run_id), read_by[each])
+                read_by[each] = max((seq, self._reader({record_id, each}, seq, run_id)), read_by[each])
         # What this run itself read before an interruption was read as the records were then.
         known = {self._ingest.run_id: in_force}
         for run_id in {run_id for _, run_id in read_by.values()} - known.keys():
@@ -169,6 +195,12 @@ class _Reprojector:
             record_id for record_id, (_, run_id) in read_by.items() if known[run_id] != self._wanted
         ]
         return _Edits(seqs, frozenset(read_otherwise))
+
+    def _reader(self, record_ids: set[str], seq: int, run_id: str) -> str:
+        """Return the run that read last what ``run_id`` wrote at ``seq``."""
+        found = self._found
+        is_found = found is not None and all(found.covers(each, seq) for each in record_ids)
+        return found.run if found is not None and is_found else run_id
 
     async def _reading_of(self, run_id: str) -> str:
         entry = await self._store.runs.get(self._ingest.school_id, run_id)

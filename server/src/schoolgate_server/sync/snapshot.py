@@ -24,6 +24,7 @@ from schoolgate_server.sync.holding import Doubts
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import DatasetParts, dataset_parts, show_counts
 from schoolgate_server.sync.progress import SHOWN_ROWS
+from schoolgate_server.sync.reprojection import note_found
 from schoolgate_server.sync.retention import RetainedRows
 from schoolgate_server.sync.segments import read_segments
 from schoolgate_server.sync.surfaces import surface_of
@@ -109,6 +110,8 @@ class SnapshotSync:
         await ingest.settle_identities(complete=self._is_complete(end), present=present)
         doubts = self._withheld(parts)
         await ingest.finish(doubts.withheld)
+        as_of = min((segment.seq for segment in self._retained.manifest), default=self._as_of)
+        await note_found(self._context, self._dataset.name, parts.diff, as_of)
         show_counts(self._state, ingest)
         state.evidence.unidentified_rows = ingest.unidentified_rows
         state.state = pb.DATASET_STATE_SEALING

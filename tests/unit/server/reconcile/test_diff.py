@@ -192,6 +192,18 @@ def test_what_waits_can_be_withheld_by_kind_or_altogether() -> None:
     assert not diff.is_ready(NEW, A)
 
 
+def test_a_record_is_settled_that_is_stored_as_the_snapshot_has_it_or_not_live() -> None:
+    diff = SnapshotDiff([(SAME, Known(A, 1, True)), (OTHER, Known(A, 1, True)), (DEAD, Known(A, 2, False))])
+    assert [each for each in (SAME, OTHER, DEAD, NEW) if diff.is_settled(each)] == [DEAD]
+    for each in (SAME, OTHER, NEW):
+        diff.observe(each, A if each == SAME else B)
+    assert [each for each in (SAME, OTHER, DEAD, NEW) if diff.is_settled(each)] == [SAME, DEAD]
+    diff.stored(OTHER, Known(B, 2, True))
+    assert diff.is_settled(OTHER)
+    diff.protect(X)
+    assert not diff.is_settled(X)
+
+
 @given(st.lists(st.integers(0, 5000), max_size=3000))
 def test_an_index_finds_each_record_once_however_it_grows(numbers: list[int]) -> None:
     minter, index, places = Minter("oak"), Index(), dict[str, int]()
