@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,20 +32,13 @@ def check(
     Every check is proven, waived with its reason, not applicable or failed. Exit status 0 where none failed.
     """
     # A server has no use for the testing kit.
-    from schoolgate_sdk.testing.conformance import command, loading
+    from schoolgate_sdk.testing.conformance import command
 
     try:
-        connector = loading.load(name)
-        found = command.check_connector(connector, only=only, out=sys.stdout, terminal=sys.stdout.isatty())
-        place = command.place_of(found, name, out)
-        if place is not None:
-            command.write_certificate(found, place)
-            typer.echo(f"certificate: {place}")
-    except (loading.NoSuchConnector, ValueError) as error:
+        passed = command.check_installed(name, only=only, out=out)
+    except command.CannotCheck as error:
         raise CommandFailed(str(error)) from error
-    except OSError as error:
-        raise CommandFailed(f"the certificate cannot be written: {error.strerror}") from error
-    if command.has_failed(found):
+    if not passed:
         raise typer.Exit(1)
 
 

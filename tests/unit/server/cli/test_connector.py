@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schoolgate_sdk import Connector
-from schoolgate_sdk.testing.conformance import kit, loading
+from schoolgate_sdk.testing.conformance import command, kit, loading
 from schoolgate_sdk.testing.conformance.checks import describing
 from tests.conformance.toy_connector import toy_connector
 from tests.unit.server.cli.conftest import Run
@@ -70,6 +72,42 @@ def test_what_cannot_be_checked_is_an_error_that_says_why(run: Run, monkeypatch:
     assert "has no conformance target; give it one" in without.err
     installed(monkeypatch)
     assert "no check is called 'x.*'" in run("connector", "check", "toy", "--only", "x.*").err
+
+
+class Broken(StringIO):
+    """A standard output whose reader has gone."""
+
+    def write(self, text: str, /) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_what_cannot_be_written_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Seen to fail where a table that broke was told as a certificate that cannot be written."""
+    installed(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    check = ("connector", "check", "toy", "--only", "description.fields")
+    refused = run(*check, "--out", "nowhere/a.json")
+    assert refused.status == 1
+    assert "the certificate nowhere/a.json cannot be written: No such file" in " ".join(refused.err.split())
+    monkeypatch.setattr("sys.stdout", Broken())
+    broken = run(*check, "--out", "a.json")
+    assert broken.status == 1
+    assert "the table cannot be written: Broken pipe" in " ".join(broken.err.split())
+    assert "certificate" not in broken.err
+
+
+def test_the_kits_own_command_does_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(monkeypatch)
+    check = ["toy", "--only", "description.fields", "--out"]
+    file = tmp_path / "certificate.json"
+    assert command.main([*check, str(file)]) == 0
+    assert capsys.readouterr().out.endswith(f"certificate: {file}\n")
+    assert command.main([*check, str(tmp_path)]) == 1
+    assert "cannot be written: Is a directory" in capsys.readouterr().err
+    assert command.main(["toy", "--only", "x.*"]) == 1
+    assert "no check is called 'x.*'" in capsys.readouterr().err
 
 
 def test_a_new_package_is_made_once(run: Run, tmp_path: Path) -> None:

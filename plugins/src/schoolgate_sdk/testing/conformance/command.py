@@ -9,7 +9,8 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -99,8 +100,46 @@ class _Table:
             self._out.flush()
 
 
-def has_failed(found: dict[str, object]) -> bool:
-    """Say whether a check failed, by the certificate."""
+class CannotCheck(Exception):
+    """A connector cannot be checked, or what came of it not be told; the text says why."""
+
+
+def check_installed(name: str, *, only: str = "*", out: Path | None = None) -> bool:
+    """Check an installed connector: the table goes to standard output, the certificate to a file.
+
+    That file is ``out``, else one of the connector's name in the current folder. Where only some of the
+    checks were run and nobody named a file, none is written. Returns whether no check failed.
+
+    Raises:
+        CannotCheck: there is no such connector, target or check, or the table or the certificate cannot be
+            written.
+    """
+    try:
+        with _writing("the table"):
+            found = check_connector(
+                loading.load(name), only=only, out=sys.stdout, terminal=sys.stdout.isatty()
+            )
+    except (loading.NoSuchConnector, ValueError) as error:
+        raise CannotCheck(str(error)) from error
+    place = out or (Path(f"{name}-certificate.json") if found["complete"] else None)
+    if place is not None:
+        with _writing(f"the certificate {place}"):
+            write_certificate(found, place)
+        with _writing("the table"):
+            sys.stdout.write(f"certificate: {place}\n")
+            sys.stdout.flush()
+    return not _has_failed(found)
+
+
+@contextmanager
+def _writing(what: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotCheck(f"{what} cannot be written: {error.strerror or error}") from error
+
+
+def _has_failed(found: dict[str, object]) -> bool:
     match found:
         case {"counts": {"failed": 0}}:
             return False
@@ -124,14 +163,6 @@ def write_certificate(found: dict[str, object], path: Path) -> None:
         path.write_bytes(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def place_of(found: dict[str, object], name: str, out: Path | None) -> Path | None:
-    """Return where a connector's certificate is written: to ``out``, else into the current folder.
-
-    ``None`` where only some of the checks were run, and nobody named a place for what came of them.
-    """
-    return out or (Path(f"{name}-certificate.json") if found["complete"] else None)
-
-
 def main(arguments: Sequence[str], program: str = "python -m schoolgate_sdk.testing.conformance") -> int:
     """Check the connector that the arguments name; return 0 where it is certified, 1 where not."""
     parser = argparse.ArgumentParser(
@@ -147,13 +178,7 @@ def main(arguments: Sequence[str], program: str = "python -m schoolgate_sdk.test
     parser.add_argument("--only", default="*", metavar="PATTERN", help='checks to run, such as "wire.*"')
     given = parser.parse_args(arguments)
     try:
-        connector = loading.load(given.name)
-        found = check_connector(connector, only=given.only, out=sys.stdout, terminal=sys.stdout.isatty())
-        place = place_of(found, given.name, given.out)
-        if place is not None:
-            write_certificate(found, place)
-            sys.stdout.write(f"certificate: {place}\n")
-    except (loading.NoSuchConnector, ValueError, OSError) as error:
+        return 0 if check_installed(given.name, only=given.only, out=given.out) else 1
+    except CannotCheck as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
-    return 1 if has_failed(found) else 0
