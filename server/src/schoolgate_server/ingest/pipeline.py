@@ -60,7 +60,7 @@ class _EveryRecord(Container[str]):
         return True
 
 
-EVERY_RECORD: Container[str] = _EveryRecord()
+EVERY_RECORD = _EveryRecord()
 """Stands for a set of record ids that leaves none out."""
 
 
@@ -80,7 +80,9 @@ class IngestContext:
     lease: Callable[[], Lease]
     commit_batch: int
     totals: dict[str, Totals] = field(default_factory=dict[str, Totals])
-    read_otherwise: dict[str, Container[str]] = field(default_factory=dict[str, Container[str]])
+    read_otherwise: dict[str, frozenset[str] | _EveryRecord] = field(
+        default_factory=dict[str, "frozenset[str] | _EveryRecord"]
+    )
     dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
