@@ -187,7 +187,9 @@ class QuietHours(_message.Message):
     begins: _builtins.str
     """Local time in School.time_zone, "HH:MM"."""
     ends: _builtins.str
-    """Local time at which they are over, "HH:MM"; later than begins."""
+    """Local time at which they are over, "HH:MM"; later than begins. "24:00" is the end of the day: hours over midnight are two,
+    "22:00" to "24:00" and "00:00" to "06:00", and last as one.
+    """
     @_builtins.property
     def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Days of the week, 1 (Monday) to 7 (Sunday); empty means Monday to Friday."""

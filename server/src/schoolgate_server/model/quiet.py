@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from schoolgate.v1.school_service_pb2 import QuietHours, School
 
 DEFAULT_TIME_ZONE = "Europe/London"
 """Of a school that names none."""
+
+END_OF_DAY = "24:00"
+"""When hours are over that last until the next day."""
 
 _MONDAY_TO_FRIDAY = (1, 2, 3, 4, 5)
 _MINUTE = timedelta(minutes=1)
@@ -25,12 +28,12 @@ def quiet_until(school: School, now: datetime) -> datetime | None:
     until: datetime | None = None
     for _ in range(_MOST):
         local = (until or now).astimezone(zone)
-        ends = [time.fromisoformat(hours.ends) for hours in school.quiet_hours if _covers(hours, local)]
+        ends = [_end(hours, local.date()) for hours in school.quiet_hours if _covers(hours, local)]
         if not ends:
             break
         # fold: where an hour comes twice, quiet is over after the second one.
-        last = datetime.combine(local.date(), max(ends), zone).replace(fold=1).astimezone(UTC)
-        while last.astimezone(zone).time() < max(ends):
+        last = max(ends).replace(tzinfo=zone, fold=1).astimezone(UTC)
+        while last.astimezone(zone).replace(tzinfo=None) < max(ends):
             last += _MINUTE  # where it does not come, as the clock jumps past it
         if until is not None and last <= until:
             break
@@ -41,4 +44,12 @@ def quiet_until(school: School, now: datetime) -> datetime | None:
 def _covers(hours: QuietHours, local: datetime) -> bool:
     if local.isoweekday() not in (hours.weekdays or _MONDAY_TO_FRIDAY):
         return False
-    return time.fromisoformat(hours.begins) <= local.time() < time.fromisoformat(hours.ends)
+    now = local.replace(tzinfo=None)
+    return datetime.combine(now, time.fromisoformat(hours.begins)) <= now < _end(hours, now.date())
+
+
+def _end(hours: QuietHours, day: date) -> datetime:
+    """Return the local time at which the hours of a day are over, the next day's first where it is 24:00."""
+    if hours.ends == END_OF_DAY:
+        return datetime.combine(day + timedelta(days=1), time.min)
+    return datetime.combine(day, time.fromisoformat(hours.ends))

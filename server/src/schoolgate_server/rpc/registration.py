@@ -18,7 +18,7 @@ from schoolgate.v1.sync_service_pb2 import (
 from schoolgate_sdk import KINDS, Connector, FieldSpec
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
-from schoolgate_server.model.quiet import DEFAULT_TIME_ZONE
+from schoolgate_server.model.quiet import DEFAULT_TIME_ZONE, END_OF_DAY
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo, is_iso_date
 
 # A school is one document with the results of its latest 20 requests beside it, and MongoDB takes 16 MB.
@@ -174,9 +174,13 @@ def _check_schedules(schedules: Sequence[SyncSchedule], violations: Violations) 
 def _check_quiet_hours(all_hours: Sequence[QuietHours], violations: Violations) -> None:
     for index, hours in enumerate(all_hours):
         place = f"school.quiet_hours[{index}]"
-        wrong = [name for name in ("begins", "ends") if not _TIME_OF_DAY.fullmatch(getattr(hours, name))]
-        for name in wrong:
-            violations.add(f"{place}.{name}", 'must be a local time as "HH:MM", from 00:00 to 23:59')
+        wrong = {
+            name: latest
+            for name, latest in (("begins", "23:59"), ("ends", END_OF_DAY))
+            if not _TIME_OF_DAY.fullmatch(given := getattr(hours, name)) and given != latest
+        }
+        for name, latest in wrong.items():
+            violations.add(f"{place}.{name}", f'must be a local time as "HH:MM", from 00:00 to {latest}')
         if not wrong and not hours.begins < hours.ends:
             violations.add(f"{place}.ends", "must be later than begins, on the same day")
         if len(set(hours.weekdays)) != len(hours.weekdays) or not _WEEKDAYS.issuperset(hours.weekdays):

@@ -44,6 +44,14 @@ def test_hours_are_given_in_place_of_earlier_ones(ask: Run, fake: FakeServer) ->
     ]
 
 
+def test_hours_over_midnight_are_two(ask: Run, fake: FakeServer) -> None:
+    ask("school", "quiet-hours", "oak", "22:00-24:00", "00:00-06:00")
+    assert asked(fake) == [
+        QuietHours(begins="22:00", ends="24:00"),
+        QuietHours(begins="00:00", ends="06:00"),
+    ]
+
+
 def test_hours_are_taken_off(ask: Run, fake: FakeServer) -> None:
     assert "none" in ask("school", "quiet-hours", "oak", "--off").out
     assert asked(fake) == []

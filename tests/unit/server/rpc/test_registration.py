@@ -173,7 +173,8 @@ def test_settings_are_bounded_together() -> None:
     ("hours", "field"),
     [
         (QuietHours(begins="8:30", ends="09:30"), "begins"),
-        (QuietHours(begins="08:30", ends="24:00"), "ends"),
+        (QuietHours(begins="08:30", ends="24:01"), "ends"),
+        (QuietHours(begins="24:00", ends="24:00"), "begins"),
         (QuietHours(begins="08:30", ends=""), "ends"),
         (QuietHours(begins="09:30", ends="08:30"), "ends"),
         (QuietHours(begins="08:30", ends="08:30"), "ends"),
@@ -192,5 +193,6 @@ def test_malformed_quiet_hours_are_refused(hours: QuietHours, field: str) -> Non
 def test_quiet_hours_that_make_sense_are_taken() -> None:
     violations = Violations()
     hours = [QuietHours(begins="08:30", ends="09:15"), QuietHours(begins="00:00", ends="23:59", weekdays=[7])]
+    hours.append(QuietHours(begins="22:00", ends="24:00"))
     check_fields(School(quiet_hours=hours), ["quiet_hours"], violations)
     violations.raise_any()
