@@ -26,6 +26,15 @@ MUTANTS = (
     ),
     Mutant(
         "g10",
+        "the survivor's own keys come before the one that shows a merge",
+        "server/src/schoolgate_server/ingest/merging.py",
+        "for key in own_first]",
+        "for key in keys]",
+        f"{ENGINE}/test_merge_crashes.py",
+        "keys_are_stored",
+    ),
+    Mutant(
+        "g10",
         "retained rows are not replayed",
         SNAPSHOT,
         "                await self._take(rows, ingest, as_of)\n                state.pages_read += 1",

@@ -25,8 +25,9 @@ class NotMergeable(ValueError):
 class Merge(NamedTuple):
     """What one merge writes: the ``aliases``, and only then the ``changes``, in this order.
 
-    The first changes are those of the two records, the others those of what refers to the one that goes. A
-    crash after the aliases leaves keys that find the survivor and a loser that is merged when the merge is
+    The first changes are those of the two records, the others those of what refers to the one that goes. The
+    first alias is the loser's own key, so that a crash among the aliases shows that there is a merge to
+    finish. A crash after them leaves keys that find the survivor and a loser that is merged when the merge is
     done again; a crash between two commits of changes leaves a merge that is seen, and references that are
     rewritten when it is done again, which a run that goes on does before it takes rows. The other way round,
     a snapshot would bring the loser back through its own key.
@@ -67,7 +68,8 @@ async def merge_changes(store: Store, school_id: str, loser_id: str, survivor_id
         _pointed(stored, loser_id, survivor.record_id)
         for stored in await store.references.referring(school_id, loser_id)
     ]
-    aliases = [Alias(survivor.kind, key, survivor.record_id, link=True) for key in keys]
+    own_first = sorted(keys, key=lambda key: key != loser.keys[0])
+    aliases = [Alias(survivor.kind, key, survivor.record_id, link=True) for key in own_first]
     return Merge(survivor.record_id, changes, aliases)
 
 

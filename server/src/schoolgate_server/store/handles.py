@@ -230,10 +230,10 @@ class Collection:
         with limited():
             await self.driver.insert_many(documents, ordered=False, **self._within)
 
-    async def bulk(self, writes: Sequence[Write]) -> int:
-        """Do all writes in any order; return how many existing documents they matched."""
+    async def bulk(self, writes: Sequence[Write], *, ordered: bool = False) -> int:
+        """Do all writes, in any order unless ``ordered``; return how many existing documents they matched."""
         with limited():
-            result = await self.driver.bulk_write(writes, ordered=False, **self._within)
+            result = await self.driver.bulk_write(writes, ordered=ordered, **self._within)
         matched: int = result.matched_count
         return matched
 

@@ -57,7 +57,7 @@ class Identities:
         return [_alias(document) for document in found]
 
     async def add(self, school_id: str, aliases: Sequence[Alias], run_id: str) -> None:
-        """Store aliases; a key that has a record already moves to this one."""
+        """Store aliases in their order; a key that has a record already moves to this one."""
         writes: list[Write] = []
         for alias in aliases:
             alias_id = _alias_id(school_id, alias.kind, alias.key)
@@ -72,7 +72,7 @@ class Identities:
             }
             writes.append(ReplaceOne({"_id": alias_id, "school": school_id}, document, upsert=True))
         for some in chunks(writes):
-            await self._identities.bulk(some)
+            await self._identities.bulk(some, ordered=True)
 
 
 def _alias_id(school_id: str, kind: Kind.ValueType, key: str) -> str:
