@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.mutations import committing, guarding, knowing, reading, reprojecting
+from scripts.mutations import committing, following, guarding, knowing, reading, reprojecting
 
 MUTANTS = (
     *reading.MUTANTS,
@@ -10,4 +10,5 @@ MUTANTS = (
     *reprojecting.MUTANTS,
     *committing.MUTANTS,
     *guarding.MUTANTS,
+    *following.MUTANTS,
 )

@@ -108,7 +108,7 @@ async def call(
     try:
         if descriptor.server_streaming:
             async for _ in channel.unary_stream(path)(raw, metadata=metadata):
-                pass
+                break  # some never end
         else:
             await channel.unary_unary(path)(raw, metadata=metadata)
     except grpc.aio.AioRpcError as error:

@@ -222,8 +222,3 @@ async def test_versions_say_what_changed(synced: Client, mis: ScriptedMis) -> No
 async def test_a_record_that_never_was_has_no_versions(synced: Client) -> None:
     request = q.ListVersionsRequest(school_id=SCHOOL, record_id=f"stu_{1:032x}")
     assert (await refused(synced.query.ListVersions(request))).reason == "RECORD_NOT_FOUND"
-
-
-async def test_watching_changes_is_not_served_yet(synced: Client) -> None:
-    failure = await refused(synced.query.WatchChanges(q.WatchChangesRequest(school_id=SCHOOL)))
-    assert (failure.reason, failure.metadata) == ("METHOD_NOT_SERVED", {"method": "WatchChanges"})

@@ -130,7 +130,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The method is part of the API and not yet served by this release.
     UNIMPLEMENTED. Metadata: method.
 
-        {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "WatchChanges"}}
+        {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "SubmitWrite"}}
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """MongoDB cannot be reached or has no primary.
@@ -210,6 +210,31 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     FAILED_PRECONDITION. Metadata: dataset. Next: sync the school in full, then ask again.
 
         {"reason": "ROWS_NOT_RETAINED", "domain": "schoolgate", "metadata": {"dataset": "attendance_marks"}}
+    """
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 32
+    """The cursor is damaged or was never one of WatchChanges.
+    INVALID_ARGUMENT. Next: begin with a snapshot.
+
+        {"reason": "CURSOR_INVALID", "domain": "schoolgate"}
+    """
+    ERROR_REASON_CURSOR_FOREIGN: _ErrorReason.ValueType  # 33
+    """The cursor was given for another school, an earlier registration of this one, or other kinds.
+    INVALID_ARGUMENT. Metadata: school_id. Next: begin with a snapshot.
+
+        {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+    """
+    ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 34
+    """What changed after the cursor is no longer known in full.
+    OUT_OF_RANGE. Metadata: school_id, oldest_seq. Next: begin with a snapshot.
+
+        {"reason": "CURSOR_TOO_OLD", "domain": "schoolgate", "metadata": {"school_id": "oak", "oldest_seq": "4711"}}
+    """
+    ERROR_REASON_CURSOR_FROM_FUTURE: _ErrorReason.ValueType  # 35
+    """The cursor has seen what the school's store has not: the store was restored from a backup since.
+    OUT_OF_RANGE. Metadata: school_id, published_seq. Next: begin with a snapshot.
+
+        {"reason": "CURSOR_FROM_FUTURE", "domain": "schoolgate",
+         "metadata": {"school_id": "oak", "published_seq": "4711"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -325,7 +350,7 @@ ERROR_REASON_METHOD_NOT_SERVED: ErrorReason.ValueType  # 18
 """The method is part of the API and not yet served by this release.
 UNIMPLEMENTED. Metadata: method.
 
-    {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "WatchChanges"}}
+    {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "SubmitWrite"}}
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 19
 """MongoDB cannot be reached or has no primary.
@@ -405,5 +430,30 @@ ERROR_REASON_ROWS_NOT_RETAINED: ErrorReason.ValueType  # 31
 FAILED_PRECONDITION. Metadata: dataset. Next: sync the school in full, then ask again.
 
     {"reason": "ROWS_NOT_RETAINED", "domain": "schoolgate", "metadata": {"dataset": "attendance_marks"}}
+"""
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 32
+"""The cursor is damaged or was never one of WatchChanges.
+INVALID_ARGUMENT. Next: begin with a snapshot.
+
+    {"reason": "CURSOR_INVALID", "domain": "schoolgate"}
+"""
+ERROR_REASON_CURSOR_FOREIGN: ErrorReason.ValueType  # 33
+"""The cursor was given for another school, an earlier registration of this one, or other kinds.
+INVALID_ARGUMENT. Metadata: school_id. Next: begin with a snapshot.
+
+    {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+"""
+ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 34
+"""What changed after the cursor is no longer known in full.
+OUT_OF_RANGE. Metadata: school_id, oldest_seq. Next: begin with a snapshot.
+
+    {"reason": "CURSOR_TOO_OLD", "domain": "schoolgate", "metadata": {"school_id": "oak", "oldest_seq": "4711"}}
+"""
+ERROR_REASON_CURSOR_FROM_FUTURE: ErrorReason.ValueType  # 35
+"""The cursor has seen what the school's store has not: the store was restored from a backup since.
+OUT_OF_RANGE. Metadata: school_id, published_seq. Next: begin with a snapshot.
+
+    {"reason": "CURSOR_FROM_FUTURE", "domain": "schoolgate",
+     "metadata": {"school_id": "oak", "published_seq": "4711"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

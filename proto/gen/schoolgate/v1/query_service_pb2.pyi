@@ -58,6 +58,70 @@ FILTER_OPERATOR_PRESENT: FilterOperator.ValueType  # 5
 """The field has a value (or, with the value "false", has none)."""
 Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
 
+class _WatchStart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WatchStartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchStart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WATCH_START_UNSPECIFIED: _WatchStart.ValueType  # 0
+    """As WATCH_START_NOW."""
+    WATCH_START_NOW: _WatchStart.ValueType  # 1
+    """With what is published after the call."""
+    WATCH_START_SNAPSHOT: _WatchStart.ValueType  # 2
+    """With every live record, in order of their seq, and then with what changes."""
+
+class WatchStart(_WatchStart, metaclass=_WatchStartEnumTypeWrapper):
+    """Where a follower without a cursor begins."""
+
+WATCH_START_UNSPECIFIED: WatchStart.ValueType  # 0
+"""As WATCH_START_NOW."""
+WATCH_START_NOW: WatchStart.ValueType  # 1
+"""With what is published after the call."""
+WATCH_START_SNAPSHOT: WatchStart.ValueType  # 2
+"""With every live record, in order of their seq, and then with what changes."""
+Global___WatchStart: _TypeAlias = WatchStart  # noqa: Y015
+
+class _ChangeType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_TYPE_UNSPECIFIED: _ChangeType.ValueType  # 0
+    """Never sent."""
+    CHANGE_TYPE_CREATED: _ChangeType.ValueType  # 1
+    """The follower has not had the record: it is new, or part of the snapshot that the follower began with."""
+    CHANGE_TYPE_UPDATED: _ChangeType.ValueType  # 2
+    """The body changed; Change.changed_fields says where."""
+    CHANGE_TYPE_KEYS_CHANGED: _ChangeType.ValueType  # 3
+    """The MIS knows the record by other keys than before; Change.added_keys and removed_keys say which."""
+    CHANGE_TYPE_LEFT: _ChangeType.ValueType  # 4
+    """The record left; its tombstone says why, its body is the last one."""
+    CHANGE_TYPE_RETURNED: _ChangeType.ValueType  # 5
+    """A record that had left is live again."""
+    CHANGE_TYPE_MERGED: _ChangeType.ValueType  # 6
+    """The record was merged into the one that its tombstone names, which has its keys from then on."""
+
+class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
+    """What happened to a record since the follower last was up to date."""
+
+CHANGE_TYPE_UNSPECIFIED: ChangeType.ValueType  # 0
+"""Never sent."""
+CHANGE_TYPE_CREATED: ChangeType.ValueType  # 1
+"""The follower has not had the record: it is new, or part of the snapshot that the follower began with."""
+CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 2
+"""The body changed; Change.changed_fields says where."""
+CHANGE_TYPE_KEYS_CHANGED: ChangeType.ValueType  # 3
+"""The MIS knows the record by other keys than before; Change.added_keys and removed_keys say which."""
+CHANGE_TYPE_LEFT: ChangeType.ValueType  # 4
+"""The record left; its tombstone says why, its body is the last one."""
+CHANGE_TYPE_RETURNED: ChangeType.ValueType  # 5
+"""A record that had left is live again."""
+CHANGE_TYPE_MERGED: ChangeType.ValueType  # 6
+"""The record was merged into the one that its tombstone names, which has its keys from then on."""
+Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
+
 @_typing.final
 class Filter(_message.Message):
     """One condition on one field of the kind. Conditions of a request must all hold."""
@@ -431,13 +495,25 @@ class WatchChangesRequest(_message.Message):
     SCHOOL_ID_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     cursor: _builtins.str
-    """Cursor of the last response seen; empty means from now on."""
+    """After what the response with this cursor had told."""
+    start: Global___WatchStart.ValueType
+    """Without a cursor."""
+    after_seq: _builtins.int
+    """After this published seq, tombstones included: for whoever read QueryRecords as of it."""
+    page_size: _builtins.int
+    """Most changes per response, 1 to 5000; 0 means 500."""
+    heartbeat_seconds: _builtins.int
+    """Seconds without changes after which a response without any tells the latest cursor, 1 to 300; 0 means 15."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_kind_pb2.Kind.ValueType]:
-        """Only these kinds; empty means all."""
+        """Only these kinds, each once; empty means all. A cursor goes on with the kinds that it was given for."""
 
     def __init__(
         self,
@@ -445,38 +521,106 @@ class WatchChangesRequest(_message.Message):
         school_id: _builtins.str = ...,
         kinds: _abc.Iterable[_kind_pb2.Kind.ValueType] | None = ...,
         cursor: _builtins.str = ...,
+        start: Global___WatchStart.ValueType = ...,
+        after_seq: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        heartbeat_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "begin", b"begin", "cursor", b"cursor", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "kinds", b"kinds", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "begin", b"begin", "cursor", b"cursor", "heartbeat_seconds", b"heartbeat_seconds", "kinds", b"kinds", "page_size", b"page_size", "school_id", b"school_id", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_begin: _TypeAlias = _typing.Literal["cursor", "start", "after_seq"]  # noqa: Y015
+    _WhichOneofArgType_begin: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_begin) -> _WhichOneofReturnType_begin | None: ...
 
 Global___WatchChangesRequest: _TypeAlias = WatchChangesRequest  # noqa: Y015
 
 @_typing.final
-class WatchChangesResponse(_message.Message):
-    """Response of WatchChanges: changed records, or none as a heartbeat."""
+class Change(_message.Message):
+    """One changed record. What happened to it several times in between is told at once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    RECORDS_FIELD_NUMBER: _builtins.int
-    CURSOR_FIELD_NUMBER: _builtins.int
-    cursor: _builtins.str
-    """Where to go on from."""
+    RECORD_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    ADDED_KEYS_FIELD_NUMBER: _builtins.int
+    REMOVED_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def records(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]:
-        """Changed records in order of their seq, each in its latest state."""
+    def record(self) -> _record_pb2.Record:
+        """The record as of the response's seq, with keys, last body and tombstone where it has left."""
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[Global___ChangeType.ValueType]:
+        """What happened, at least one, each once."""
+
+    @_builtins.property
+    def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the body that differ, in the order of the message; empty for a created record."""
+
+    @_builtins.property
+    def added_keys(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.SourceKey]:
+        """Keys that the record has had since."""
+
+    @_builtins.property
+    def removed_keys(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.SourceKey]:
+        """Keys that the record has no more."""
 
     def __init__(
         self,
         *,
-        records: _abc.Iterable[_record_pb2.Record] | None = ...,
+        record: _record_pb2.Record | None = ...,
+        types: _abc.Iterable[Global___ChangeType.ValueType] | None = ...,
+        changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        added_keys: _abc.Iterable[_record_pb2.SourceKey] | None = ...,
+        removed_keys: _abc.Iterable[_record_pb2.SourceKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_keys", b"added_keys", "changed_fields", b"changed_fields", "record", b"record", "removed_keys", b"removed_keys", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class WatchChangesResponse(_message.Message):
+    """Response of WatchChanges: changed records in order of their seq, or none as a heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    UP_TO_DATE_FIELD_NUMBER: _builtins.int
+    OLDEST_SEQ_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on from, once the changes are dealt with; the first response has one already."""
+    seq: _builtins.int
+    """The published seq that the records are of."""
+    up_to_date: _builtins.bool
+    """Nothing is left to tell: with all changes so far a follower has exactly the school's state as of seq. Until
+    then it may have records of a commit without the others.
+    """
+    oldest_seq: _builtins.int
+    """The oldest seq from which changes can be told; a follower whose cursor is older has to begin with a snapshot."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """Each record's latest state as of seq. A record that changes again is told again, at its new seq."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
         cursor: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        up_to_date: _builtins.bool = ...,
+        oldest_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "oldest_seq", b"oldest_seq", "seq", b"seq", "up_to_date", b"up_to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

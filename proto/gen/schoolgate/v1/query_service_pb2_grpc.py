@@ -95,7 +95,8 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchChanges(self, request, context):
-        """Streams changes in order of their seq, from a cursor or from now on. Role: READER.
+        """Streams changed records in order of their seq, each at least once, from a cursor, a snapshot or from now on. It
+        ends with UNAVAILABLE when the server stops: go on from the last cursor then. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

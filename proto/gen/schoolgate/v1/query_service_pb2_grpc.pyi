@@ -42,7 +42,9 @@ class QueryServiceStub:
     ListVersions: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.ListVersionsRequest, _query_service_pb2.ListVersionsResponse]
     """Lists all versions of one record, newest first. Role: READER."""
     WatchChanges: _grpc.UnaryStreamMultiCallable[_query_service_pb2.WatchChangesRequest, _query_service_pb2.WatchChangesResponse]
-    """Streams changes in order of their seq, from a cursor or from now on. Role: READER."""
+    """Streams changed records in order of their seq, each at least once, from a cursor, a snapshot or from now on. It
+    ends with UNAVAILABLE when the server stops: go on from the last cursor then. Role: READER.
+    """
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
@@ -58,7 +60,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     ListVersions: _aio.UnaryUnaryMultiCallable[_query_service_pb2.ListVersionsRequest, _query_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Lists all versions of one record, newest first. Role: READER."""
     WatchChanges: _aio.UnaryStreamMultiCallable[_query_service_pb2.WatchChangesRequest, _query_service_pb2.WatchChangesResponse]  # type: ignore[assignment]
-    """Streams changes in order of their seq, from a cursor or from now on. Role: READER."""
+    """Streams changed records in order of their seq, each at least once, from a cursor, a snapshot or from now on. It
+    ends with UNAVAILABLE when the server stops: go on from the last cursor then. Role: READER.
+    """
 
 class QueryServiceServicer:
     """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which."""
@@ -96,6 +100,8 @@ class QueryServiceServicer:
         request: _query_service_pb2.WatchChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_service_pb2.WatchChangesResponse], _abc.AsyncIterator[_query_service_pb2.WatchChangesResponse]]:
-        """Streams changes in order of their seq, from a cursor or from now on. Role: READER."""
+        """Streams changed records in order of their seq, each at least once, from a cursor, a snapshot or from now on. It
+        ends with UNAVAILABLE when the server stops: go on from the last cursor then. Role: READER.
+        """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,6 +23,7 @@ from schoolgate_server.cli import (
     runs,
     schools,
     tokens,
+    watch,
 )
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ for _module in (
     identities,
     mis_change,
     query,
+    watch,
     diagnostics,
     parsers,
     connector,

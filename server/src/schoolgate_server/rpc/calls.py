@@ -24,13 +24,15 @@ _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 class Call:
     """One call: its path ("/package.Service/Method"), its correlation id, and what turns out while it runs.
 
-    ``caller`` is who makes it, once identified; ``reason`` is the one of the error that ended it.
+    ``caller`` is who makes it, once identified; ``reason`` is the one of the error that ended it. ``admit``
+    raises what would refuse the call if it was made now.
     """
 
     path: str
     correlation_id: str
     caller: Caller | None = None
     reason: str | None = None
+    admit: Callable[[], None] | None = None
 
     @property
     def method(self) -> str:
@@ -52,6 +54,18 @@ def begin(path: str, offered_id: object, new_id: Callable[[], str]) -> Call:
 def made_by(caller: Caller) -> None:
     """Make known who makes the call at hand."""
     _current.set(replace(_current.get(), caller=caller))
+
+
+def admitted_by(admit: Callable[[], None]) -> None:
+    """Make known what admits the call at hand."""
+    _current.set(replace(_current.get(), admit=admit))
+
+
+def admit_again() -> None:
+    """Raise what would refuse the call at hand if it was made now: its token may have been revoked."""
+    admit = _current.get().admit
+    if admit is not None:
+        admit()
 
 
 def failed_with(reason: str) -> None:

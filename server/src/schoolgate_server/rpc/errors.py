@@ -129,6 +129,20 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_ROWS_NOT_RETAINED: Presentation(
             Code.FAILED_PRECONDITION, "no source rows are retained; sync the school in full first"
         ),
+        r.ERROR_REASON_CURSOR_INVALID: Presentation(
+            Code.INVALID_ARGUMENT, "the cursor is not one of WatchChanges; begin with a snapshot"
+        ),
+        r.ERROR_REASON_CURSOR_FOREIGN: Presentation(
+            Code.INVALID_ARGUMENT,
+            "the cursor is of another school or registration, or of other kinds; begin with a snapshot",
+        ),
+        r.ERROR_REASON_CURSOR_TOO_OLD: Presentation(
+            Code.OUT_OF_RANGE, "what changed after the cursor is no longer known; begin with a snapshot"
+        ),
+        r.ERROR_REASON_CURSOR_FROM_FUTURE: Presentation(
+            Code.OUT_OF_RANGE,
+            "the cursor has seen what the store has not, which was restored since; begin with a snapshot",
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

@@ -267,7 +267,18 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             self._admit(path, handler_call_details)
         except ServiceError as error:
             return refusing(handler, error)
-        return wrapped(handler, self._around)
+
+        @asynccontextmanager
+        async def around(request: object, _context: Context) -> AsyncGenerator[None]:
+            def admit() -> None:
+                self._admit(path, handler_call_details)
+                _check_school(request)
+
+            _check_school(request)
+            calls.admitted_by(admit)
+            yield
+
+        return wrapped(handler, around)
 
     def _admit(self, path: str, details: grpc.HandlerCallDetails) -> None:
         given = [value for key, value in details.invocation_metadata or () if key == "authorization"]
@@ -289,9 +300,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         if self._closing.is_set():
             raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "")
 
-    @asynccontextmanager
-    async def _around(self, request: object, context: Context) -> AsyncGenerator[None]:
-        school = calls.school_of(request)
-        if school and not calls.current_caller().may_act_for(school):
-            raise ServiceError(reasons.ERROR_REASON_SCHOOL_FORBIDDEN, "", metadata={"school_id": school})
-        yield
+
+def _check_school(request: object) -> None:
+    school = calls.school_of(request)
+    if school and not calls.current_caller().may_act_for(school):
+        raise ServiceError(reasons.ERROR_REASON_SCHOOL_FORBIDDEN, "", metadata={"school_id": school})

@@ -7,6 +7,7 @@ Each raises :class:`~schoolgate_server.model.errors.ServiceError` for what the A
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, School, Sc
 from schoolgate.v1.sync_service_pb2 import Hold, Run, SyncLayer
 from schoolgate_sdk import Connector, SourceKey
 from schoolgate_server.model.audit import AuditEntry
+from schoolgate_server.model.feed import FeedPage, Position
 from schoolgate_server.model.mis_changes import StoredPlan
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.runs import RunEntry
@@ -85,6 +87,26 @@ class Records(Protocol):
     async def versions(
         self, school_id: str, record_id: str, before_version: int | None, limit: int
     ) -> Sequence[tuple[Record, datetime | None]]: ...
+
+
+class News(Protocol):
+    """Whether something may have been published since ``clear``."""
+
+    def clear(self) -> None: ...
+    async def wait(self) -> None: ...
+
+
+class Feed(Protocol):
+    """Changes of records."""
+
+    def news(self, school_id: str) -> AbstractAsyncContextManager[News]: ...
+    async def now(self, school_id: str) -> Position: ...
+    async def snapshot(self, school_id: str) -> Position: ...
+    async def after(self, school_id: str, seq: int) -> Position: ...
+    async def resume(self, school_id: str, position: Position) -> Position: ...
+    async def page(
+        self, school_id: str, kinds: Collection[Kind.ValueType], position: Position, limit: int
+    ) -> FeedPage: ...
 
 
 class Redirects(Protocol):
@@ -157,6 +179,8 @@ class Store(Protocol):
     def leases(self) -> Leases: ...
     @property
     def records(self) -> Records: ...
+    @property
+    def feed(self) -> Feed: ...
     @property
     def redirects(self) -> Redirects: ...
     @property

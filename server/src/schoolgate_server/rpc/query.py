@@ -6,15 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from google.protobuf.message import Message
-
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
-from schoolgate.v1.query_service_pb2_grpc import QueryServiceServicer
 from schoolgate.v1.record_pb2 import Record, SourceKey
 from schoolgate_sdk import KINDS, encode_key
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import Condition, Question
+from schoolgate_server.rpc.changes import changed_fields
 from schoolgate_server.rpc.checks import Violations, is_record_id
 from schoolgate_server.rpc.filters import conditions_from
 from schoolgate_server.rpc.interceptors import Context
@@ -22,6 +20,7 @@ from schoolgate_server.rpc.paging import Pages, responses
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.source_keys import checked_key
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+from schoolgate_server.rpc.watch import Watch
 
 _MOST_PER_PAGE = 5000
 _USUAL_PER_PAGE = 500
@@ -30,10 +29,11 @@ _NAMING = frozenset({q.FILTER_OPERATOR_EQUAL, q.FILTER_OPERATOR_IN})
 """Operators whose values name records, in fields that refer to some."""
 
 
-class Query(QueryServiceServicer):
-    """Serves records; methods not defined here are not served yet."""
+class Query(Watch):
+    """Serves records; changes are served by its base."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closing: asyncio.Event) -> None:
+        super().__init__(store, closing)
         self._store = store
 
     async def GetRecord(self, request: q.GetRecordRequest, context: Context) -> q.GetRecordResponse:
@@ -154,24 +154,6 @@ class Query(QueryServiceServicer):
             violations.add("known_at_seq", f"must not lie after the school's published seq, {published}")
             violations.raise_any()
         return asked or published
-
-
-def changed_fields(before: Record, after: Record) -> list[str]:
-    """Return the names of the body fields that differ between two versions, in the order of the message."""
-
-    def body(record: Record) -> Message | None:
-        name = record.WhichOneof("body")
-        return getattr(record, name) if name else None
-
-    old, new = body(before), body(after)
-    if old is None or new is None:
-        return []
-    values = [{field.name: value for field, value in message.ListFields()} for message in (old, new)]
-    return [
-        field.name
-        for field in new.DESCRIPTOR.fields
-        if values[0].get(field.name) != values[1].get(field.name)
-    ]
 
 
 def _encoded(key: SourceKey, violations: Violations) -> str:

@@ -189,7 +189,7 @@ def _servicers(
             sync_service_pb2_grpc.add_SyncServiceServicer_to_server,
         ),
         "QueryService": (
-            Query(store),
+            Query(store, closing),
             query_service_pb2_grpc.QueryServiceServicer,
             query_service_pb2_grpc.add_QueryServiceServicer_to_server,
         ),

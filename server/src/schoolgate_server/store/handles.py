@@ -82,6 +82,10 @@ class BulkFailed(StoreError):
         self.others = others
 
 
+class NoChangeStream(StoreError):
+    """MongoDB, or the handle, has no change streams for us."""
+
+
 @contextmanager
 def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
     """Run driver calls under a time limit and translate unavailability.
@@ -265,10 +269,44 @@ class Collection:
         deleted: int = result.deleted_count
         return deleted
 
+    async def events(self, pipeline: Sequence[Query]) -> AsyncGenerator[Document | None]:
+        """Yield the change events that ``pipeline`` lets through; ``None`` when it begins to listen.
+
+        Raises:
+            NoChangeStream: there are no change streams here.
+        """
+        watch = getattr(self.driver, "watch", None)
+        if watch is None:
+            raise NoChangeStream("the handle has no change streams")
+        with _watching():
+            stream = await _settled(watch(pipeline, max_await_time_ms=1000))
+        try:
+            yield None
+            listens = False
+            while True:
+                with _watching():
+                    event: Document | None = await stream.try_next()
+                if not listens:  # Motor begins with the first question only
+                    listens = True
+                    yield None
+                if event is not None:
+                    yield event
+        finally:
+            await _settled(stream.close())
+
     async def create_indexes(self, models: Sequence[IndexModel]) -> None:
         # Building an index over a large collection takes as long as it takes.
         with limited(3600):
             await self.driver.create_indexes(models)
+
+
+@contextmanager
+def _watching() -> Generator[None]:
+    try:
+        with limited():
+            yield
+    except OperationFailure as error:
+        raise NoChangeStream(f"MongoDB refuses change streams with code {error.code}") from None
 
 
 class Database:

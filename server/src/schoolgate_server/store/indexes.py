@@ -23,7 +23,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         # "This day's marks" must not read a year of them.
         _index("days", "school", "kind", "from", "_id", only="from"),
         _index("keys", "school", "kind", "keys"),
-        _index("commits", "school", "seq"),
+        # The change feed, in its order; the count of what a commit wrote.
+        _index("feed", "school", "seq", "_id"),
         _index("merged", "school", "tombstone.merged_into", only="tombstone.merged_into"),
     ],
     "history": [

@@ -10,6 +10,7 @@ from schoolgate_server.store.audit import Audit
 from schoolgate_server.store.checkpoints import Checkpoints
 from schoolgate_server.store.commits import Commits, Sleep
 from schoolgate_server.store.decisions import Decisions
+from schoolgate_server.store.feed import Feed
 from schoolgate_server.store.fences import Fences
 from schoolgate_server.store.handles import Database, Handle
 from schoolgate_server.store.holds import Holds
@@ -45,6 +46,7 @@ class Store:
         self.leases = Leases(heads, clock)
         self.records = Records(heads, records, history)
         self.redirects = Redirects(self.records, records, history)
+        self.feed = Feed(heads, records, history, self.leases)
         self.references = References(records, history)
         self.commits = Commits(heads, records, history, self.leases, fences, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
@@ -84,7 +86,8 @@ class Store:
         await self.database.command("ping")
 
     async def close(self) -> None:
-        """Close the handle."""
+        """Close the handle, and stop listening."""
+        await self.feed.close()
         await self.database.close()
 
 

@@ -1,0 +1,88 @@
+"""What a follower of the change feed is told."""
+
+from __future__ import annotations
+
+from scripts.mutations.base import Mutant
+
+FEED = "server/src/schoolgate_server/store/feed.py"
+WATCH = "server/src/schoolgate_server/rpc/watch.py"
+TOLD = "tests/contract/store/test_feed.py"
+FOLLOWED = "tests/integration/rpc/test_watch.py"
+
+MUTANTS = (
+    Mutant(
+        "g13",
+        "what a commit in the making covers up is not told",
+        FEED,
+        'found.setdefault(document["id"], document)',
+        "pass",
+        TOLD,
+        "g12",
+    ),
+    Mutant(
+        "g12",
+        "a commit in the making shows",
+        FEED,
+        "found = await self._states(school_id, kinds, position, published, limit + 1)",
+        "found = await self._states(school_id, kinds, position, 1 << 40, limit + 1)",
+        TOLD,
+        "g12",
+    ),
+    Mutant(
+        "g13",
+        "a position is of a seq as a whole",
+        FEED,
+        "    if not position.after_id:",
+        "    if True:",
+        TOLD,
+        "order",
+    ),
+    Mutant(
+        "g13",
+        "a page that is full counts as the last one",
+        FEED,
+        "is_last = len(found) <= limit",
+        "is_last = True",
+        FOLLOWED,
+        "g13",
+    ),
+    Mutant(
+        "g13",
+        "what leaves while a snapshot is read is not told",
+        FEED,
+        '[{"live": True}, {"seq": {"$gt": position.snapshot}}]',
+        '[{"live": True}]',
+        TOLD,
+        "g13 or snapshot",
+    ),
+    Mutant(
+        "g13",
+        "a backup that was restored goes unnoticed once its seq has been passed",
+        FEED,
+        "if position.as_of_ms and",
+        "if False and",
+        TOLD,
+        "restored",
+    ),
+    Mutant(
+        "g17",
+        "a follower is looked at once",
+        WATCH,
+        "                admit_again()\n",
+        "",
+        FOLLOWED,
+        "revoked",
+    ),
+    Mutant(
+        "g18",
+        "pages are read before they are taken",
+        WATCH,
+        "                    for response in _responses(page, position, cursors):\n"
+        "                        yield response\n",
+        '                    waiting = [*locals().get("waiting", ()), *_responses(page, position, cursors)]\n'
+        "                    while page.is_last and waiting:\n"
+        "                        yield waiting.pop(0)\n",
+        FOLLOWED,
+        "slow",
+    ),
+)
