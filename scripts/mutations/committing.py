@@ -14,7 +14,27 @@ from scripts.mutations.base import (
     Mutant,
 )
 
+INSTANTS = "tests/contract/store/test_instants.py"
+
 MUTANTS = (
+    Mutant(
+        "g12",
+        "a commit may be of a time that somebody was told the latest seq of",
+        "server/src/schoolgate_server/store/instants.py",
+        'if "known_until" in head:',
+        "if False:",
+        INSTANTS,
+        "g12 and mongomock",
+    ),
+    Mutant(
+        "g12",
+        "a commit does not hear of a time that was asked about as it began",
+        "server/src/schoolgate_server/store/commits.py",
+        '"known_until": {"$not": {"$gte": pending["at"]}},',
+        "",
+        INSTANTS,
+        "g12 and mongomock",
+    ),
     Mutant(
         "g10",
         "a reading is noted as complete before it is",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
@@ -157,6 +158,49 @@ async def test_the_future_is_not_known(synced: Client) -> None:
     request = q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, known_at_seq=10**9)
     failure = await refused(synced.query.CountRecords(request))
     assert list(failure.violations) == ["known_at_seq"]
+
+
+async def test_g12_known_at_is_answered_as_of_the_commit_that_was_the_latest_then(
+    synced: Client, mis: ScriptedMis
+) -> None:
+    before = await records(synced)
+    then = before[0].committed_at
+    for surname in ("Second", "Third"):
+        mis.rows[STUDENTS][0] = student(0, surname=surname, person=1000)
+        await synced.sync_to_the_end(SCHOOL)
+    [third] = await records(synced, filters=[equal("surname", "Third")])
+    versions = await synced.query.ListVersions(q.ListVersionsRequest(school_id=SCHOOL, record_id=third.id))
+    for version in (version.record for version in versions.versions):
+        request = q.GetRecordRequest(school_id=SCHOOL, record_id=third.id, known_at=version.committed_at)
+        assert (await synced.query.GetRecord(request)).record == version
+    first = await pages(synced, known_at=before[-1].committed_at)
+    by_seq = await pages(synced, known_at_seq=first[0].seq)
+    assert first == by_seq
+    assert all(record.student.surname.startswith("Surname") for page in first for record in page.records)
+    count = q.CountRecordsRequest(
+        school_id=SCHOOL, kind=STUDENT, known_at=Timestamp(seconds=then.seconds - 10**6)
+    )
+    answer = await synced.query.CountRecords(count)
+    assert (answer.count, answer.seq) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"known_at": Timestamp(seconds=4 * 10**9)},
+        {"known_at": Timestamp(seconds=10**12)},
+        {"known_at": Timestamp(seconds=1), "known_at_seq": 1},
+    ],
+)
+async def test_a_time_that_cannot_be_answered_is_refused(synced: Client, asked: dict[str, Any]) -> None:
+    requests = (
+        synced.query.QueryRecords(q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT, **asked)),
+        synced.query.CountRecords(q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, **asked)),
+        synced.query.GetRecord(q.GetRecordRequest(school_id=SCHOOL, record_id=f"stu_{0:032x}", **asked)),
+    )
+    for call in requests:
+        failure = await refused(call)
+        assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", ["known_at"])
 
 
 async def test_an_unknown_school_is_not_found(synced: Client) -> None:

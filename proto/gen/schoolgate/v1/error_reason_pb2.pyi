@@ -236,6 +236,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "CURSOR_FROM_FUTURE", "domain": "schoolgate",
          "metadata": {"school_id": "oak", "published_seq": "4711"}}
     """
+    ERROR_REASON_KNOWN_AT_UNSETTLED: _ErrorReason.ValueType  # 36
+    """A commit of the time that known_at names is under way, so what was known then is not settled yet.
+    UNAVAILABLE, with RetryInfo. Next: ask again, or about an earlier time.
+
+        {"reason": "KNOWN_AT_UNSETTLED", "domain": "schoolgate"}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -455,5 +461,11 @@ OUT_OF_RANGE. Metadata: school_id, published_seq. Next: begin with a snapshot.
 
     {"reason": "CURSOR_FROM_FUTURE", "domain": "schoolgate",
      "metadata": {"school_id": "oak", "published_seq": "4711"}}
+"""
+ERROR_REASON_KNOWN_AT_UNSETTLED: ErrorReason.ValueType  # 36
+"""A commit of the time that known_at names is under way, so what was known then is not settled yet.
+UNAVAILABLE, with RetryInfo. Next: ask again, or about an earlier time.
+
+    {"reason": "KNOWN_AT_UNSETTLED", "domain": "schoolgate"}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -165,6 +165,8 @@ class GetRecordRequest(_message.Message):
     SOURCE_KEY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     WITHOUT_REDIRECT_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     record_id: _builtins.str
@@ -173,9 +175,17 @@ class GetRecordRequest(_message.Message):
     """The kind that source_key belongs to."""
     without_redirect: _builtins.bool
     """Show a record that was merged into another one as it is, with its tombstone, instead of the survivor."""
+    known_at_seq: _builtins.int
+    """Answer as of this published seq; 0 means the latest, unless known_at is given."""
     @_builtins.property
     def source_key(self) -> _record_pb2.SourceKey:
         """By any key under which the MIS knows it; kind is then needed."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """Answer as of the commit that was the latest at this time; not together with known_at_seq. A time that has passed is answered
+        the same way for ever, so it must not lie in the future.
+        """
 
     def __init__(
         self,
@@ -185,10 +195,12 @@ class GetRecordRequest(_message.Message):
         source_key: _record_pb2.SourceKey | None = ...,
         kind: _kind_pb2.Kind.ValueType = ...,
         without_redirect: _builtins.bool = ...,
+        known_at_seq: _builtins.int = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["record_id", b"record_id", "reference", b"reference", "source_key", b"source_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at", "record_id", b"record_id", "reference", b"reference", "source_key", b"source_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key", "without_redirect", b"without_redirect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key", "without_redirect", b"without_redirect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["record_id", "source_key"]  # noqa: Y015
     _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
@@ -206,7 +218,7 @@ class GetRecordResponse(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     REDIRECTED_FROM_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """The published seq at which it was read."""
+    """The instant at which it was read."""
     redirected_from: _builtins.str
     """The id of the record that was asked for, where it was merged into the one returned."""
     @_builtins.property
@@ -243,6 +255,7 @@ class QueryRecordsRequest(_message.Message):
     MAX_RECORDS_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     kind: _kind_pb2.Kind.ValueType
@@ -258,10 +271,16 @@ class QueryRecordsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of an earlier call with the same question; goes on at that call's instant."""
     known_at_seq: _builtins.int
-    """Answer as of this published seq; 0 means the latest."""
+    """Answer as of this published seq; 0 means the latest, unless known_at is given."""
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
         """Conditions that must all hold."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """Answer as of the commit that was the latest at this time; not together with known_at_seq. A time that has passed is answered
+        the same way for ever, so it must not lie in the future.
+        """
 
     def __init__(
         self,
@@ -275,10 +294,11 @@ class QueryRecordsRequest(_message.Message):
         max_records: _builtins.int = ...,
         page_token: _builtins.str = ...,
         known_at_seq: _builtins.int = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +348,7 @@ class CountRecordsRequest(_message.Message):
     INCLUDE_TOMBSTONES_FIELD_NUMBER: _builtins.int
     EFFECTIVE_ON_FIELD_NUMBER: _builtins.int
     KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     kind: _kind_pb2.Kind.ValueType
@@ -337,10 +358,16 @@ class CountRecordsRequest(_message.Message):
     effective_on: _builtins.str
     """Only records valid on this day (half-open spans), ISO 8601 date; empty means all."""
     known_at_seq: _builtins.int
-    """Answer as of this published seq; 0 means the latest."""
+    """Answer as of this published seq; 0 means the latest, unless known_at is given."""
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
         """Conditions that must all hold."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """Answer as of the commit that was the latest at this time; not together with known_at_seq. A time that has passed is answered
+        the same way for ever, so it must not lie in the future.
+        """
 
     def __init__(
         self,
@@ -351,10 +378,11 @@ class CountRecordsRequest(_message.Message):
         include_tombstones: _builtins.bool = ...,
         effective_on: _builtins.str = ...,
         known_at_seq: _builtins.int = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at_seq", b"known_at_seq", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "METHOD_NOT_SERVED": "this release of the server does not do that yet",
     "STORE_UNAVAILABLE": "check MongoDB and SCHOOLGATE_MONGO__URI of the server, then try again",
     "VAULT_UNAVAILABLE": "check the vault key of the server (docs/operations.md)",
+    "KNOWN_AT_UNSETTLED": "ask again, or about an earlier time",
     "SHUTTING_DOWN": "try again when the server is back",
     "TOO_MANY_CALLS": "end some of the calls of {method} that are open on the server, then try again",
     "INTERNAL": "look for the correlation id {correlation_id} in the server's log, and report the defect",

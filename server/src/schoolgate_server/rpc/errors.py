@@ -99,6 +99,9 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
             Code.FAILED_PRECONDITION,
             "the key that protects credentials cannot be used; check the server's vault settings",
         ),
+        r.ERROR_REASON_KNOWN_AT_UNSETTLED: Presentation(
+            Code.UNAVAILABLE, "a commit of that time is under way; ask again", 1.0
+        ),
         r.ERROR_REASON_SHUTTING_DOWN: Presentation(
             Code.UNAVAILABLE, "the server is stopping and takes no new work; try again", 2.0
         ),

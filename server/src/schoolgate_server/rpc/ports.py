@@ -67,6 +67,12 @@ class Leases(Protocol):
     async def head(self, school_id: str) -> Head: ...
 
 
+class Instants(Protocol):
+    """Points in time as seqs."""
+
+    async def seq_at(self, school_id: str, time: datetime) -> int: ...
+
+
 class Records(Protocol):
     """Records as of a seq."""
 
@@ -177,6 +183,8 @@ class Store(Protocol):
     def credentials(self) -> Credentials: ...
     @property
     def leases(self) -> Leases: ...
+    @property
+    def instants(self) -> Instants: ...
     @property
     def records(self) -> Records: ...
     @property

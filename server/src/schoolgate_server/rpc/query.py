@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.rpc.changes import changed_fields
 from schoolgate_server.rpc.checks import Violations, is_record_id
 from schoolgate_server.rpc.filters import conditions_from
+from schoolgate_server.rpc.instants import check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import Pages, responses
 from schoolgate_server.rpc.ports import Store
@@ -48,9 +48,10 @@ class Query(Watch):
                 violations.kind(request.kind)
             case None:
                 violations.add("reference", "must be given: record_id or source_key")
+        check_instant(request, violations)
         violations.raise_any()
         # Before the record, so that the seq it is said to be of is never ahead of what was read.
-        seq = await self._published(request.school_id)
+        seq = await instant_of(self._store, request)
         if encoded:
             record = await self._store.records.find_by_key(request.school_id, request.kind, encoded, seq)
         else:
@@ -73,10 +74,11 @@ class Query(Watch):
             violations.add("max_records", "must be 0, for no limit, or more")
         violations.raise_any()
         bound_to = question_of(_without_limit(request))
-        seq, after = 0, ""
         if request.page_token:
             seq, after = read_token(bound_to, request.page_token, int, str)
-        seq = await self._instant(request.school_id, seq or request.known_at_seq)
+            await published_seq(self._store, request.school_id)
+        else:
+            seq, after = await instant_of(self._store, request), ""
         question = await self._of_entities(request, question, seq)
 
         async def fetch(after_id: str, limit: int) -> Sequence[Record]:
@@ -95,7 +97,7 @@ class Query(Watch):
         violations = Violations()
         question = _question(request, violations)
         violations.raise_any()
-        seq = await self._instant(request.school_id, request.known_at_seq)
+        seq = await instant_of(self._store, request)
         question = await self._of_entities(request, question, seq)
         count = await self._store.records.count(request.school_id, request.kind, question, seq)
         return q.CountRecordsResponse(count=count, seq=seq)
@@ -108,7 +110,7 @@ class Query(Watch):
         violations.raise_any()
         question = question_of(request)
         before = read_token(question, request.page_token, int)[0] if request.page_token else None
-        await self._published(request.school_id)
+        await published_seq(self._store, request.school_id)
         # One more than asked for: it shows whether there is a next page, and what the last one here changed.
         found = await self._store.records.versions(request.school_id, request.record_id, before, limit + 1)
         if not found and before is None:
@@ -141,20 +143,6 @@ class Query(Watch):
             conditions.append(condition)
         return replace(question, conditions=tuple(conditions))
 
-    async def _published(self, school_id: str) -> int:
-        """Return the school's published seq; raises ``SCHOOL_NOT_FOUND``."""
-        _, head = await asyncio.gather(self._store.schools.get(school_id), self._store.leases.head(school_id))
-        return head.published
-
-    async def _instant(self, school_id: str, asked: int) -> int:
-        """Return the seq to answer as of; raises ``REQUEST_INVALID`` for one that is not published yet."""
-        published = await self._published(school_id)
-        if asked > published:
-            violations = Violations()
-            violations.add("known_at_seq", f"must not lie after the school's published seq, {published}")
-            violations.raise_any()
-        return asked or published
-
 
 def _encoded(key: SourceKey, violations: Violations) -> str:
     """Return ``key`` as the store knows it, or "" after noting what is wrong with it."""
@@ -169,8 +157,7 @@ def _question(request: q.QueryRecordsRequest | q.CountRecordsRequest, violations
     conditions = conditions_from(info, request.filters, violations) if info else ()
     if request.effective_on:
         violations.iso_date(request.effective_on, "effective_on")
-    if request.known_at_seq < 0:
-        violations.add("known_at_seq", "must be 0, for the latest, or a published seq")
+    check_instant(request, violations)
     return Question(conditions, request.include_tombstones, request.effective_on or None)
 
 

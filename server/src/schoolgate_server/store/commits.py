@@ -9,10 +9,10 @@ see nothing of a commit before its last step and all of it afterwards. A seq is 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from asyncio import Lock
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -28,8 +28,8 @@ from schoolgate_server.store.handles import (
     Document,
     Session,
     chunks,
-    storable,
 )
+from schoolgate_server.store.instants import Instants, commit_time
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
 
@@ -59,6 +59,7 @@ class Commits:
         history: Collection,
         leases: Leases,
         fences: Fences,
+        instants: Instants,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
@@ -67,6 +68,7 @@ class Commits:
         self._history = history
         self._leases = leases
         self._fences = fences
+        self._instants = instants
         self._clock = clock
         self._sleep = sleep
         self._recovery = Recovery(heads, records, history, leases, fences)
@@ -128,33 +130,38 @@ class Commits:
         """
         lease, commit = attempt.lease, attempt.commit
         await self._recovery.recover(lease)
-        with self._leases.holding(lease):
-            head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
-            if head is None:
-                raise lost(lease)
-            if attempt.seq and head["published"] == attempt.seq:
-                return None
-            attempt.seq = head["announced"] + 1
-            attempt.rolled_back = head["rolled_back"]
-            pending: Document = {
-                "seq": attempt.seq,
-                "count": len(commit.changes),
-                "at": _commit_time(self._clock(), head["published_at"]),
-                "runs": _run_documents(commit, head["runs"]),
-                "sessions": [session.number for session in sessions],
-            }
-            announced = await self._heads.update_one(
-                {
-                    "_id": lease.school_id,
-                    "lease.epoch": lease.epoch,
-                    "pending": None,
-                    "announced": head["announced"],
-                },
-                {"$set": {"pending": pending, "announced": attempt.seq}},
-            )
-        if not announced:
-            raise lost(lease)
-        return pending
+        for tries in itertools.count():
+            with self._leases.holding(lease):
+                head = await self._heads.find_one({"_id": lease.school_id, "lease.epoch": lease.epoch})
+                if head is None:
+                    raise lost(lease)
+                if attempt.seq and head["published"] == attempt.seq:
+                    return None
+                await self._instants.note(lease.school_id, head)
+                attempt.seq = head["announced"] + 1
+                attempt.rolled_back = head["rolled_back"]
+                pending: Document = {
+                    "seq": attempt.seq,
+                    "count": len(commit.changes),
+                    "at": commit_time(self._clock(), head, tries),
+                    "runs": _run_documents(commit, head["runs"]),
+                    "sessions": [session.number for session in sessions],
+                }
+                announced = await self._heads.update_one(
+                    {
+                        "_id": lease.school_id,
+                        "lease.epoch": lease.epoch,
+                        "pending": None,
+                        "announced": head["announced"],
+                        "known_until": {"$not": {"$gte": pending["at"]}},
+                    },
+                    {"$set": {"pending": pending, "announced": attempt.seq}},
+                )
+            if announced:
+                return pending
+            if not await self._instants.asked_since(lease.school_id, head):
+                break
+        raise lost(lease)
 
     async def _write(self, attempt: _Attempt, pending: Document, sessions: Sequence[Session]) -> None:
         """Write all changes; return or raise only when no transaction is on its way any more."""
@@ -277,11 +284,6 @@ def _check(changes: Sequence[Change]) -> None:
         check_size(change)
     if len({change.record_id for change in changes}) != len(changes):
         raise ValueError("a commit may change a record once")
-
-
-def _commit_time(now: datetime, before: datetime | None) -> datetime:
-    """Return the time of a commit, which never runs backwards within a school."""
-    return storable(now) if before is None else max(storable(now), before)
 
 
 def _run_documents(commit: Commit, before: Sequence[Document]) -> list[Document]:

@@ -32,6 +32,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("superseded", "school", "kind", "until", "id"),
         _index("versions", "school", "id", "version"),
     ],
+    "commits": [_index("times", "school", "-at", "-seq")],
     "fences": [_index("school", "school")],
     "runs": [
         _index("newest", "school", "-created_at", "-_id"),

@@ -67,8 +67,8 @@ class Leases:
         """
         head = await self._heads.find_one({"_id": school_id})
         if head is None:
-            await self._heads.insert_one(_new_head(school_id))
-            head = _new_head(school_id)
+            await self._heads.insert_one(new_head(school_id))
+            head = new_head(school_id)
         now = self._clock()
         held = head["lease"]
         if held is not None and now < held["expires_at"] + GRACE:
@@ -153,7 +153,8 @@ def _document(lease: Lease) -> Document:
     return {"owner": lease.owner, "epoch": lease.epoch, "expires_at": lease.expires_at}
 
 
-def _new_head(school_id: str) -> Document:
+def new_head(school_id: str) -> Document:
+    """Return the document of ``heads`` of a school without any commit."""
     return {
         "_id": school_id,
         "lease": None,

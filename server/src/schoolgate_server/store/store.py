@@ -16,6 +16,7 @@ from schoolgate_server.store.handles import Database, Handle
 from schoolgate_server.store.holds import Holds
 from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
+from schoolgate_server.store.instants import Instants
 from schoolgate_server.store.leases import Leases
 from schoolgate_server.store.mis_plans import MisPlans
 from schoolgate_server.store.moves import Moves
@@ -44,11 +45,12 @@ class Store:
         fences = Fences(database, database.collection("fences"))
         self.database = database
         self.leases = Leases(heads, clock)
+        self.instants = Instants(heads, database.collection("commits"), clock, sleep)
         self.records = Records(heads, records, history)
         self.redirects = Redirects(self.records, records, history)
         self.feed = Feed(heads, records, history, self.leases)
         self.references = References(records, history)
-        self.commits = Commits(heads, records, history, self.leases, fences, clock, sleep)
+        self.commits = Commits(heads, records, history, self.leases, fences, self.instants, clock, sleep)
         self.schools = Schools(database.collection("schools"), clock)
         self.runs = Runs(database.collection("runs"))
         self.notices = Notices(database.collection("notices"), database.collection("runs"))
