@@ -16,6 +16,8 @@ Documents: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 
 COUNT, FRACTION = 2, 0.4
 """Thresholds of held absences; small ones, as the simulated schools are small."""
+STRANGE_ABOVE = 20
+"""Where more records are live, a snapshot that has others and none of them looks like another school's."""
 
 
 class Version(NamedTuple):
@@ -49,6 +51,8 @@ class DatasetFacts:
     """What the MIS answers when asked for single records."""
     read_back_error: str = ""
     state: str = ""
+    withheld: set[Key] = field(default_factory=set[Key])
+    """Records of its rows that are kept back, for it has none of those that were there."""
     targeted: bool = False
     """Only ``rows`` were asked for, by their keys."""
     days: Days | None = None

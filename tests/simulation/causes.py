@@ -35,6 +35,10 @@ class Causes:
         """Return what the rows of the last sealed snapshot mean under ``reading``."""
         return [meaning_of(dataset, row, reading) for row in self.rows(dataset)]
 
+    def is_sealed(self, dataset: str) -> bool:
+        """Whether a whole snapshot was sealed."""
+        return dataset in self._sealed
+
     def rows(self, dataset: str) -> list[Row]:
         """Return the rows of the last sealed snapshot."""
         return self._sealed.get(dataset, [])

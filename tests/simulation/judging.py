@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schoolgate.v1.sync_service_pb2 import Hold
-from tests.simulation.base import COUNT, FRACTION, DatasetFacts, Documents, Version, live_of, require
+from tests.simulation.base import (
+    COUNT,
+    FRACTION,
+    STRANGE_ABOVE,
+    DatasetFacts,
+    Documents,
+    Version,
+    live_of,
+    require,
+)
 from tests.simulation.meaning import Key, Meaning
 from tests.simulation.people import Settled
 
@@ -49,7 +58,9 @@ class Judge:
             document["dataset"]: (Hold.FromString(document["wire"]).tombstones, "approved" in document)
             for document in after.get("holds", {}).values()
         }
-        expected = {name: (len(held), name in self._approved) for name, held in self._held.items()}
+        expected = {
+            name: (sum(map(bool, held.values())), name in self._approved) for name, held in self._held.items()
+        }
         require(waiting == expected, "G02", f"{waiting} wait for an operator, not {expected}")
 
     def judge_changes(
@@ -106,7 +117,7 @@ class Judge:
         """Return how the dataset must end, which records leave, and which are left to the next run.
 
         ``absent`` are the live records that a read does not have, and that no row may be about; ``total``
-        counts all, with those that came.
+        counts all, with those that came. What is withheld is part of what is held.
         """
 
         self._applied.discard(part.dataset)
@@ -116,8 +127,9 @@ class Judge:
         if any(meaning.key is None for meaning in meanings):
             return "INCOMPLETE", set(), set()
         doubtful = len(absent) == total or (len(absent) > COUNT and len(absent) > FRACTION * total)
-        if absent and doubtful:
+        if part.withheld or (absent and doubtful):
             held = {key: sum(each.live or each.run not in runs for each in lives[key]) for key in absent}
+            held |= dict.fromkeys(part.withheld, 0)
             if self._approved.get(part.dataset) != held:
                 if part.days is None or self._held.get(part.dataset, held) == held:
                     self._held[part.dataset] = held
@@ -131,6 +143,15 @@ class Judge:
         if leaving & answered:
             return "INCOMPLETE", set(), absent - leaving
         return ("INCOMPLETE" if absent - leaving else "SUCCEEDED"), leaving, absent - leaving
+
+
+def strangers(seen: set[Key], live: set[Key], known: Collection[Key]) -> set[Key]:
+    """Return the records that are kept back of a snapshot which has ``seen``, and none of those ``live``.
+
+    ``known`` are all that were ever stored; where nobody is new, those that came back are no strangers.
+    """
+    is_strange = len(live) > STRANGE_ABOVE and not seen & live and not seen <= set(known)
+    return seen if is_strange else set()
 
 
 def written(lives: Mapping[Key, Sequence[Version]], dataset: str, runs: frozenset[str]) -> set[Key]:

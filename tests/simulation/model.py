@@ -26,7 +26,7 @@ from tests.simulation.causes import Causes
 from tests.simulation.choices import Choices
 from tests.simulation.counters import verify_counters, verify_rows
 from tests.simulation.decisions import Decisions
-from tests.simulation.judging import Expected, Judge, state_after, written
+from tests.simulation.judging import Expected, Judge, state_after, strangers, written
 from tests.simulation.meaning import KIND_OF, Key, Meaning, Reading, key_of
 from tests.simulation.passing import with_passing
 from tests.simulation.people import Merges, People, keys_before, merge_gone, settle, verify_identity
@@ -181,8 +181,11 @@ class Model:
         live |= written(now, part.dataset, runs) & live_of(now, part.dataset)  # and may be gone by its end
         were = {key for key in live if part.is_within((self.histories.get(key) or now[key])[-1])}
         absent, total = were - seen - self._protected(part, meanings), len(were | seen)
+        if self._causes.is_sealed(part.dataset):
+            part.withheld = strangers(seen, were, self.histories.keys())
         state, gone, postponed = self.judge.judge(part, meanings, absent, total, answered, now, runs)
         self.postponed |= postponed
+        part.withheld = set() if state == "SUCCEEDED" else part.withheld
         if settled is not None:
             self._merges = merge_gone(settled, gone, self.ids)
             self._states += self._merges.after.values()
@@ -312,7 +315,7 @@ class Model:
                 require(version.live or same, "G04", f"{key}: the tombstone changed the last state")
                 idle = version.live == earlier.live and same
                 require(not idle, "G03", f"{key}: a version changes nothing")
-        if part is not None and part.exact and allowed:
+        if part is not None and part.exact and allowed and key not in part.withheld:
             self._verify_choice(key, life, allowed)
 
     def _verify_row(
@@ -361,7 +364,9 @@ class Model:
         require(dead == gone, "G01", f"{dataset}: {sorted(gone - dead)} left and was not tombstoned")
         for loser in set(self._merges.survivors) & dead:
             require(self.histories[loser][-1].merged_into, "G05", f"{loser} left, and was not merged")
-        require(expected.seen <= live_of(self.histories, dataset), "G10", f"{dataset}: not all rows arrived")
+        came = expected.seen - part.withheld
+        require(came <= live_of(self.histories, dataset), "G10", f"{dataset}: not all rows arrived")
+        require(not part.withheld & live_of(self.histories, dataset), "G02", f"{dataset}: strangers arrived")
         if not part.targeted:
             verify_rows(part, expected.seen)
         verify_counters(part, before, self.histories, facts.runs, merged=len(self._merges.survivors))

@@ -181,7 +181,7 @@ def _decide(
         people.rekey(holder, meaning.key, [*known[holder], encoded_person(person)])
         found.observed.add(holder)
         found.relinked.append(meaning)
-    elif record != holder and not complete:
+    elif record != holder and not complete and holder not in found.observed:
         found.undecided.append(meaning)
     else:
         found.observed.add(record)

@@ -183,6 +183,19 @@ async def test_g01_a_truncated_snapshot_gives_nobody_a_new_number(engine: Engine
     assert NEW in found
 
 
+async def test_g10_an_unproven_snapshot_takes_a_new_pupil_whatever_is_committed_of_the_one_it_is_taken_for(
+    engine: Engine,
+) -> None:
+    """Seen to fail where a row waited for a complete snapshot beside the row of whom it may have been."""
+    rows = [student(n, person=1000 + n) for n in range(1, 31)] + [student(99, person=1001)]
+    engine.mis.rows[STUDENTS] = rows
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=False)
+    for _ in range(2):  # of the first run, the pupil with that person number may not be committed yet
+        part = outcome(await engine.sync(STUDENTS), STUDENTS)
+        assert (part.state, part.rejected_rows) == (pb.DATASET_STATE_INCOMPLETE, 0)
+        assert await engine.live(kinds.KIND_STUDENT) == 31
+
+
 async def test_g09_an_unproven_snapshot_leaves_a_new_number_undecided(engine: Engine) -> None:
     await first_run(engine)
     engine.mis.rows[STUDENTS][11]["id"] = 99

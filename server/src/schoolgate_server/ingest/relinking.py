@@ -94,7 +94,8 @@ class Relinking:
         """Decide about the rows that waited, and yield them in the order in which they came.
 
         A row is the record whose key it brings where that record's own row is gone, the record is not in
-        ``present``, and no other new record claims it.
+        ``present``, and no other new record claims it. That is undecided where the snapshot is not complete,
+        unless the record's own row came.
         """
         claimants: defaultdict[str, set[str]] = defaultdict(set)
         for claim in self._claims:
@@ -120,7 +121,7 @@ class Relinking:
                 self._adopt(projection, alone[0], holders[alone[0].holder])
                 reason = diagnostics.DECISION_REASON_RELINKED
                 yield Settled(row, as_of, _finding(projection, reason, _RELINKED), False)
-            elif claims and not complete:
+            elif not complete and not all(self._diff.is_observed(claim.holder) for claim in claims):
                 reason = diagnostics.DECISION_REASON_IDENTITY_UNDECIDED
                 yield Settled(row, as_of, _finding(projection, reason, _UNDECIDED), True)
             else:
