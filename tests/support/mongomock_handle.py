@@ -109,6 +109,9 @@ class MockCollection:
 
         return MockCursor(found)
 
+    def aggregate(self, pipeline: Any) -> MockCursor:
+        return MockCursor(lambda: list(self.collection.aggregate(pipeline)))
+
 
 class _Listing:
     """Reads to the end while the transaction's view is in place."""

@@ -3,13 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import KeyPart, Record, SourceKey
 from tests.integration.rpc.conftest import SCHOOL
-from tests.support.scripted import STUDENTS, ScriptedMis, student
+from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, mark, student
 from tests.support.served import Client, refused
 
 STUDENT = kinds.KIND_STUDENT
@@ -266,3 +267,123 @@ async def test_versions_say_what_changed(synced: Client, mis: ScriptedMis) -> No
 async def test_a_record_that_never_was_has_no_versions(synced: Client) -> None:
     request = q.ListVersionsRequest(school_id=SCHOOL, record_id=f"stu_{1:032x}")
     assert (await refused(synced.query.ListVersions(request))).reason == "RECORD_NOT_FOUND"
+
+
+async def test_versions_say_the_values_before_and_after(synced: Client, mis: ScriptedMis) -> None:
+    mis.rows[STUDENTS][0] = student(0, surname="Second", sex_code="M", forename="Ada")
+    await synced.sync_to_the_end(SCHOOL)
+    [record] = await records(synced, filters=[equal("surname", "Second")])
+    answer = await synced.query.ListVersions(q.ListVersionsRequest(school_id=SCHOOL, record_id=record.id))
+    newest, first = answer.versions
+    assert [change.field for change in newest.changes] == list(newest.changed_fields)
+    changes = {change.field: change for change in newest.changes}
+    assert changes["surname"] == q.FieldChange(field="surname", old_value="Surname000", new_value="Second")
+    assert changes["forename"] == q.FieldChange(field="forename", new_value="Ada")
+    assert changes["sex_code"] == q.FieldChange(field="sex_code", old_value="F", new_value="M")
+    assert not first.changes
+    assert newest.record.run_id != first.record.run_id
+
+
+async def test_records_by_ids_and_keys(synced: Client) -> None:
+    everything = await records(synced)
+    key = SourceKey(namespace="scripted/students", parts=[KeyPart(integer=7)])
+    by_key = await records(synced, source_keys=[key])
+    assert [record.student.surname for record in by_key] == ["Surname007"]
+    named = [everything[3].id, everything[20].id]
+    both = await records(synced, ids=named, source_keys=[key])
+    assert {record.id for record in both} == {*named, by_key[0].id}
+    unknown = SourceKey(namespace="scripted/students", parts=[KeyPart(integer=77)])
+    assert await records(synced, source_keys=[unknown]) == []
+    request = q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, ids=named, source_keys=[key])
+    assert (await synced.query.CountRecords(request)).count == 3
+
+
+async def test_an_order_holds_over_pages_and_a_token(synced: Client) -> None:
+    asked = {"order_by": [q.Order(field="sex_code"), q.Order(field="surname", descending=True)]}
+    first = await pages(synced, page_size=4, max_records=10, **asked)
+    rest = await pages(synced, page_size=7, page_token=first[-1].next_page_token, **asked)
+    surnames = [record.student.surname for page in (*first, *rest) for record in page.records]
+    assert surnames == [f"Surname{number:03}" for number in reversed(range(25))]
+
+
+async def test_a_mask_leaves_the_fields_named_and_everything_outside_of_the_body(synced: Client) -> None:
+    mask = FieldMask(paths=["surname"])
+    masked, wholes = await records(synced, field_mask=mask), await records(synced)
+    for record, whole in zip(masked, wholes, strict=True):
+        assert [field.name for field, _ in record.student.ListFields()] == ["surname"]
+        record.student.CopyFrom(whole.student)
+        assert record == whole
+    request = q.GetRecordRequest(school_id=SCHOOL, record_id=masked[0].id, field_mask=mask)
+    got = (await synced.query.GetRecord(request)).record
+    assert [field.name for field, _ in got.student.ListFields()] == ["surname"]
+
+
+async def test_counts_apart_by_fields_and_weeks(synced: Client, mis: ScriptedMis) -> None:
+    mis.rows[MARKS] += [mark(number, "2026-10-06", "N" if number < 5 else "/") for number in range(20)]
+    await synced.sync_to_the_end(SCHOOL)
+    request = q.CountRecordsRequest(
+        school_id=SCHOOL,
+        kind=kinds.KIND_ATTENDANCE_MARK,
+        group_by=[q.Grouping(field="date", period=q.GROUPING_PERIOD_WEEK), q.Grouping(field="code")],
+    )
+    answer = await synced.query.CountRecords(request)
+    groups = [([value.text for value in group.values], group.count) for group in answer.groups]
+    assert groups == [(["2026-09-28", "/"], 25), (["2026-10-05", "/"], 15), (["2026-10-05", "N"], 5)]
+    assert answer.count == 45
+    by_year = q.CountRecordsRequest(
+        school_id=SCHOOL, kind=STUDENT, group_by=[q.Grouping(field="year_group_code")]
+    )
+    [group] = (await synced.query.CountRecords(by_year)).groups
+    assert not group.values[0].HasField("text")
+    assert group.count == 25
+
+
+MARK = kinds.KIND_ATTENDANCE_MARK
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        ({"kind": STUDENT, "ids": ["grp_" + 32 * "0"]}, "ids[0]"),
+        ({"kind": STUDENT, "ids": ["stu_" + 32 * "0"] * 1001}, "ids"),
+        ({"kind": STUDENT, "source_keys": [SourceKey(namespace="x")]}, "source_keys[0]"),
+        ({"kind": STUDENT, "order_by": [q.Order(field="shoe_size")]}, "order_by[0].field"),
+        ({"kind": STUDENT, "order_by": [q.Order(field="sex")]}, "order_by[0].field"),
+        ({"kind": STUDENT, "order_by": [q.Order(field="upn"), q.Order(field="upn")]}, "order_by[1].field"),
+        ({"kind": MARK, "order_by": [q.Order(field="date")]}, "order_by[0].field"),
+        ({"kind": STUDENT, "field_mask": FieldMask(paths=["shoe_size"])}, "field_mask"),
+        ({"kind": MARK, "filters": [equal("code", "N")]}, "filters"),
+    ],
+)
+async def test_what_cannot_be_selected_is_named(synced: Client, asked: dict[str, Any], place: str) -> None:
+    request = q.QueryRecordsRequest(school_id=SCHOOL, **asked)
+    assert list((await refused(synced.query.QueryRecords(request))).violations) == [place]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "place"),
+    [
+        (q.Grouping(field="shoe_size"), "group_by[0].field"),
+        (q.Grouping(field="surname", period=q.GROUPING_PERIOD_WEEK), "group_by[0].period"),
+        (q.Grouping(field="surname", period=9), "group_by[0].period"),  # type: ignore[arg-type]
+    ],
+)
+async def test_what_cannot_be_counted_apart_is_named(
+    synced: Client, grouping: q.Grouping, place: str
+) -> None:
+    request = q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT, group_by=[grouping])
+    assert list((await refused(synced.query.CountRecords(request))).violations) == [place]
+
+
+async def test_marks_of_some_days_come_by_day(synced: Client, mis: ScriptedMis) -> None:
+    mis.rows[MARKS] += [mark(number, "2026-10-06", "N") for number in range(20)]
+    await synced.sync_to_the_end(SCHOOL)
+    since = q.Filter(field="date", operator=q.FILTER_OPERATOR_GREATER_OR_EQUAL, values=["2026-10-01"])
+    request = q.QueryRecordsRequest(school_id=SCHOOL, kind=MARK, filters=[since], page_size=7)
+    places = [
+        (record.attendance_mark.date, record.id)
+        async for page in synced.query.QueryRecords(request)
+        for record in page.records
+    ]
+    assert len(places) == 45
+    assert places == sorted(places)

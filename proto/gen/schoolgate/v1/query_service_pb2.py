@@ -22,50 +22,63 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from schoolgate.v1 import kind_pb2 as schoolgate_dot_v1_dot_kind__pb2
 from schoolgate.v1 import record_pb2 as schoolgate_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!schoolgate/v1/query_service.proto\x12\rschoolgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"X\n\x06\x46ilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12/\n\x08operator\x18\x02 \x01(\x0e\x32\x1d.schoolgate.v1.FilterOperator\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xf8\x01\n\x10GetRecordRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x13\n\trecord_id\x18\x02 \x01(\tH\x00\x12.\n\nsource_key\x18\x03 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x18\n\x10without_redirect\x18\x05 \x01(\x08\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\x12,\n\x08known_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\treference\"`\n\x11GetRecordResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fredirected_from\x18\x03 \x01(\t\"\xa5\x02\n\x13QueryRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x13\n\x0bmax_records\x18\x07 \x01(\x03\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\t \x01(\x03\x12,\n\x08known_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x14QueryRecordsResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xe9\x01\n\x13\x43ountRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\x12,\n\x08known_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x14\x43ountRecordsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"b\n\x13ListVersionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x92\x01\n\x07Version\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12\x36\n\rsuperseded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x10\n\x0e_superseded_at\"Y\n\x14ListVersionsResponse\x12(\n\x08versions\x18\x01 \x03(\x0b\x32\x16.schoolgate.v1.Version\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x13WatchChangesRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x10\n\x06\x63ursor\x18\x03 \x01(\tH\x00\x12*\n\x05start\x18\x04 \x01(\x0e\x32\x19.schoolgate.v1.WatchStartH\x00\x12\x13\n\tafter_seq\x18\x05 \x01(\x03H\x00\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x19\n\x11heartbeat_seconds\x18\x07 \x01(\x05\x42\x07\n\x05\x62\x65gin\"\xcf\x01\n\x06\x43hange\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12(\n\x05types\x18\x02 \x03(\x0e\x32\x19.schoolgate.v1.ChangeType\x12\x16\n\x0e\x63hanged_fields\x18\x03 \x03(\t\x12,\n\nadded_keys\x18\x04 \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\x12.\n\x0cremoved_keys\x18\x05 \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\"\x83\x01\n\x14WatchChangesResponse\x12&\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x12\n\nup_to_date\x18\x04 \x01(\x08\x12\x12\n\noldest_seq\x18\x05 \x01(\x03*\xc1\x01\n\x0e\x46ilterOperator\x12\x1f\n\x1b\x46ILTER_OPERATOR_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46ILTER_OPERATOR_EQUAL\x10\x01\x12\x16\n\x12\x46ILTER_OPERATOR_IN\x10\x02\x12$\n FILTER_OPERATOR_GREATER_OR_EQUAL\x10\x03\x12\x18\n\x14\x46ILTER_OPERATOR_LESS\x10\x04\x12\x1b\n\x17\x46ILTER_OPERATOR_PRESENT\x10\x05*X\n\nWatchStart\x12\x1b\n\x17WATCH_START_UNSPECIFIED\x10\x00\x12\x13\n\x0fWATCH_START_NOW\x10\x01\x12\x18\n\x14WATCH_START_SNAPSHOT\x10\x02*\xc1\x01\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_TYPE_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_TYPE_UPDATED\x10\x02\x12\x1c\n\x18\x43HANGE_TYPE_KEYS_CHANGED\x10\x03\x12\x14\n\x10\x43HANGE_TYPE_LEFT\x10\x04\x12\x18\n\x14\x43HANGE_TYPE_RETURNED\x10\x05\x12\x16\n\x12\x43HANGE_TYPE_MERGED\x10\x06\x32\xc6\x03\n\x0cQueryService\x12N\n\tGetRecord\x12\x1f.schoolgate.v1.GetRecordRequest\x1a .schoolgate.v1.GetRecordResponse\x12Y\n\x0cQueryRecords\x12\".schoolgate.v1.QueryRecordsRequest\x1a#.schoolgate.v1.QueryRecordsResponse0\x01\x12W\n\x0c\x43ountRecords\x12\".schoolgate.v1.CountRecordsRequest\x1a#.schoolgate.v1.CountRecordsResponse\x12W\n\x0cListVersions\x12\".schoolgate.v1.ListVersionsRequest\x1a#.schoolgate.v1.ListVersionsResponse\x12Y\n\x0cWatchChanges\x12\".schoolgate.v1.WatchChangesRequest\x1a#.schoolgate.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!schoolgate/v1/query_service.proto\x12\rschoolgate.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18schoolgate/v1/kind.proto\x1a\x1aschoolgate/v1/record.proto\"X\n\x06\x46ilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12/\n\x08operator\x18\x02 \x01(\x0e\x32\x1d.schoolgate.v1.FilterOperator\x12\x0e\n\x06values\x18\x03 \x03(\t\"*\n\x05Order\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"H\n\x08Grouping\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12-\n\x06period\x18\x02 \x01(\x0e\x32\x1d.schoolgate.v1.GroupingPeriod\"\xa8\x02\n\x10GetRecordRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x13\n\trecord_id\x18\x02 \x01(\tH\x00\x12.\n\nsource_key\x18\x03 \x01(\x0b\x32\x18.schoolgate.v1.SourceKeyH\x00\x12!\n\x04kind\x18\x04 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12\x18\n\x10without_redirect\x18\x05 \x01(\x08\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\x12,\n\x08known_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfield_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x0b\n\treference\"`\n\x11GetRecordResponse\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fredirected_from\x18\x03 \x01(\t\"\xb9\x03\n\x13QueryRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x13\n\x0bmax_records\x18\x07 \x01(\x03\x12\x12\n\npage_token\x18\x08 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\t \x01(\x03\x12,\n\x08known_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03ids\x18\x0b \x03(\t\x12-\n\x0bsource_keys\x18\x0c \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\x12&\n\x08order_by\x18\r \x03(\x0b\x32\x14.schoolgate.v1.Order\x12.\n\nfield_mask\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"d\n\x14QueryRecordsResponse\x12&\n\x07records\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Record\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xd0\x02\n\x13\x43ountRecordsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.schoolgate.v1.Kind\x12&\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.schoolgate.v1.Filter\x12\x1a\n\x12include_tombstones\x18\x04 \x01(\x08\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_on\x18\x05 \x01(\t\x12\x14\n\x0cknown_at_seq\x18\x06 \x01(\x03\x12,\n\x08known_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03ids\x18\x08 \x03(\t\x12-\n\x0bsource_keys\x18\t \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\x12)\n\x08group_by\x18\n \x03(\x0b\x32\x17.schoolgate.v1.Grouping\"q\n\nCountGroup\x12/\n\x06values\x18\x01 \x03(\x0b\x32\x1f.schoolgate.v1.CountGroup.Value\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x1a#\n\x05Value\x12\x11\n\x04text\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_text\"]\n\x14\x43ountRecordsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12)\n\x06groups\x18\x03 \x03(\x0b\x32\x19.schoolgate.v1.CountGroup\"b\n\x13ListVersionsRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\x11\n\trecord_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x0b\x46ieldChange\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x16\n\told_value\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tnew_value\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_old_valueB\x0c\n\n_new_value\"\xbf\x01\n\x07Version\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12+\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x1a.schoolgate.v1.FieldChange\x12\x36\n\rsuperseded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x10\n\x0e_superseded_at\"Y\n\x14ListVersionsResponse\x12(\n\x08versions\x18\x01 \x03(\x0b\x32\x16.schoolgate.v1.Version\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x13WatchChangesRequest\x12\x11\n\tschool_id\x18\x01 \x01(\t\x12\"\n\x05kinds\x18\x02 \x03(\x0e\x32\x13.schoolgate.v1.Kind\x12\x10\n\x06\x63ursor\x18\x03 \x01(\tH\x00\x12*\n\x05start\x18\x04 \x01(\x0e\x32\x19.schoolgate.v1.WatchStartH\x00\x12\x13\n\tafter_seq\x18\x05 \x01(\x03H\x00\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x19\n\x11heartbeat_seconds\x18\x07 \x01(\x05\x42\x07\n\x05\x62\x65gin\"\xcf\x01\n\x06\x43hange\x12%\n\x06record\x18\x01 \x01(\x0b\x32\x15.schoolgate.v1.Record\x12(\n\x05types\x18\x02 \x03(\x0e\x32\x19.schoolgate.v1.ChangeType\x12\x16\n\x0e\x63hanged_fields\x18\x03 \x03(\t\x12,\n\nadded_keys\x18\x04 \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\x12.\n\x0cremoved_keys\x18\x05 \x03(\x0b\x32\x18.schoolgate.v1.SourceKey\"\x83\x01\n\x14WatchChangesResponse\x12&\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x15.schoolgate.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x12\n\nup_to_date\x18\x04 \x01(\x08\x12\x12\n\noldest_seq\x18\x05 \x01(\x03*\xc1\x01\n\x0e\x46ilterOperator\x12\x1f\n\x1b\x46ILTER_OPERATOR_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46ILTER_OPERATOR_EQUAL\x10\x01\x12\x16\n\x12\x46ILTER_OPERATOR_IN\x10\x02\x12$\n FILTER_OPERATOR_GREATER_OR_EQUAL\x10\x03\x12\x18\n\x14\x46ILTER_OPERATOR_LESS\x10\x04\x12\x1b\n\x17\x46ILTER_OPERATOR_PRESENT\x10\x05*f\n\x0eGroupingPeriod\x12\x1f\n\x1bGROUPING_PERIOD_UNSPECIFIED\x10\x00\x12\x18\n\x14GROUPING_PERIOD_WEEK\x10\x01\x12\x19\n\x15GROUPING_PERIOD_MONTH\x10\x02*X\n\nWatchStart\x12\x1b\n\x17WATCH_START_UNSPECIFIED\x10\x00\x12\x13\n\x0fWATCH_START_NOW\x10\x01\x12\x18\n\x14WATCH_START_SNAPSHOT\x10\x02*\xc1\x01\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_TYPE_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_TYPE_UPDATED\x10\x02\x12\x1c\n\x18\x43HANGE_TYPE_KEYS_CHANGED\x10\x03\x12\x14\n\x10\x43HANGE_TYPE_LEFT\x10\x04\x12\x18\n\x14\x43HANGE_TYPE_RETURNED\x10\x05\x12\x16\n\x12\x43HANGE_TYPE_MERGED\x10\x06\x32\xc6\x03\n\x0cQueryService\x12N\n\tGetRecord\x12\x1f.schoolgate.v1.GetRecordRequest\x1a .schoolgate.v1.GetRecordResponse\x12Y\n\x0cQueryRecords\x12\".schoolgate.v1.QueryRecordsRequest\x1a#.schoolgate.v1.QueryRecordsResponse0\x01\x12W\n\x0c\x43ountRecords\x12\".schoolgate.v1.CountRecordsRequest\x1a#.schoolgate.v1.CountRecordsResponse\x12W\n\x0cListVersions\x12\".schoolgate.v1.ListVersionsRequest\x1a#.schoolgate.v1.ListVersionsResponse\x12Y\n\x0cWatchChanges\x12\".schoolgate.v1.WatchChangesRequest\x1a#.schoolgate.v1.WatchChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schoolgate.v1.query_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILTEROPERATOR']._serialized_start=2166
-  _globals['_FILTEROPERATOR']._serialized_end=2359
-  _globals['_WATCHSTART']._serialized_start=2361
-  _globals['_WATCHSTART']._serialized_end=2449
-  _globals['_CHANGETYPE']._serialized_start=2452
-  _globals['_CHANGETYPE']._serialized_end=2645
-  _globals['_FILTER']._serialized_start=139
-  _globals['_FILTER']._serialized_end=227
-  _globals['_GETRECORDREQUEST']._serialized_start=230
-  _globals['_GETRECORDREQUEST']._serialized_end=478
-  _globals['_GETRECORDRESPONSE']._serialized_start=480
-  _globals['_GETRECORDRESPONSE']._serialized_end=576
-  _globals['_QUERYRECORDSREQUEST']._serialized_start=579
-  _globals['_QUERYRECORDSREQUEST']._serialized_end=872
-  _globals['_QUERYRECORDSRESPONSE']._serialized_start=874
-  _globals['_QUERYRECORDSRESPONSE']._serialized_end=974
-  _globals['_COUNTRECORDSREQUEST']._serialized_start=977
-  _globals['_COUNTRECORDSREQUEST']._serialized_end=1210
-  _globals['_COUNTRECORDSRESPONSE']._serialized_start=1212
-  _globals['_COUNTRECORDSRESPONSE']._serialized_end=1262
-  _globals['_LISTVERSIONSREQUEST']._serialized_start=1264
-  _globals['_LISTVERSIONSREQUEST']._serialized_end=1362
-  _globals['_VERSION']._serialized_start=1365
-  _globals['_VERSION']._serialized_end=1511
-  _globals['_LISTVERSIONSRESPONSE']._serialized_start=1513
-  _globals['_LISTVERSIONSRESPONSE']._serialized_end=1602
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=1605
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=1819
-  _globals['_CHANGE']._serialized_start=1822
-  _globals['_CHANGE']._serialized_end=2029
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=2032
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=2163
-  _globals['_QUERYSERVICE']._serialized_start=2648
-  _globals['_QUERYSERVICE']._serialized_end=3102
+  _globals['_FILTEROPERATOR']._serialized_start=2926
+  _globals['_FILTEROPERATOR']._serialized_end=3119
+  _globals['_GROUPINGPERIOD']._serialized_start=3121
+  _globals['_GROUPINGPERIOD']._serialized_end=3223
+  _globals['_WATCHSTART']._serialized_start=3225
+  _globals['_WATCHSTART']._serialized_end=3313
+  _globals['_CHANGETYPE']._serialized_start=3316
+  _globals['_CHANGETYPE']._serialized_end=3509
+  _globals['_FILTER']._serialized_start=173
+  _globals['_FILTER']._serialized_end=261
+  _globals['_ORDER']._serialized_start=263
+  _globals['_ORDER']._serialized_end=305
+  _globals['_GROUPING']._serialized_start=307
+  _globals['_GROUPING']._serialized_end=379
+  _globals['_GETRECORDREQUEST']._serialized_start=382
+  _globals['_GETRECORDREQUEST']._serialized_end=678
+  _globals['_GETRECORDRESPONSE']._serialized_start=680
+  _globals['_GETRECORDRESPONSE']._serialized_end=776
+  _globals['_QUERYRECORDSREQUEST']._serialized_start=779
+  _globals['_QUERYRECORDSREQUEST']._serialized_end=1220
+  _globals['_QUERYRECORDSRESPONSE']._serialized_start=1222
+  _globals['_QUERYRECORDSRESPONSE']._serialized_end=1322
+  _globals['_COUNTRECORDSREQUEST']._serialized_start=1325
+  _globals['_COUNTRECORDSREQUEST']._serialized_end=1661
+  _globals['_COUNTGROUP']._serialized_start=1663
+  _globals['_COUNTGROUP']._serialized_end=1776
+  _globals['_COUNTGROUP_VALUE']._serialized_start=1741
+  _globals['_COUNTGROUP_VALUE']._serialized_end=1776
+  _globals['_COUNTRECORDSRESPONSE']._serialized_start=1778
+  _globals['_COUNTRECORDSRESPONSE']._serialized_end=1871
+  _globals['_LISTVERSIONSREQUEST']._serialized_start=1873
+  _globals['_LISTVERSIONSREQUEST']._serialized_end=1971
+  _globals['_FIELDCHANGE']._serialized_start=1973
+  _globals['_FIELDCHANGE']._serialized_end=2077
+  _globals['_VERSION']._serialized_start=2080
+  _globals['_VERSION']._serialized_end=2271
+  _globals['_LISTVERSIONSRESPONSE']._serialized_start=2273
+  _globals['_LISTVERSIONSRESPONSE']._serialized_end=2362
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=2365
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=2579
+  _globals['_CHANGE']._serialized_start=2582
+  _globals['_CHANGE']._serialized_end=2789
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=2792
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=2923
+  _globals['_QUERYSERVICE']._serialized_start=3512
+  _globals['_QUERYSERVICE']._serialized_end=3966
 # @@protoc_insertion_point(module_scope)

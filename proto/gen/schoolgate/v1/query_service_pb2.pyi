@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -57,6 +58,30 @@ FILTER_OPERATOR_LESS: FilterOperator.ValueType  # 4
 FILTER_OPERATOR_PRESENT: FilterOperator.ValueType  # 5
 """The field has a value (or, with the value "false", has none)."""
 Global___FilterOperator: _TypeAlias = FilterOperator  # noqa: Y015
+
+class _GroupingPeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupingPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupingPeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUPING_PERIOD_UNSPECIFIED: _GroupingPeriod.ValueType  # 0
+    """Not cut; the only one for fields that are no dates."""
+    GROUPING_PERIOD_WEEK: _GroupingPeriod.ValueType  # 1
+    """The Monday of the date's week (ISO 8601)."""
+    GROUPING_PERIOD_MONTH: _GroupingPeriod.ValueType  # 2
+    """The first day of the date's month."""
+
+class GroupingPeriod(_GroupingPeriod, metaclass=_GroupingPeriodEnumTypeWrapper):
+    """What a date is cut to for grouping."""
+
+GROUPING_PERIOD_UNSPECIFIED: GroupingPeriod.ValueType  # 0
+"""Not cut; the only one for fields that are no dates."""
+GROUPING_PERIOD_WEEK: GroupingPeriod.ValueType  # 1
+"""The Monday of the date's week (ISO 8601)."""
+GROUPING_PERIOD_MONTH: GroupingPeriod.ValueType  # 2
+"""The first day of the date's month."""
+Global___GroupingPeriod: _TypeAlias = GroupingPeriod  # noqa: Y015
 
 class _WatchStart:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -155,6 +180,58 @@ class Filter(_message.Message):
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
 
 @_typing.final
+class Order(_message.Message):
+    """One field that records are ordered by. Records without the field come first, or last where descending."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Field of the kind's message that offers FILTER_OPERATOR_LESS, for example "surname"."""
+    descending: _builtins.bool
+    """Greatest first."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class Grouping(_message.Message):
+    """One field that records are counted apart by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Field of the kind's message, as for filters."""
+    period: Global___GroupingPeriod.ValueType
+    """What dates are cut to."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        period: Global___GroupingPeriod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grouping: _TypeAlias = Grouping  # noqa: Y015
+
+@_typing.final
 class GetRecordRequest(_message.Message):
     """Request of GetRecord."""
 
@@ -167,6 +244,7 @@ class GetRecordRequest(_message.Message):
     WITHOUT_REDIRECT_FIELD_NUMBER: _builtins.int
     KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
+    FIELD_MASK_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     record_id: _builtins.str
@@ -187,6 +265,10 @@ class GetRecordRequest(_message.Message):
         the same way for ever, so it must not lie in the future.
         """
 
+    @_builtins.property
+    def field_mask(self) -> _field_mask_pb2.FieldMask:
+        """Only these fields of the body, by their names; empty means all."""
+
     def __init__(
         self,
         *,
@@ -197,10 +279,11 @@ class GetRecordRequest(_message.Message):
         without_redirect: _builtins.bool = ...,
         known_at_seq: _builtins.int = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
+        field_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at", "record_id", b"record_id", "reference", b"reference", "source_key", b"source_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["field_mask", b"field_mask", "known_at", b"known_at", "record_id", b"record_id", "reference", b"reference", "source_key", b"source_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key", "without_redirect", b"without_redirect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_mask", b"field_mask", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "record_id", b"record_id", "reference", b"reference", "school_id", b"school_id", "source_key", b"source_key", "without_redirect", b"without_redirect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["record_id", "source_key"]  # noqa: Y015
     _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
@@ -256,6 +339,10 @@ class QueryRecordsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    SOURCE_KEYS_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FIELD_MASK_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     kind: _kind_pb2.Kind.ValueType
@@ -267,7 +354,9 @@ class QueryRecordsRequest(_message.Message):
     page_size: _builtins.int
     """Records per response, 1 to 5000; 0 means 500."""
     max_records: _builtins.int
-    """Most records in all; 0 means no limit. With a limit the last response carries a token to go on from."""
+    """Most records in all; 0 means no limit. With a limit the last response carries a token to go on from, as does the last one of a
+    stream that has lasted for 5 minutes.
+    """
     page_token: _builtins.str
     """next_page_token of an earlier call with the same question; goes on at that call's instant."""
     known_at_seq: _builtins.int
@@ -282,6 +371,28 @@ class QueryRecordsRequest(_message.Message):
         the same way for ever, so it must not lie in the future.
         """
 
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these records, by any of their ids: a merged record's means the one that it lives on in. With source_keys: these and those.
+        At most 1000 of both.
+        """
+
+    @_builtins.property
+    def source_keys(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.SourceKey]:
+        """Only the records that have one of these keys."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
+        """How records stand, at most 4 fields; those that it leaves alike stand in order of their id (descending where the last field is).
+        Of kinds with ever more records (marks, results, behaviour events, memberships) only the day orders, by whole days and with filters
+        that bound it, unless filters leave one day, pupils or groups. Without it: in order of the id; where filters bound the days of
+        such a kind, of the day and then the id.
+        """
+
+    @_builtins.property
+    def field_mask(self) -> _field_mask_pb2.FieldMask:
+        """Only these fields of the body, by their names; empty means all. Everything outside of the body is always there."""
+
     def __init__(
         self,
         *,
@@ -295,10 +406,14 @@ class QueryRecordsRequest(_message.Message):
         page_token: _builtins.str = ...,
         known_at_seq: _builtins.int = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        source_keys: _abc.Iterable[_record_pb2.SourceKey] | None = ...,
+        order_by: _abc.Iterable[Global___Order] | None = ...,
+        field_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["field_mask", b"field_mask", "known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "field_mask", b"field_mask", "filters", b"filters", "ids", b"ids", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id", "source_keys", b"source_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +434,7 @@ class QueryRecordsResponse(_message.Message):
     """Set on the last response when max_records left records out."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]:
-        """Records in order of their id."""
+        """Records in the order asked for."""
 
     def __init__(
         self,
@@ -349,6 +464,9 @@ class CountRecordsRequest(_message.Message):
     EFFECTIVE_ON_FIELD_NUMBER: _builtins.int
     KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
     KNOWN_AT_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    SOURCE_KEYS_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     kind: _kind_pb2.Kind.ValueType
@@ -369,6 +487,20 @@ class CountRecordsRequest(_message.Message):
         the same way for ever, so it must not lie in the future.
         """
 
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these records, by any of their ids: a merged record's means the one that it lives on in. With source_keys: these and those.
+        At most 1000 of both.
+        """
+
+    @_builtins.property
+    def source_keys(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.SourceKey]:
+        """Only the records that have one of these keys."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grouping]:
+        """Count apart by these fields; at most 4. A question whose answer has more than 10000 groups is refused."""
+
     def __init__(
         self,
         *,
@@ -379,14 +511,67 @@ class CountRecordsRequest(_message.Message):
         effective_on: _builtins.str = ...,
         known_at_seq: _builtins.int = ...,
         known_at: _timestamp_pb2.Timestamp | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        source_keys: _abc.Iterable[_record_pb2.SourceKey] | None = ...,
+        group_by: _abc.Iterable[Global___Grouping] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "filters", b"filters", "group_by", b"group_by", "ids", b"ids", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "school_id", b"school_id", "source_keys", b"source_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountRecordsRequest: _TypeAlias = CountRecordsRequest  # noqa: Y015
+
+@_typing.final
+class CountGroup(_message.Message):
+    """Records that agree in all fields of CountRecordsRequest.group_by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Value(_message.Message):
+        """One value in the text form of filters, or none."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TEXT_FIELD_NUMBER: _builtins.int
+        text: _builtins.str
+        """Absent where the records have none."""
+        def __init__(
+            self,
+            *,
+            text: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+        _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Records of the group."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountGroup.Value]:
+        """The common values, one for each field of group_by."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___CountGroup.Value] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountGroup: _TypeAlias = CountGroup  # noqa: Y015
 
 @_typing.final
 class CountRecordsResponse(_message.Message):
@@ -396,19 +581,25 @@ class CountRecordsResponse(_message.Message):
 
     COUNT_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Matching records."""
     seq: _builtins.int
     """The instant that the count is of."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountGroup]:
+        """With group_by: the groups that have records, in order of their values, absent ones first."""
+
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
         seq: _builtins.int = ...,
+        groups: _abc.Iterable[Global___CountGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "groups", b"groups", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,13 +640,51 @@ class ListVersionsRequest(_message.Message):
 Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
 
 @_typing.final
+class FieldChange(_message.Message):
+    """One field that a version changed. Values are in the text form of filters; those of messages and lists are JSON."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    OLD_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Field of the kind's message."""
+    old_value: _builtins.str
+    """Its value in the version before; absent where it had none."""
+    new_value: _builtins.str
+    """Its value in this version; absent where it has none."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        old_value: _builtins.str | None = ...,
+        new_value: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_new_value", b"_new_value", "_old_value", b"_old_value", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_new_value", b"_new_value", "_old_value", b"_old_value", "field", b"field", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__new_value: _TypeAlias = _typing.Literal["new_value"]  # noqa: Y015
+    _WhichOneofArgType__new_value: _TypeAlias = _typing.Literal["_new_value", b"_new_value"]  # noqa: Y015
+    _WhichOneofReturnType__old_value: _TypeAlias = _typing.Literal["old_value"]  # noqa: Y015
+    _WhichOneofArgType__old_value: _TypeAlias = _typing.Literal["_old_value", b"_old_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_value) -> _WhichOneofReturnType__new_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__old_value) -> _WhichOneofReturnType__old_value | None: ...
+
+Global___FieldChange: _TypeAlias = FieldChange  # noqa: Y015
+
+@_typing.final
 class Version(_message.Message):
-    """One version and what it changed."""
+    """One version, what it changed, and by its record's run_id and cause, why."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORD_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     SUPERSEDED_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _record_pb2.Record:
@@ -466,6 +695,10 @@ class Version(_message.Message):
         """Fields of the body that differ from the version before; empty for the first."""
 
     @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
+        """The same fields with their values before and after."""
+
+    @_builtins.property
     def superseded_at(self) -> _timestamp_pb2.Timestamp:
         """When the next version took its place; absent for the current one."""
 
@@ -474,11 +707,12 @@ class Version(_message.Message):
         *,
         record: _record_pb2.Record | None = ...,
         changed_fields: _abc.Iterable[_builtins.str] | None = ...,
+        changes: _abc.Iterable[Global___FieldChange] | None = ...,
         superseded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_superseded_at", b"_superseded_at", "record", b"record", "superseded_at", b"superseded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_superseded_at", b"_superseded_at", "changed_fields", b"changed_fields", "record", b"record", "superseded_at", b"superseded_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_superseded_at", b"_superseded_at", "changed_fields", b"changed_fields", "changes", b"changes", "record", b"record", "superseded_at", b"superseded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__superseded_at: _TypeAlias = _typing.Literal["superseded_at"]  # noqa: Y015
     _WhichOneofArgType__superseded_at: _TypeAlias = _typing.Literal["_superseded_at", b"_superseded_at"]  # noqa: Y015

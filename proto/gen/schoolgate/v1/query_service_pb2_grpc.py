@@ -74,7 +74,7 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def QueryRecords(self, request, context):
-        """Streams matching records in pages, all of one instant, in order of their id. Role: READER.
+        """Streams matching records in pages, all of one instant and in a fixed order. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class QueryServiceStub:
     GetRecord: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetRecordRequest, _query_service_pb2.GetRecordResponse]
     """Reads one record by its id or a source key, tombstoned or not. Role: READER."""
     QueryRecords: _grpc.UnaryStreamMultiCallable[_query_service_pb2.QueryRecordsRequest, _query_service_pb2.QueryRecordsResponse]
-    """Streams matching records in pages, all of one instant, in order of their id. Role: READER."""
+    """Streams matching records in pages, all of one instant and in a fixed order. Role: READER."""
     CountRecords: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.CountRecordsRequest, _query_service_pb2.CountRecordsResponse]
     """Counts matching records at one instant. Role: READER."""
     ListVersions: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.ListVersionsRequest, _query_service_pb2.ListVersionsResponse]
@@ -54,7 +54,7 @@ class QueryServiceAsyncStub(QueryServiceStub):
     GetRecord: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetRecordRequest, _query_service_pb2.GetRecordResponse]  # type: ignore[assignment]
     """Reads one record by its id or a source key, tombstoned or not. Role: READER."""
     QueryRecords: _aio.UnaryStreamMultiCallable[_query_service_pb2.QueryRecordsRequest, _query_service_pb2.QueryRecordsResponse]  # type: ignore[assignment]
-    """Streams matching records in pages, all of one instant, in order of their id. Role: READER."""
+    """Streams matching records in pages, all of one instant and in a fixed order. Role: READER."""
     CountRecords: _aio.UnaryUnaryMultiCallable[_query_service_pb2.CountRecordsRequest, _query_service_pb2.CountRecordsResponse]  # type: ignore[assignment]
     """Counts matching records at one instant. Role: READER."""
     ListVersions: _aio.UnaryUnaryMultiCallable[_query_service_pb2.ListVersionsRequest, _query_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
@@ -79,7 +79,7 @@ class QueryServiceServicer:
         request: _query_service_pb2.QueryRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_service_pb2.QueryRecordsResponse], _abc.AsyncIterator[_query_service_pb2.QueryRecordsResponse]]:
-        """Streams matching records in pages, all of one instant, in order of their id. Role: READER."""
+        """Streams matching records in pages, all of one instant and in a fixed order. Role: READER."""
 
     def CountRecords(
         self,

@@ -25,6 +25,7 @@ from schoolgate.v1.sync_service_pb2 import Hold, Run, SyncLayer
 from schoolgate_sdk import Connector, SourceKey
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.feed import FeedPage, Position
+from schoolgate_server.model.groups import Values
 from schoolgate_server.model.mis_changes import StoredPlan
 from schoolgate_server.model.questions import Question
 from schoolgate_server.model.runs import RunEntry
@@ -89,7 +90,13 @@ class Records(Protocol):
         after_id: str,
         limit: int,
     ) -> Sequence[Record]: ...
+    async def ids_of_keys(
+        self, school_id: str, kind: Kind.ValueType, keys: Sequence[str], seq: int
+    ) -> set[str]: ...
     async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int: ...
+    async def groups(
+        self, school_id: str, kind: Kind.ValueType, question: Question, fields: Sequence[str], seq: int
+    ) -> dict[Values, int]: ...
     async def versions(
         self, school_id: str, record_id: str, before_version: int | None, limit: int
     ) -> Sequence[tuple[Record, datetime | None]]: ...

@@ -215,6 +215,13 @@ class Collection:
         finally:
             await _settled(cursor.close())
 
+    async def aggregate(self, pipeline: Sequence[Query]) -> list[Document]:
+        """Return all documents that ``pipeline`` makes."""
+        with limited():
+            cursor = await _settled(self.driver.aggregate(pipeline, **self._within))
+            made: list[Document] = await cursor.to_list(None)
+        return made
+
     async def count(self, query: Query) -> int:
         with limited():
             counted: int = await self.driver.count_documents(query, **self._within)

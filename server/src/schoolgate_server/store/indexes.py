@@ -22,6 +22,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("pages", "school", "kind", "_id"),
         # "This day's marks" must not read a year of them.
         _index("days", "school", "kind", "from", "_id", only="from"),
+        # A pupil's marks, a group's members: a part of the records of a kind that ever grows.
+        _index("of_student", "school", "kind", "body.student_id", "_id", only="body.student_id"),
+        _index("of_group", "school", "kind", "body.group_id", "_id", only="body.group_id"),
         _index("keys", "school", "kind", "keys"),
         # The change feed, in its order; the count of what a commit wrote.
         _index("feed", "school", "seq", "_id"),
@@ -31,6 +34,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         # As of the latest seq: nothing is newer, so this one ends at once. As of an older seq: the next one.
         _index("superseded", "school", "kind", "until", "id"),
         _index("versions", "school", "id", "version"),
+        _index("days", "school", "kind", "from", "id", only="from"),
+        _index("of_student", "school", "kind", "body.student_id", "id", only="body.student_id"),
+        _index("of_group", "school", "kind", "body.group_id", "id", only="body.group_id"),
     ],
     "commits": [_index("times", "school", "-at", "-seq")],
     "fences": [_index("school", "school")],

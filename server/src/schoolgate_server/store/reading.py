@@ -8,13 +8,20 @@ that is found in both counts once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from pymongo import ASCENDING, DESCENDING
+
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS
-from schoolgate_server.model.questions import Condition, Question
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.questions import Condition, Question, day_field
 from schoolgate_server.store.handles import Collection, Document, Query
 
 _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
@@ -23,6 +30,8 @@ _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
     q.FILTER_OPERATOR_LESS: "$lt",
 }
 _SCAN = 10_000
+_BEYOND = {ASCENDING: "$gt", DESCENDING: "$lt"}
+_DAY = len("2026-09-01")
 
 
 def filter_of(school_id: str, kind: Kind.ValueType, question: Question) -> Document:
@@ -31,6 +40,12 @@ def filter_of(school_id: str, kind: Kind.ValueType, question: Question) -> Docum
     Values stand under explicit operators, so none of them can be taken for one.
     """
     clauses: list[Document] = [_condition(condition) for condition in question.conditions]
+    day = day_field(KINDS[kind])
+    clauses += [
+        _day(condition)
+        for condition in question.conditions
+        if condition.field == day and condition.operator != q.FILTER_OPERATOR_PRESENT
+    ]
     if not question.include_tombstones:
         clauses.append({"live": True})
     if question.effective_on is not None:
@@ -39,6 +54,33 @@ def filter_of(school_id: str, kind: Kind.ValueType, question: Question) -> Docum
     if clauses:
         found["$and"] = clauses
     return found
+
+
+def order_of(kind: Kind.ValueType, question: Question) -> list[tuple[str, int]]:
+    """Return the paths that ``question`` orders by before the id, each with MongoDB's direction.
+
+    A day is ordered by where an index has it.
+    """
+    day = day_field(KINDS[kind])
+    return [
+        ("from" if field == day else f"body.{field}", DESCENDING if descending else ASCENDING)
+        for field, descending in question.order
+    ]
+
+
+def _day(condition: Condition) -> Document:
+    """Return what a condition on the field of a kind's first day says about that day.
+
+    It narrows the answer down by an index; a point in time is more precise than its day.
+    """
+    days = [str(value)[:_DAY] for value in condition.values]
+    match condition.operator:
+        case q.FILTER_OPERATOR_IN:
+            return {"from": {"$in": days}}
+        case q.FILTER_OPERATOR_LESS:
+            return {"from": {"$lte": days[0]}}
+        case operator:
+            return {"from": {_OPERATORS[operator]: days[0]}}
 
 
 def _condition(condition: Condition) -> Document:
@@ -63,23 +105,41 @@ def _effective(kind: Kind.ValueType, day: str) -> list[Document]:
 
 
 class AsOf:
-    """``records`` and ``history`` of one school as of one seq, under one filter."""
+    """``records`` and ``history`` of one school as of one seq, under one filter.
 
-    def __init__(self, records: Collection, history: Collection, matching: Query, seq: int) -> None:
+    ``ids`` are the only records meant, unless ``None``. ``order`` is of paths with MongoDB's direction; the
+    id decides between records that it leaves alike.
+    """
+
+    def __init__(
+        self,
+        records: Collection,
+        history: Collection,
+        matching: Query,
+        seq: int,
+        ids: Sequence[str] | None = None,
+        order: Sequence[tuple[str, int]] = (),
+    ) -> None:
         self._records = records
         self._history = history
+        self._school = matching["school"]
+        self._seq = seq
+        self._ids = None if ids is None else sorted(set(ids))
+        self._order = order
         self._current: Query = {**matching, "seq": {"$lte": seq}}
         self._past: Query = {**matching, "seq": {"$lte": seq}, "until": {"$gt": seq}}
 
     async def page(self, after_id: str, limit: int, projection: Mapping[str, Any]) -> list[Document]:
-        """Return up to ``limit`` documents in order of their record id, those after ``after_id``.
+        """Return up to ``limit`` documents in order, those after the record ``after_id``, "" for the first.
 
         Fewer than ``limit`` mean that there are no more.
         """
+        if self._order:
+            return await self._ordered_page(after_id, limit, projection)
         current = await self._records.find(
-            {**self._current, "_id": {"$gt": after_id}}, projection, sort=[("_id", 1)], limit=limit
+            {**self._current, "_id": self._beyond(after_id)}, projection, sort=[("_id", 1)], limit=limit
         )
-        beyond: Document = {"$gt": after_id}
+        beyond = self._beyond(after_id)
         if len(current) == limit:
             beyond["$lte"] = current[-1]["_id"]
         past = await self._history.find(
@@ -87,30 +147,122 @@ class AsOf:
         )
         if not past:
             return current
-        merged = {document["_id"]: document for document in current}
-        for document in past:
-            merged.setdefault(document["id"], document)
+        merged = _merged(current, past)
         # Where `past` was cut short, the union may lack superseded versions beyond its last id. There are
         # `limit` ids up to there, so cutting at `limit` leaves none of the doubtful ones.
         return [merged[record_id] for record_id in sorted(merged)[:limit]]
 
+    def _beyond(self, after_id: str) -> Document:
+        if self._ids is None:
+            return {"$gt": after_id}
+        return {"$in": self._ids[bisect_right(self._ids, after_id) :]}
+
+    async def _ordered_page(self, after_id: str, limit: int, projection: Mapping[str, Any]) -> list[Document]:
+        wanted = {**projection, **{path: 1 for path, _ in self._order}}
+        after: Document | None = None
+        if after_id:
+            after = await self._document(after_id, wanted)
+        found: list[list[Document]] = []
+        for collection, matching, name in (
+            (self._records, self._current, "_id"),
+            (self._history, self._past, "id"),
+        ):
+            query: Document = {**self._named(matching, name)}
+            if after is not None:
+                query.update(self._later(after, name, after_id))
+            sort = [*self._order, (name, self._order[-1][1])]
+            found.append(await collection.find(query, wanted, sort=sort, limit=limit))
+        current, past = found
+        if not past:
+            return current
+        merged = _merged(current, past)
+        # Each of the two is cut short beyond its own first `limit`, so the first `limit` of both are here.
+        documents = [
+            merged[record_id] for record_id in sorted(merged, reverse=self._order[-1][1] == DESCENDING)
+        ]
+        for path, direction in reversed(self._order):
+            documents.sort(key=partial(_place, path), reverse=direction == DESCENDING)
+        return documents[:limit]
+
+    async def _document(self, record_id: str, projection: Mapping[str, Any]) -> Document:
+        """Return a record as of the seq, whether the filter takes it or not: where a page ended."""
+        one = {"school": self._school, "seq": {"$lte": self._seq}}
+        found = await self._records.find_one({**one, "_id": record_id}, projection)
+        if found is None:
+            past: Document = {**one, "id": record_id, "until": {"$gt": self._seq}}
+            found = await self._history.find_one(past, projection)
+        if found is None:
+            raise ServiceError(reasons.ERROR_REASON_PAGE_TOKEN_INVALID, "")
+        return found
+
+    def _later(self, after: Document, name: str, after_id: str) -> Document:
+        """Return the condition of standing behind ``after``."""
+        alike: Document = {}
+        later: list[Document] = []
+        for path, direction in self._order:
+            value = _value(path, after)
+            if value is None:
+                if direction == ASCENDING:
+                    later.append({**alike, path: {"$exists": True}})
+                alike[path] = {"$exists": False}
+                continue
+            later.append({**alike, path: {_BEYOND[direction]: value}})
+            if direction == DESCENDING:
+                later.append({**alike, path: {"$exists": False}})
+            alike[path] = {"$eq": value}
+        later.append({**alike, name: {_BEYOND[self._order[-1][1]]: after_id}})
+        path, direction = self._order[0]
+        if path != "from" or path not in after:
+            return {"$or": later}
+        # Implied by the above: an index begins to be read here, and not where the first page began.
+        return {"$or": later, path: {f"{_BEYOND[direction]}e": after[path]}}
+
     async def count(self) -> int:
         """Return the exact number of matching records, provided that nothing is committed meanwhile."""
-        current = await self._records.count(self._current)
+        current = await self._records.count(self._named(self._current, "_id"))
         doubled = 0
         past = 0
-        async for batch in self._history.batches(self._past, {"id": 1}, size=_SCAN):
+        async for batch in self._history.batches(self._named(self._past, "id"), {"id": 1}, size=_SCAN):
             past += len(batch)
             doubled += await self._records.count(
                 {**self._current, "_id": {"$in": [document["id"] for document in batch]}}
             )
         return current + past - doubled
 
+    def _named(self, matching: Query, name: str) -> Query:
+        return matching if self._ids is None else {**matching, name: {"$in": self._ids}}
+
     async def count_by_page(self) -> int:
         """Return the exact number of matching records, whatever is committed meanwhile; reads every id."""
         counted = 0
         async for page in self.pages(_SCAN, {"_id": 1, "id": 1}):
             counted += len(page)
+        return counted
+
+    async def groups(self, paths: Sequence[str]) -> Counter[tuple[Any, ...]]:
+        """Count by the values at ``paths``, exactly, provided that nothing is committed meanwhile."""
+        names = [f"v{number}" for number in range(len(paths))]
+        grouping = {name: f"${path}" for name, path in zip(names, paths, strict=True)}
+        counted: Counter[tuple[Any, ...]] = Counter()
+        for group in await self._records.aggregate(
+            [
+                {"$match": self._named(self._current, "_id")},
+                {"$group": {"_id": grouping, "count": {"$sum": 1}}},
+            ]
+        ):
+            counted[tuple(group["_id"].get(name) for name in names)] += group["count"]
+        wanted = {"id": 1, **dict.fromkeys(paths, 1)}
+        async for batch in self._history.batches(self._named(self._past, "id"), wanted, size=_SCAN):
+            both = {**self._current, "_id": {"$in": [document["id"] for document in batch]}}
+            current = {document["_id"] for document in await self._records.find(both, {"_id": 1})}
+            counted.update(_values(paths, document) for document in batch if document["id"] not in current)
+        return counted
+
+    async def groups_by_page(self, paths: Sequence[str]) -> Counter[tuple[Any, ...]]:
+        """Count by the values at ``paths``, exactly, whatever is committed meanwhile; reads every record."""
+        counted: Counter[tuple[Any, ...]] = Counter()
+        async for page in self.pages(_SCAN, {"_id": 1, "id": 1, **dict.fromkeys(paths, 1)}):
+            counted.update(_values(paths, document) for document in page)
         return counted
 
     async def pages(self, size: int, projection: Mapping[str, Any]) -> AsyncIterator[list[Document]]:
@@ -124,3 +276,25 @@ class AsOf:
                 return
             last = page[-1]
             after_id = last.get("id") or last["_id"]
+
+
+def _merged(current: list[Document], past: list[Document]) -> dict[str, Document]:
+    """Return the documents by the ids of their records, one of each."""
+    merged = {document["_id"]: document for document in current}
+    for document in past:
+        merged.setdefault(document["id"], document)
+    return merged
+
+
+def _value(path: str, document: Document) -> Any:  # noqa: ANN401 -- whatever stands there
+    head, _, field = path.partition(".")
+    return document.get(head, {}).get(field) if field else document.get(head)
+
+
+def _place(path: str, document: Document) -> tuple[bool, Any]:
+    value = _value(path, document)
+    return value is not None, value
+
+
+def _values(paths: Sequence[str], document: Document) -> tuple[Any, ...]:
+    return tuple(_value(path, document) for path in paths)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
@@ -14,7 +15,7 @@ from schoolgate_server.model.changes import RecordState
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
-from schoolgate_server.store.reading import AsOf, filter_of
+from schoolgate_server.store.reading import AsOf, filter_of, order_of
 
 STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
@@ -100,6 +101,16 @@ class Records:
         best = max(found, key=partial(_rank, key))
         return record_of(best, school_id)
 
+    async def ids_of_keys(
+        self, school_id: str, kind: Kind.ValueType, keys: Sequence[str], seq: int
+    ) -> set[str]:
+        """Return the ids of all records that have one of the encoded source ``keys`` as of ``seq``."""
+        matching: Document = {"school": school_id, "kind": KINDS[kind].name, "keys": {"$in": list(keys)}}
+        found: set[str] = set()
+        async for page in AsOf(self._records, self._history, matching, seq).pages(1000, {"_id": 1, "id": 1}):
+            found.update(document.get("id") or document["_id"] for document in page)
+        return found
+
     async def query(
         self,
         school_id: str,
@@ -109,23 +120,46 @@ class Records:
         after_id: str,
         limit: int,
     ) -> list[Record]:
-        """Return up to ``limit`` records as of ``seq`` in order of their id, those after ``after_id``.
+        """Return up to ``limit`` records as of ``seq`` in their order, those after ``after_id``.
 
         Fewer than ``limit`` mean that there are no more.
         """
-        matching = filter_of(school_id, kind, question)
-        page = await AsOf(self._records, self._history, matching, seq).page(after_id, limit, READ_FIELDS)
+        as_of = AsOf(
+            self._records,
+            self._history,
+            filter_of(school_id, kind, question),
+            seq,
+            question.ids,
+            order_of(kind, question),
+        )
+        page = await as_of.page(after_id, limit, READ_FIELDS)
         return [record_of(document, school_id) for document in page]
 
     async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int:
         """Return how many records ``query`` would return as of ``seq``, exactly."""
-        as_of = AsOf(self._records, self._history, filter_of(school_id, kind, question), seq)
+        as_of = AsOf(self._records, self._history, filter_of(school_id, kind, question), seq, question.ids)
         before = await self._position(school_id)
         if before is not None and before["pending"] is None:
             counted = await as_of.count()
             if await self._position(school_id) == before:
                 return counted
         return await as_of.count_by_page()
+
+    async def groups(
+        self, school_id: str, kind: Kind.ValueType, question: Question, fields: Sequence[str], seq: int
+    ) -> dict[tuple[Any, ...], int]:
+        """Return how many of the records of ``question`` have each combination of values of body ``fields``.
+
+        A value is ``None`` where records have none. The combinations are exact, and as many as there are.
+        """
+        as_of = AsOf(self._records, self._history, filter_of(school_id, kind, question), seq, question.ids)
+        paths = [f"body.{field}" for field in fields]
+        before = await self._position(school_id)
+        if before is not None and before["pending"] is None:
+            counted = await as_of.groups(paths)
+            if await self._position(school_id) == before:
+                return counted
+        return await as_of.groups_by_page(paths)
 
     async def versions(
         self, school_id: str, record_id: str, before_version: int | None, limit: int

@@ -1,0 +1,160 @@
+"""Orders, names and groups: every page size and every seq against plain Python over the same states."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cmp_to_key
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1 import record_pb2
+from schoolgate.v1.record_pb2 import Record
+from schoolgate_sdk.keys import encode_key, source_key
+from schoolgate_server.model.groups import Grouping, Values, summed
+from schoolgate_server.model.questions import Condition, Ordering, Question
+from schoolgate_server.store.store import Store
+from tests.support.store_samples import EVERYTHING, commit, leased, mark, student, student_id
+
+LEFT = record_pb2.TOMBSTONE_REASON_LEFT
+FIELDS = ("surname", "forename", "year_group_code")
+ORDERS = [
+    tuple(Ordering(field, descending) for field, descending in zip(fields, descents, strict=True))
+    for count in (1, 2)
+    for fields in combinations(FIELDS, count)
+    for descents in ((False,) * count, (True,) * count, (True, False)[:count])
+]
+
+
+async def pupils(store: Store) -> int:
+    """Commit pupils with equal, missing and changing names, and return the last seq."""
+    lease = await leased(store)
+    surnames, forenames = ("Ash", "Bly", "Cox", "É"), (None, "Ada", "Bea")
+
+    def fields(number: int) -> dict[str, Any]:
+        forename = forenames[number % 3]
+        year = {"year_group_code": str(7 + number % 2)} if number % 4 else {}
+        return year | ({"forename": forename} if forename else {})
+
+    await commit(store, lease, *(student(n, surnames[n % 4], **fields(n)) for n in range(12)))
+    await commit(
+        store, lease, *(student(n, surnames[(n + 1) % 4], 1, **fields(n + 1)) for n in range(0, 12, 2))
+    )
+    return await commit(store, lease, student(3, "Zed", 1, tombstone=LEFT), student(20, "Abe"))
+
+
+def expected(records: list[Record], order: tuple[Ordering, ...]) -> list[str]:
+    def compare(one: Record, other: Record) -> int:
+        for field, descending in order:
+            values = [
+                (r.student.HasField(field), getattr(r.student, field))  # type: ignore[arg-type]
+                for r in (one, other)
+            ]
+            if values[0] != values[1]:
+                return (-1 if values[0] < values[1] else 1) * (-1 if descending else 1)
+        return (-1 if one.id < other.id else 1) * (-1 if order[-1].descending else 1)
+
+    return [record.id for record in sorted(records, key=cmp_to_key(compare))]
+
+
+async def listed(store: Store, question: Question, seq: int, page: int) -> list[str]:
+    found: list[str] = []
+    while True:
+        after = found[-1] if found else ""
+        records = await store.records.query("oak", kinds.KIND_STUDENT, question, seq, after, page)
+        found += [record.id for record in records]
+        if len(records) < page:
+            return found
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+async def test_pages_of_any_size_stand_in_the_order(store: Store, order: tuple[Ordering, ...]) -> None:
+    last = await pupils(store)
+    for seq in range(1, last + 1):
+        everything = await store.records.query("oak", kinds.KIND_STUDENT, EVERYTHING, seq, "", 100)
+        question = Question(include_tombstones=True, order=order)
+        for page in (1, 5, 100):
+            assert await listed(store, question, seq, page) == expected(everything, order)
+
+
+async def test_days_are_ordered_by_the_day(store: Store) -> None:
+    lease = await leased(store)
+    days = ["2026-09-01", "2026-09-02", "2026-09-03", "2026-09-07"]
+    await commit(store, lease, *(mark(number, day) for number in range(5) for day in days))
+    conditions = (
+        Condition("date", q.FILTER_OPERATOR_GREATER_OR_EQUAL, ("2026-09-02",)),
+        Condition("date", q.FILTER_OPERATOR_LESS, ("2026-09-07",)),
+    )
+    for descending in (False, True):
+        question = Question(conditions, order=(Ordering("date", descending),))
+        found: list[Record] = []
+        while True:
+            after = found[-1].id if found else ""
+            page = await store.records.query("oak", kinds.KIND_ATTENDANCE_MARK, question, 1, after, 3)
+            found += page
+            if len(page) < 3:
+                break
+        places = [(record.attendance_mark.date, record.id) for record in found]
+        assert places == sorted(places, reverse=descending)
+        assert {day for day, _ in places} == {"2026-09-02", "2026-09-03"}
+        assert len(places) == 10
+
+
+async def test_only_the_records_named_are_meant(store: Store) -> None:
+    last = await pupils(store)
+    named = (student_id(3), student_id(4), student_id(20), student_id(99))
+    for seq, found in ((1, [3, 4]), (last, [4, 20])):
+        question = Question(ids=named)
+        records = await store.records.query("oak", kinds.KIND_STUDENT, question, seq, "", 100)
+        assert [record.id for record in records] == [student_id(number) for number in found]
+        assert await store.records.count("oak", kinds.KIND_STUDENT, question, seq) == len(found)
+        for page in (1, 2):
+            assert await listed(store, question, seq, page) == [record.id for record in records]
+            by_name = Question(ids=named, order=(Ordering("surname", descending=True),))
+            assert set(await listed(store, by_name, seq, page)) == {record.id for record in records}
+    assert await store.records.query("oak", kinds.KIND_STUDENT, Question(ids=()), last, "", 9) == []
+
+
+async def test_keys_lead_to_ids(store: Store) -> None:
+    await pupils(store)
+    keys = [encode_key(source_key("mis/student", number)) for number in (3, 20, 77)]
+    assert await store.records.ids_of_keys("oak", kinds.KIND_STUDENT, keys, 3) == {
+        student_id(3),
+        student_id(20),
+    }
+    assert await store.records.ids_of_keys("oak", kinds.KIND_STUDENT, keys, 1) == {student_id(3)}
+    assert await store.records.ids_of_keys("elm", kinds.KIND_STUDENT, keys, 3) == set()
+
+
+async def test_groups_are_those_of_the_records_at_every_seq(store: Store) -> None:
+    last = await pupils(store)
+    for seq in range(1, last + 1):
+        for question in (Question(), EVERYTHING, Question(ids=(student_id(1), student_id(2)))):
+            records = await store.records.query("oak", kinds.KIND_STUDENT, question, seq, "", 100)
+            for fields in (["year_group_code"], ["surname", "forename"]):
+                groups = await store.records.groups("oak", kinds.KIND_STUDENT, question, fields, seq)
+                assert groups == Counter(
+                    tuple(getattr(r.student, f) if r.student.HasField(f) else None for f in fields)  # type: ignore[arg-type]
+                    for r in records
+                )
+
+
+def test_days_are_summed_by_week_and_month() -> None:
+    counts: dict[Values, int] = {
+        ("/", "2026-08-30"): 1,
+        ("/", "2026-08-31"): 2,
+        ("N", "2026-09-06"): 4,
+        ("/", None): 8,
+    }
+    groupings = [Grouping("code"), Grouping("date", q.GROUPING_PERIOD_WEEK)]
+    assert summed(counts, groupings) == {
+        ("/", "2026-08-24"): 1,
+        ("/", "2026-08-31"): 2,
+        ("N", "2026-08-31"): 4,
+        ("/", None): 8,
+    }
+    by_month = summed(counts, [Grouping("code"), Grouping("date", q.GROUPING_PERIOD_MONTH)])
+    assert by_month == {("/", "2026-08-01"): 3, ("N", "2026-09-01"): 4, ("/", None): 8}
