@@ -43,7 +43,7 @@ class Judge:
         self._approved[dataset] = self._held[dataset]
 
     def conclude(self, part: DatasetFacts) -> None:
-        """Take note that a snapshot was sealed.
+        """Take note that a snapshot was sealed, or would have been, had not the run itself written some of it.
 
         What a whole one did not find doubtful is held no more. One of some days knows nothing of other days:
         it only takes away what an operator approved and it applied.
@@ -142,7 +142,9 @@ class Judge:
             return state_after(part.read_back_error), set(), absent - leaving
         if leaving & answered:
             return "INCOMPLETE", set(), absent - leaving
-        return ("INCOMPLETE" if absent - leaving else "SUCCEEDED"), leaving, absent - leaving
+        if left := absent - leaving:
+            self.conclude(part)  # all the same, for the rest was decided
+        return ("INCOMPLETE" if left else "SUCCEEDED"), leaving, left
 
 
 def strangers(seen: set[Key], live: set[Key], known: Collection[Key]) -> set[Key]:
