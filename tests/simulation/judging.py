@@ -43,7 +43,7 @@ class Judge:
         self._approved[dataset] = self._held[dataset]
 
     def conclude(self, part: DatasetFacts) -> None:
-        """Take note that a snapshot was sealed, or would have been, had not the run itself written some of it.
+        """Take note that a snapshot was sealed, or was not for nothing but what the run itself had written.
 
         What a whole one did not find doubtful is held no more. One of some days knows nothing of other days:
         it only takes away what an operator approved and it applied.
