@@ -147,6 +147,10 @@ def sync(narrator: Narrator, client: Client, school: str, datasets: list[str]) -
     return last
 
 
+LONG_AGO = "2000-01-01"
+"""Before any mark that a demonstration reads."""
+
+
 def _stream(client: Client, request: q.QueryRecordsRequest) -> Iterator[Record]:
     for page in client.stream(client.query.QueryRecords, request):
         yield from page.records
@@ -157,8 +161,10 @@ def _choose(client: Client, school: str) -> Cast:
     renamed, leaver = _stream(client, pupils)
     # N: no reason yet. Schools correct these within days, which is why copies of marks go stale.
     unexplained = q.Filter(field="code", operator=q.FILTER_OPERATOR_EQUAL, values=["N"])
+    # Marks are ever more, so the question names days, pupils or groups.
+    lately = q.Filter(field="date", operator=q.FILTER_OPERATOR_GREATER_OR_EQUAL, values=[LONG_AGO])
     marks = q.QueryRecordsRequest(
-        school_id=school, kind=kinds.KIND_ATTENDANCE_MARK, filters=[unexplained], max_records=5
+        school_id=school, kind=kinds.KIND_ATTENDANCE_MARK, filters=[lately, unexplained], max_records=5
     )
     absent = {renamed.id, leaver.id}
     found = (mark for mark in _stream(client, marks) if mark.attendance_mark.student_id not in absent)
