@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status
 from schoolgate.v1 import diagnostics_service_pb2_grpc as diagnostics_grpc
 from schoolgate.v1 import identity_service_pb2_grpc as identity_grpc
 from schoolgate.v1 import query_service_pb2_grpc as query_grpc
+from schoolgate.v1 import reporting_service_pb2_grpc as reporting_grpc
 from schoolgate.v1 import school_service_pb2 as schools
 from schoolgate.v1 import school_service_pb2_grpc as schools_grpc
 from schoolgate.v1 import sync_service_pb2 as sync
@@ -93,6 +94,7 @@ class Client:
         self.schools = schools_grpc.SchoolServiceStub(channel)
         self.sync = sync_grpc.SyncServiceStub(channel)
         self.query = query_grpc.QueryServiceStub(channel)
+        self.reporting = reporting_grpc.ReportingServiceStub(channel)
         self.diagnostics = diagnostics_grpc.DiagnosticsServiceStub(channel)
         self.identity = identity_grpc.IdentityServiceStub(channel)
         self.writeback = writeback_grpc.WritebackServiceStub(channel)

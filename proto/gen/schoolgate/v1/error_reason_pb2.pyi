@@ -242,6 +242,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "KNOWN_AT_UNSETTLED", "domain": "schoolgate"}
     """
+    ERROR_REASON_FIELDS_NOT_KEPT: _ErrorReason.ValueType  # 37
+    """The school's data profile does not keep fields without which the question has no answer.
+    FAILED_PRECONDITION. Metadata: fields. Next: name them in School.data_profile, and sync the school in full.
+
+        {"reason": "FIELDS_NOT_KEPT", "domain": "schoolgate", "metadata": {"fields": "attendance_mark.code"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -467,5 +473,11 @@ ERROR_REASON_KNOWN_AT_UNSETTLED: ErrorReason.ValueType  # 36
 UNAVAILABLE, with RetryInfo. Next: ask again, or about an earlier time.
 
     {"reason": "KNOWN_AT_UNSETTLED", "domain": "schoolgate"}
+"""
+ERROR_REASON_FIELDS_NOT_KEPT: ErrorReason.ValueType  # 37
+"""The school's data profile does not keep fields without which the question has no answer.
+FAILED_PRECONDITION. Metadata: fields. Next: name them in School.data_profile, and sync the school in full.
+
+    {"reason": "FIELDS_NOT_KEPT", "domain": "schoolgate", "metadata": {"fields": "attendance_mark.code"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

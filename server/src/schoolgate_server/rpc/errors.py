@@ -146,6 +146,9 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
             Code.OUT_OF_RANGE,
             "the cursor has seen what the store has not, which was restored since; begin with a snapshot",
         ),
+        r.ERROR_REASON_FIELDS_NOT_KEPT: Presentation(
+            Code.FAILED_PRECONDITION, "the school's data profile does not keep what the answer is made of"
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

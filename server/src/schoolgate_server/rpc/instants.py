@@ -7,11 +7,20 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1 import reporting_service_pb2 as pb
 from schoolgate_server.model.errors import Violation, invalid_request
 from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.ports import Store
 
-Timed: TypeAlias = q.GetRecordRequest | q.QueryRecordsRequest | q.CountRecordsRequest
+Timed: TypeAlias = (
+    q.GetRecordRequest
+    | q.QueryRecordsRequest
+    | q.CountRecordsRequest
+    | pb.GetTimetableRequest
+    | pb.ListTeachersRequest
+    | pb.GetAttendanceRequest
+    | pb.GetRollRequest
+)
 """A request that may say what it is to be answered as of."""
 
 

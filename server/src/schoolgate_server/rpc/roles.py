@@ -40,6 +40,9 @@ _BY_SERVICE: dict[str, dict[Role, str]] = {
     "QueryService": {
         Role.READER: "GetRecord QueryRecords CountRecords ListVersions WatchChanges",
     },
+    "ReportingService": {
+        Role.READER: "GetTimetable ListTeachers GetAttendance GetRoll",
+    },
     "WritebackService": {
         Role.WRITER: "SubmitWrite GetWrite ListWrites WatchWrites CancelWrite ReverseWrite",
         Role.APPROVER: "ApproveWrite",

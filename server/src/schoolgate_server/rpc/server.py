@@ -17,6 +17,7 @@ from schoolgate.v1 import (
     diagnostics_service_pb2_grpc,
     identity_service_pb2_grpc,
     query_service_pb2_grpc,
+    reporting_service_pb2_grpc,
     school_service_pb2_grpc,
     sync_service_pb2_grpc,
     writeback_service_pb2_grpc,
@@ -34,6 +35,7 @@ from schoolgate_server.rpc.interceptors import (
 )
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.query import Query
+from schoolgate_server.rpc.reporting import Reporting
 from schoolgate_server.rpc.roles import METHOD_ROLES
 from schoolgate_server.rpc.schools import Schools
 from schoolgate_server.rpc.sync import Sync
@@ -192,6 +194,11 @@ def _servicers(
             Query(store, closing),
             query_service_pb2_grpc.QueryServiceServicer,
             query_service_pb2_grpc.add_QueryServiceServicer_to_server,
+        ),
+        "ReportingService": (
+            Reporting(store),
+            reporting_service_pb2_grpc.ReportingServiceServicer,
+            reporting_service_pb2_grpc.add_ReportingServiceServicer_to_server,
         ),
         "IdentityService": (
             Identity(store, supervisor, remember_secrets),
