@@ -18,6 +18,8 @@ from tests.integration.reporting.conftest import PUPILS, SCHOOL, Oak, built_worl
 from tests.support.served import refused
 from tests.support.world_store import WorldStore
 
+pytestmark = pytest.mark.slow
+
 ATTENDED = {"/", "\\", "L", "K", "V", "P", "W", "B"}
 ABSENT = {"C", "C1", "C2", "E", "I", "J1", "M", "R", "S", "T", "G", "N", "O", "U"}
 FROM, TO = date(2026, 9, 7), date(2026, 9, 12)
@@ -47,7 +49,7 @@ def shown(figures: pb.AttendanceFigures) -> tuple[int, int]:
 
 
 async def attendance(oak: Oak, **asked: Any) -> pb.GetAttendanceResponse:
-    span = {"date_from": FROM.isoformat(), "date_to": TO.isoformat()}
+    span: dict[str, Any] = {"date_from": FROM.isoformat(), "date_to": TO.isoformat()}
     return await oak.client.reporting.GetAttendance(
         pb.GetAttendanceRequest(school_id=SCHOOL, **{**span, **asked})
     )
@@ -73,6 +75,7 @@ async def test_attendance_of_every_pupil(oak: Oak) -> None:
 
 
 async def test_g12_pages_are_of_one_instant(oak: Oak) -> None:
+    """Seen to fail where the instant that a page token carries is not looked at."""
     first = await attendance(oak, page_size=15)
     before = await attendance(oak, page_size=500)
     mark = next(oak.world.marks(FROM, TO, pupils=set(oak.world.pupils)))
@@ -86,8 +89,8 @@ async def test_g12_pages_are_of_one_instant(oak: Oak) -> None:
     assert {first.basis.seq, rest.basis.seq} == {oak.seq}
     assert (await attendance(oak, page_size=500, known_at_seq=oak.seq)).students == before.students
     now = await attendance(oak, student_id=oak.stored.id_of(k.KIND_STUDENT, mark.pupil))
-    [one] = now.students
-    assert shown(one.attendance.total) == expected_attendance(oak.world, [mark.pupil])[mark.pupil]
+    [told] = now.students
+    assert shown(told.attendance.total) == expected_attendance(oak.world, [mark.pupil])[mark.pupil]
     foreign = await refused(
         oak.client.reporting.GetAttendance(
             pb.GetAttendanceRequest(

@@ -12,6 +12,8 @@ from schoolgate.v1 import school_service_pb2 as schools
 from tests.integration.reporting.conftest import SCHOOL, Oak
 from tests.support.served import new_request_id, refused
 
+pytestmark = pytest.mark.slow
+
 STUDENT, GROUP = f"stu_{1:032x}", f"grp_{1:032x}"
 
 
@@ -57,7 +59,7 @@ async def test_a_span_has_bounds(oak: Oak, begins: str, ends: str) -> None:
 
 async def test_nobody_is_found_who_is_not_there(oak: Oak) -> None:
     calls = oak.client.reporting
-    span = {"date_from": "2026-09-01", "date_to": "2026-09-10"}
+    span: dict[str, Any] = {"date_from": "2026-09-01", "date_to": "2026-09-10"}
     for call in (
         calls.GetTimetable(pb.GetTimetableRequest(school_id=SCHOOL, student_id=STUDENT, date="2026-09-07")),
         calls.ListTeachers(

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from schoolgate.v1 import (
     diagnostics_service_pb2,
     query_service_pb2,
+    reporting_service_pb2,
     school_service_pb2,
     sync_service_pb2,
     writeback_service_pb2,
@@ -48,6 +49,7 @@ SERVICES: list[ServiceDescriptor] = [
         school_service_pb2,
         sync_service_pb2,
         query_service_pb2,
+        reporting_service_pb2,
         writeback_service_pb2,
         diagnostics_service_pb2,
     )
