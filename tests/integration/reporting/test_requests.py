@@ -101,6 +101,17 @@ async def test_a_school_without_the_fields_is_told_which(oak: Oak) -> None:
     assert "period.weekday" not in answer.basis.fields_not_kept
 
 
+async def test_as_of_a_point_in_time(oak: Oak) -> None:
+    """Before the first commit nothing was known; both ways to name an instant at once are refused."""
+    calls = oak.client.reporting
+    request = pb.GetRollRequest(school_id=SCHOOL, effective_on="2026-09-07")
+    request.known_at.FromJsonString("2026-01-01T00:00:00Z")
+    answer = await calls.GetRoll(request)
+    assert (answer.basis.seq, answer.total.on_roll) == (0, 0)
+    request.known_at_seq = oak.seq
+    assert list((await refused(calls.GetRoll(request))).violations) == ["known_at"]
+
+
 async def test_kinds_that_a_school_has_none_of_are_told(oak: Oak) -> None:
     await oak.client.create_school("elm", "scripted")
     answer = await oak.client.reporting.GetRoll(pb.GetRollRequest(school_id="elm", effective_on="2026-09-07"))
