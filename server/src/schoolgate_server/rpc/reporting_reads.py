@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from schoolgate.v1 import error_reason_pb2 as reasons
@@ -12,15 +11,15 @@ from schoolgate.v1 import reporting_service_pb2 as pb
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_MERGED, Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.model.batches import batched
 from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.reporting.standing import Unresolved
 from schoolgate_server.rpc.ports import Store
 
 _PER_PAGE = 5000
-_AT_ONCE = 16
-"""Records that are looked up by id at the same time."""
 
 
 class Reads:
@@ -29,7 +28,6 @@ class Reads:
     def __init__(self, store: Store, school: School, seq: int) -> None:
         self._store = store
         self._school = school
-        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._empty: list[k.Kind.ValueType] = []
         self.seq = seq
         self.unresolved = Unresolved()
@@ -80,28 +78,30 @@ class Reads:
         Raises:
             ServiceError: ``RECORD_NOT_FOUND``.
         """
-        found = await self._find(record_id)
-        if found is None:
+        found = await self.by_id([record_id])
+        if not found:
             raise ServiceError(
                 reasons.ERROR_REASON_RECORD_NOT_FOUND, "", metadata={"school_id": self._school.school_id}
             )
-        return found
+        return found[record_id]
 
     async def by_id(self, record_ids: Iterable[str]) -> dict[str, Record]:
         """Return what became of these records, by the ids that were asked for, as far as there are any."""
-        wanted = sorted(set(record_ids) - {""})
-        found = await asyncio.gather(*map(self._find, wanted))
-        return {
-            record_id: record for record_id, record in zip(wanted, found, strict=True) if record is not None
-        }
+        by_kind: dict[k.Kind.ValueType, list[str]] = {}
+        for record_id in sorted(set(record_ids) - {""}):
+            by_kind.setdefault(kind_of(record_id), []).append(record_id)
+        found: dict[str, Record] = {}
+        for kind, ids in by_kind.items():
+            for some in batched(ids, _PER_PAGE):
+                question = Question(include_tombstones=True, ids=tuple(some))
+                for record in await self._page(kind, question, "", len(some)):
+                    found[record.id] = await self._survivor(record)
+        return found
 
-    async def _find(self, record_id: str) -> Record | None:
-        school_id = self._school.school_id
-        async with self._slots:
-            record = await self._store.records.get(school_id, record_id, self.seq)
-            if record is not None and record.tombstone.reason == TOMBSTONE_REASON_MERGED:
-                record = await self._store.redirects.follow(school_id, record, self.seq)
-        return record
+    async def _survivor(self, record: Record) -> Record:
+        if record.tombstone.reason != TOMBSTONE_REASON_MERGED:
+            return record
+        return await self._store.redirects.follow(self._school.school_id, record, self.seq)
 
     def require(self, *fields: str) -> None:
         """Refuse an answer that would mean nothing without fields that the data profile does not keep.
