@@ -12,6 +12,7 @@ WORKDIR /src
 # Dependencies first: they change less often than the sources, and come as wheels with the hashes of the lock.
 COPY pyproject.toml uv.lock ./
 COPY proto/pyproject.toml proto/
+COPY client/pyproject.toml client/
 COPY plugins/pyproject.toml plugins/
 COPY connectors/bromcom/pyproject.toml connectors/bromcom/
 COPY connectors/wonde/pyproject.toml connectors/wonde/
@@ -23,6 +24,7 @@ RUN uv export --frozen --no-dev --no-emit-workspace --no-annotate \
 
 COPY LICENSE ./
 COPY proto proto
+COPY client client
 COPY plugins plugins
 COPY connectors connectors
 COPY server server

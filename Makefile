@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables
 
 UV := .tools/uv/bin/uv
 BIN := .venv/bin
-MANIFESTS := pyproject.toml uv.lock $(wildcard proto/pyproject.toml plugins/pyproject.toml connectors/*/pyproject.toml server/pyproject.toml)
-TYPED := $(wildcard plugins/src connectors/*/src server/src tests bench scripts)
+MANIFESTS := pyproject.toml uv.lock $(wildcard proto/pyproject.toml client/pyproject.toml plugins/pyproject.toml connectors/*/pyproject.toml server/pyproject.toml)
+TYPED := $(wildcard client/src plugins/src connectors/*/src server/src tests bench scripts)
 GEN_PROTO := $(UV) run --quiet --locked --script scripts/gen_proto.py
 
 # Options, each shown with the target that reads it.

@@ -53,10 +53,17 @@ def ratio(
     return Figure(name, a / b, "ratio", goal, better, sides, a, b, len(ours))
 
 
-def absolute(name: str, ours: Sequence[float], *, unit: str, goal: float) -> Figure:
-    """Return the median of ``ours``; more is better."""
+def absolute(
+    name: str,
+    ours: Sequence[float],
+    *,
+    unit: str,
+    goal: float,
+    better: Literal["higher", "lower"] = "higher",
+) -> Figure:
+    """Return the median of ``ours``."""
     value = statistics.median(ours)
-    return Figure(name, value, unit, goal, "higher", unit, value, None, len(ours))
+    return Figure(name, value, unit, goal, better, unit, value, None, len(ours))
 
 
 def machine() -> dict[str, str | int]:

@@ -71,9 +71,9 @@ def source(distribution: str) -> Path:
     return MEMBERS[distribution] / package
 
 
-def test_the_four_distributions_and_the_connectors_are_built_once_each(workshop: Workshop) -> None:
+def test_the_distributions_and_the_connectors_are_built_once_each(workshop: Workshop) -> None:
     connectors = {"schoolgate-bromcom", "schoolgate-wonde"}
-    assert {"schoolgate-proto", "schoolgate-sdk", "schoolgate-server", *connectors} <= set(MEMBERS)
+    assert {"schoolgate-proto", "schoolgate-client", "schoolgate-sdk", "schoolgate-server", *connectors} <= set(MEMBERS)
     built = sorted(path.name.split("-")[0] for path in workshop.dist.glob("schoolgate*"))
     assert built == sorted(2 * [name.replace("-", "_") for name in MEMBERS])
 
