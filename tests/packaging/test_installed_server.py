@@ -33,8 +33,18 @@ def installed(workshop: Workshop) -> Environment:
 
 def test_nothing_of_the_tools_comes_along(installed: Environment) -> None:
     names = set(installed.distributions())
-    assert set(members()) <= names
-    assert not names & {"pytest", "mongomock", "motor", "ruff", "mypy", "hypothesis", "schoolgate-workspace"}
+    assert set(members()) - {"schoolgate-client"} <= names
+    # The client is for those who call the server.
+    assert not names & {
+        "schoolgate-client",
+        "pytest",
+        "mongomock",
+        "motor",
+        "ruff",
+        "mypy",
+        "hypothesis",
+        "schoolgate-workspace",
+    }
 
 
 def test_every_module_can_be_imported(installed: Environment) -> None:
