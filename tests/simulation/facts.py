@@ -100,6 +100,7 @@ def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> N
     facts.position = came[-1].position if came else None
     facts.rows = [row for page in came for row in page.rows * (1 + weather.repeats)]
     facts.deleted = [key_of(dataset, parts) for page in came for parts in page.deleted]
+    facts.hidden = mis.answered.get(dataset, [])  # some of them may have been created again meanwhile
     counts = Counter(repr(key_parts(dataset, row)) for page in came for row in page.rows)
     # Of several rows of one entity the last one counts, whichever the MIS has last.
     facts.exact = at >= len(pages) and not skipped and all(count == 1 for count in counts.values())

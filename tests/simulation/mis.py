@@ -100,7 +100,8 @@ class Weather:
 
 
 class SimulatedMis:
-    """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then.
+    """One school's MIS. ``pages`` keeps what was delivered last, ``shown`` the rows that there were then, and
+    ``answered`` the rows that it had when it was asked for single ones.
 
     ``replaced`` has the rows of pages that were delivered once more, by an attempt after a crash.
 
@@ -117,6 +118,7 @@ class SimulatedMis:
         self.pages: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.replaced: dict[str, list[dict[str, Any]]] = {}
         self.shown: dict[str, list[dict[str, Any]]] = {}
+        self.answered: dict[str, list[dict[str, Any]]] = {}
         self.told: dict[str, list[Told]] = {}
         self.positions: dict[str, list[int]] = {}
         self.handed: dict[str, int] = {}
@@ -129,7 +131,7 @@ class SimulatedMis:
     def begin(self, weather: Weather, days: Days | None = None) -> None:
         """Forget the sync before; ``days`` are those that the next one is to ask for."""
         self.weather, self.days = weather, days
-        self.pages, self.replaced, self.shown = {}, {}, {}
+        self.pages, self.replaced, self.shown, self.answered = {}, {}, {}, {}
         self.told, self.positions, self.handed = {}, {}, {}
         self.feed.note()
         self.fired = []
@@ -257,7 +259,9 @@ class _ReadingBack(_Session):
             raise error_of(self.mis.weather.read_back_error)
         wanted = {tuple(map(repr, key.parts)) for key in keys}
         rows = self.mis.world.rows[scope.dataset]
-        return [row for row in rows if tuple(map(repr, key_parts(scope.dataset, row))) in wanted]
+        found = [row for row in rows if tuple(map(repr, key_parts(scope.dataset, row))) in wanted]
+        self.mis.answered.setdefault(scope.dataset, []).extend(copy.deepcopy(found))
+        return found
 
 
 def _parse_in_capitals(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:

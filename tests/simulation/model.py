@@ -176,7 +176,7 @@ class Model:
         )
         live = live_of(self.histories, part.dataset)
         if part.targeted:
-            leaving = self._deleted(part) - seen
+            leaving = self._deleted(part) - seen - answered
             return Expected(*self.judge.judge_changes(part, leaving, live | seen, now, runs), seen, settled)
         live |= written(now, part.dataset, runs) & live_of(now, part.dataset)  # and may be gone by its end
         were = {key for key in live if part.is_within((self.histories.get(key) or now[key])[-1])}
