@@ -46,6 +46,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "CURSOR_FOREIGN": "begin with `schoolgate watch {school_id} --snapshot`",
     "CURSOR_TOO_OLD": "begin with `schoolgate watch {school_id} --snapshot`",
     "CURSOR_FROM_FUTURE": "begin with `schoolgate watch {school_id} --snapshot`",
+    "FIELDS_NOT_KEPT": "let the school's data profile keep {fields}, and sync the school in full",
     "ETAG_MISMATCH": "read the school again and repeat the change",
     "METHOD_NOT_SERVED": "this release of the server does not do that yet",
     "STORE_UNAVAILABLE": "check MongoDB and SCHOOLGATE_MONGO__URI of the server, then try again",
