@@ -69,6 +69,9 @@ class Follower:
     ``kinds`` are the kinds to follow, all where there are none; another choice than that of the stored cursor
     begins with a snapshot. ``token`` is asked for the caller's token at every connection. Changes go into the
     table before the next ones are asked for, so that a slow table costs neither side memory.
+
+    Raises:
+        ValueError: ``heartbeat_seconds`` is below 1.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Follower:
         heartbeat_seconds: int = 15,
         backoff: Backoff | None = None,
     ) -> None:
+        if heartbeat_seconds < 1:
+            raise ValueError(f"heartbeat_seconds must be 1 or more, not {heartbeat_seconds}")
         self._stub = QueryServiceStub(channel)
         self._request = WatchChangesRequest(
             school_id=school_id, kinds=kinds, page_size=page_size, heartbeat_seconds=heartbeat_seconds

@@ -303,6 +303,13 @@ async def test_after_a_restored_backup_the_table_is_read_anew(store: Store) -> N
         assert table.records == await current(running.client)
 
 
+async def test_a_heartbeat_of_no_length_is_refused() -> None:
+    """It would count every connection as dead."""
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        with pytest.raises(ValueError, match="heartbeat_seconds must be 1 or more, not 0"):
+            Follower(channel, SCHOOL, MemoryTable(), heartbeat_seconds=0)
+
+
 async def test_what_no_waiting_mends_is_raised(store: Store) -> None:
     async with serving(store) as running:
         follower = Follower(running.client.channel, "elm", MemoryTable(), token=lambda: "any")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -50,8 +52,9 @@ async def cancelled_by(rival: Engine, owner: Engine, page: int) -> pb.Run:
         return await owner.finish(run_id)
 
 
-async def test_a_run_stops_though_another_server_was_asked_to_cancel_it(store: Store) -> None:
-    """Seen to fail, as a run that succeeds, where the renewal of the lease does not tell of it."""
+@asynccontextmanager
+async def two_servers(store: Store) -> AsyncGenerator[tuple[ScriptedMis, Engine, Engine]]:
+    """Give a school's MIS, the server that is to own its runs, and another one."""
     mis = ScriptedMis()
     mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, 58)]
     mis.rows[GROUPS] = [group(1), group(2)]
@@ -59,6 +62,12 @@ async def test_a_run_stops_though_another_server_was_asked_to_cancel_it(store: S
         engine_over(store, mis, options=OPTIONS) as owner,
         engine_over(store, mis, options=OPTIONS, owner="server-2") as rival,
     ):
+        yield mis, owner, rival
+
+
+async def test_a_run_stops_though_another_server_was_asked_to_cancel_it(store: Store) -> None:
+    """Seen to fail, as a run that succeeds, where the renewal of the lease does not tell of it."""
+    async with two_servers(store) as (mis, owner, rival):
         run = await cancelled_by(rival, owner, page=3)
         assert (run.state, run.cancel_requested) == (pb.RUN_STATE_CANCELLED, True)
         assert await rival.finish(run.run_id) == run
@@ -71,13 +80,7 @@ async def test_a_run_stops_though_another_server_was_asked_to_cancel_it(store: S
 async def test_g01_a_run_that_another_server_was_asked_to_cancel_takes_nothing_for_gone(
     store: Store,
 ) -> None:
-    mis = ScriptedMis()
-    mis.rows[STUDENTS] = [student(n, f"Surname {n}") for n in range(1, 58)]
-    mis.rows[GROUPS] = [group(1), group(2)]
-    async with (
-        engine_over(store, mis, options=OPTIONS) as owner,
-        engine_over(store, mis, options=OPTIONS, owner="server-2") as rival,
-    ):
+    async with two_servers(store) as (mis, owner, rival):
         assert (await owner.sync(*DATASETS)).state == pb.RUN_STATE_SUCCEEDED
         mis.rows[STUDENTS][:1] = [student(99, "Joiner")]  # another one has left
         run = await cancelled_by(rival, owner, page=3)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import KeyPart, Record, SourceKey
+from schoolgate_server.rpc import query
 from tests.integration.rpc.conftest import SCHOOL
 from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, mark, student
 from tests.support.served import Client, refused
@@ -50,6 +51,18 @@ async def test_a_limit_leaves_a_token_that_goes_on(synced: Client) -> None:
     token = first[-1].next_page_token
     assert [len(page.records) for page in first] == [4, 4, 2]
     rest = await pages(synced, page_size=20, page_token=token)
+    everything = await records(synced)
+    assert [r.id for page in (*first, *rest) for r in page.records] == [r.id for r in everything]
+
+
+async def test_a_stream_that_lasts_too_long_leaves_a_token_that_goes_on(
+    synced: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "LONGEST_S", -1)
+    first = await pages(synced, page_size=20)
+    assert [len(page.records) for page in first] == [20]
+    rest = await pages(synced, page_size=20, page_token=first[-1].next_page_token)
+    monkeypatch.undo()
     everything = await records(synced)
     assert [r.id for page in (*first, *rest) for r in page.records] == [r.id for r in everything]
 

@@ -354,9 +354,7 @@ class QueryRecordsRequest(_message.Message):
     page_size: _builtins.int
     """Records per response, 1 to 5000; 0 means 500."""
     max_records: _builtins.int
-    """Most records in all; 0 means no limit. With a limit the last response carries a token to go on from, as does the last one of a
-    stream that has lasted for 5 minutes.
-    """
+    """Most records in all; 0 means no limit."""
     page_token: _builtins.str
     """next_page_token of an earlier call with the same question; goes on at that call's instant."""
     known_at_seq: _builtins.int
@@ -431,7 +429,9 @@ class QueryRecordsResponse(_message.Message):
     seq: _builtins.int
     """The instant that the whole answer is of."""
     next_page_token: _builtins.str
-    """Set on the last response when max_records left records out."""
+    """Set on the last response when max_records left records out, and on that of a stream that has lasted for 5 minutes: then there
+    may be more. Without it the answer is complete.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]:
         """Records in the order asked for."""

@@ -17,6 +17,7 @@ from schoolgate.v1.query_service_pb2 import (
     GetRecordRequest,
     ListVersionsRequest,
     QueryRecordsRequest,
+    QueryRecordsResponse,
     Version,
 )
 from schoolgate.v1.record_pb2 import Record
@@ -74,7 +75,7 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         include_tombstones=tombstones,
         max_records=most,
     )
-    pages = client.stream(client.query.QueryRecords, request)
+    pages = _pages(client, request)
     if as_json:
         for page in pages:
             for record in page.records:
@@ -93,6 +94,22 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
             more = "1 more column does not fit" if hidden == 1 else f"{hidden} more columns do not fit"
             console.remark(f"{more}: --fields chooses, --json has everything")
     _summary(client, request, len(found), seq)
+
+
+def _pages(client: Client, request: QueryRecordsRequest) -> Iterator[QueryRecordsResponse]:
+    """Yield the whole answer: where the server ends a long stream it is asked for what is left."""
+    asked = QueryRecordsRequest()
+    asked.CopyFrom(request)
+    shown = 0
+    while True:
+        for page in client.stream(client.query.QueryRecords, asked):
+            yield page
+            shown += len(page.records)
+            asked.page_token = page.next_page_token
+        if request.max_records:
+            asked.max_records = request.max_records - shown
+        if not asked.page_token or (request.max_records and not asked.max_records):
+            return
 
 
 def _summary(client: Client, request: QueryRecordsRequest, shown: int, seq: int) -> None:

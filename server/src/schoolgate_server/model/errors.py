@@ -52,6 +52,11 @@ def school_not_found(school_id: str) -> ServiceError:
     )
 
 
+def record_not_found(school_id: str) -> ServiceError:
+    """Return the error for a record that the school does not have."""
+    return ServiceError(reasons.ERROR_REASON_RECORD_NOT_FOUND, "", metadata={"school_id": school_id})
+
+
 def invalid_request(*violations: Violation) -> ServiceError:
     """Return the error for a request with malformed fields; names every one."""
     named = "; ".join(f"{field}: {description}" for field, description in violations)

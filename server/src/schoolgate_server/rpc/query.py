@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record, SourceKey
 from schoolgate_sdk import KINDS, encode_key
-from schoolgate_server.model.errors import ServiceError, Violation, invalid_request
+from schoolgate_server.model.errors import Violation, invalid_request, record_not_found
 from schoolgate_server.model.groups import Values, as_text, summed
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.rpc.changes import changed_fields, field_changes
@@ -63,7 +62,7 @@ class Query(Watch):
         else:
             record = await self._store.records.get(request.school_id, request.record_id, seq)
         if record is None:
-            raise _record_not_found(request.school_id)
+            raise record_not_found(request.school_id)
         asked = record.id
         if not request.without_redirect:
             record = await self._store.redirects.follow(request.school_id, record, seq)
@@ -140,7 +139,7 @@ class Query(Watch):
         # One more than asked for: it shows whether there is a next page, and what the last one here changed.
         found = await self._store.records.versions(request.school_id, request.record_id, upper, limit + 1)
         if not found and upper is None:
-            raise _record_not_found(request.school_id)
+            raise record_not_found(request.school_id)
         response = q.ListVersionsResponse()
         for index, (record, superseded_at) in enumerate(found[:limit]):
             version = response.versions.add(record=record)
@@ -171,7 +170,3 @@ def _without_limit(request: q.QueryRecordsRequest) -> q.QueryRecordsRequest:
     asked.CopyFrom(request)
     asked.ClearField("max_records")
     return asked
-
-
-def _record_not_found(school_id: str) -> ServiceError:
-    return ServiceError(reasons.ERROR_REASON_RECORD_NOT_FOUND, "", metadata={"school_id": school_id})

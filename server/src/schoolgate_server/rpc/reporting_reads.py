@@ -12,7 +12,7 @@ from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_MERGED, Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.batches import batched
-from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.errors import ServiceError, record_not_found
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.questions import Condition, Question
@@ -80,9 +80,7 @@ class Reads:
         """
         found = await self.by_id([record_id])
         if not found:
-            raise ServiceError(
-                reasons.ERROR_REASON_RECORD_NOT_FOUND, "", metadata={"school_id": self._school.school_id}
-            )
+            raise record_not_found(self._school.school_id)
         return found[record_id]
 
     async def by_id(self, record_ids: Iterable[str]) -> dict[str, Record]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK, KIND_GROUP_MEMBERSHIP, KIND_STUDENT
 from schoolgate.v1.people_pb2 import SEX_FEMALE, Student
@@ -17,6 +19,7 @@ from schoolgate.v1.query_service_pb2 import (
     GetRecordResponse,
     ListVersionsRequest,
     ListVersionsResponse,
+    QueryRecordsRequest,
     QueryRecordsResponse,
     Version,
 )
@@ -107,6 +110,28 @@ def test_a_long_answer_is_cut_and_says_so(ask: Run, fake: FakeServer) -> None:
     asked, counted = fake.requests
     assert (asked.max_records, counted.known_at_seq) == (1, 7)
     assert asked.effective_on == counted.effective_on == "2026-11-02"
+
+
+@pytest.mark.parametrize(("limit", "most"), [("0", [0, 0]), ("3", [3, 2])])
+def test_an_answer_that_the_server_breaks_off_is_gone_on_with(
+    ask: Run, fake: FakeServer, limit: str, most: list[int]
+) -> None:
+    """Seen to fail where the token is not looked at: the rest was missing without a word."""
+
+    def answer(request: QueryRecordsRequest) -> Iterator[Message]:
+        if not request.page_token:
+            yield QueryRecordsResponse(records=[student(0, "Reid")], seq=7, next_page_token="on")
+        else:
+            yield QueryRecordsResponse(records=[student(1, "Ní Bhriain")], seq=7)
+
+    fake.on("QueryService/QueryRecords", answer)
+    outcome = ask("query", "oak", "student", "--json", "--limit", limit)
+    assert [json.loads(line)["student"]["surname"] for line in outcome.out.splitlines()] == [
+        "Reid",
+        "Ní Bhriain",
+    ]
+    assert [request.max_records for request in fake.requests] == most
+    assert [request.page_token for request in fake.requests] == ["", "on"]
 
 
 def test_columns_that_do_not_fit_fall_away(
