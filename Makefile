@@ -15,11 +15,15 @@ MANIFESTS := pyproject.toml uv.lock $(wildcard proto/pyproject.toml client/pypro
 TYPED := $(wildcard client/src plugins/src connectors/*/src server/src tests bench scripts)
 GEN_PROTO := $(UV) run --quiet --locked --script scripts/gen_proto.py
 
+# Where whole certifications by the kit are: minutes of their own.
+CONFORMANCE := tests/conformance tests/docs/test_connector_guide.py tests/packaging/test_template.py
+
 # Options, each shown with the target that reads it.
 SERVE ?=
 DATA ?=
 ARGS ?=
-JOBS ?= auto
+# Tests wait for servers, leases and time limits half of their time.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 SEEDS ?=
 
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH):$(CURDIR)/.tools/uv/bin
@@ -38,10 +42,10 @@ demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 st
 	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: .venv/.dev ## all tests but those of conformance; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/conformance $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE)) $(ARGS)
 
-conformance: .venv/.dev ## certify the connectors with the kit, and see that each of its checks can fail
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/conformance $(ARGS)
+conformance: .venv/.dev ## certify the connectors with the kit, and ones made from the template; see that each check can fail
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(CONFORMANCE) $(ARGS)
 
 certificates: .venv/.dev ## issue the connectors' certificates again; one that says the same but for its date stays as it is
 	for name in bromcom wonde; do $(BIN)/schoolgate connector check $$name --out connectors/$$name/certificate.json; done
