@@ -15,7 +15,7 @@ import pytest
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate_client import SqliteTable
-from tests.e2e.conftest import ROOT, Service
+from tests.e2e.conftest import ROOT, Service, service
 from tests.support.live import Live, live
 from tests.support.simulator import Simulator
 
@@ -35,20 +35,26 @@ def lines(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def oak(open_service: Service, simulator: Simulator) -> Generator[Live]:
-    data = open_service.log.parent / "data"
-    with live(open_service.target, data) as service:
-        service.register("oak", simulator)
-        service.sync("oak")
-        yield service
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
+    """A service of its own: the README's examples, too, register a school called oak."""
+    with service(tmp_path_factory.mktemp("watched"), {}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def oak(watched: Service, simulator: Simulator) -> Generator[Live]:
+    with live(watched.target, watched.log.parent / "data") as followed:
+        followed.register("oak", simulator)
+        followed.sync("oak")
+        yield followed
 
 
 @pytest.mark.parametrize("example", lines("schoolgate"))
-def test_examples_of_the_command(oak: Live, open_service: Service, example: str) -> None:
+def test_examples_of_the_command(oak: Live, watched: Service, example: str) -> None:
     _, *arguments = shlex.split(example)
     done = subprocess.run(
         [sys.executable, "-m", "schoolgate_server.cli", *arguments],
-        env={**os.environ, "SCHOOLGATE_SERVER": open_service.target},
+        env={**os.environ, "SCHOOLGATE_SERVER": watched.target},
         capture_output=True,
         text=True,
         check=True,
@@ -58,21 +64,21 @@ def test_examples_of_the_command(oak: Live, open_service: Service, example: str)
     assert max(written) == oak.count("oak", kinds.KIND_STUDENT)
 
 
-def test_examples_with_grpcurl(oak: Live, open_service: Service, grpcurl_path: str) -> None:
+def test_examples_with_grpcurl(oak: Live, watched: Service, grpcurl_path: str) -> None:
     [example] = lines("grpcurl")
-    _, *arguments = shlex.split(example.replace(ADDRESS, open_service.target))
+    _, *arguments = shlex.split(example.replace(ADDRESS, watched.target))
     done = subprocess.run([grpcurl_path, *arguments], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.count('"CHANGE_TYPE_CREATED"') == oak.count("oak", kinds.KIND_STUDENT)
     assert "DeadlineExceeded" in done.stderr
 
 
 def test_g13_the_copy_of_the_example_follows_the_school(
-    oak: Live, open_service: Service, simulator: Simulator, tmp_path: Path
+    oak: Live, watched: Service, simulator: Simulator, tmp_path: Path
 ) -> None:
     """Through syncs and a follower that is killed and started again."""
     [example] = examples("python")
     script = tmp_path / "follow.py"
-    script.write_text(example.replace(ADDRESS, open_service.target))
+    script.write_text(example.replace(ADDRESS, watched.target))
     for turn in range(2):
         process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
         try:
