@@ -8,6 +8,8 @@ FEED = "server/src/schoolgate_server/store/feed.py"
 WATCH = "server/src/schoolgate_server/rpc/watch.py"
 TOLD = "tests/contract/store/test_feed.py"
 FOLLOWED = "tests/integration/rpc/test_watch.py"
+EXPANSION = "server/src/schoolgate_server/rpc/expansion.py"
+DIRECTIONS = "tests/integration/rpc/test_expansion_directions.py"
 
 MUTANTS = (
     Mutant(
@@ -84,5 +86,23 @@ MUTANTS = (
         "                        yield waiting.pop(0)\n",
         FOLLOWED,
         "slow",
+    ),
+    Mutant(
+        "g12",
+        "what refers to a merged pupil's old id is not related",
+        EXPANSION,
+        "sorted(await self._store.redirects.same(self._school_id, wanted, self._seq))",
+        "sorted(wanted)",
+        DIRECTIONS,
+        "merged",
+    ),
+    Mutant(
+        "g12",
+        "related records are of the present",
+        EXPANSION,
+        "self._school_id, step.info.kind, question, self._seq, MOST_RELATED + 1",
+        "self._school_id, step.info.kind, question, 1 << 62, MOST_RELATED + 1",
+        DIRECTIONS,
+        "as_known_then",
     ),
 )

@@ -206,6 +206,48 @@ class Order(_message.Message):
 Global___Order: _TypeAlias = Order  # noqa: Y015
 
 @_typing.final
+class Expansion(_message.Message):
+    """A step from records to related ones: along a reference of theirs, or back along a reference of another kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    FIELD_MASK_FIELD_NUMBER: _builtins.int
+    EXPAND_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Field that holds a record id, for example "student_id": of the records themselves; with kind, of the records of that kind."""
+    kind: _kind_pb2.Kind.ValueType
+    """The kind that refers to the records by field, for example KIND_GROUP_MEMBERSHIP with "group_id" from a group; not given: the
+    records themselves have the field, and it leads to the record that it names.
+    """
+    @_builtins.property
+    def field_mask(self) -> _field_mask_pb2.FieldMask:
+        """Only these fields of the related records' bodies, by their names; empty means all. Where several steps lead to one kind, its
+        records show the fields of all of them.
+        """
+
+    @_builtins.property
+    def expand(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expansion]:
+        """Steps on from the related records."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        kind: _kind_pb2.Kind.ValueType = ...,
+        field_mask: _field_mask_pb2.FieldMask | None = ...,
+        expand: _abc.Iterable[Global___Expansion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["field_mask", b"field_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expand", b"expand", "field", b"field", "field_mask", b"field_mask", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Expansion: _TypeAlias = Expansion  # noqa: Y015
+
+@_typing.final
 class Grouping(_message.Message):
     """One field that records are counted apart by."""
 
@@ -343,6 +385,7 @@ class QueryRecordsRequest(_message.Message):
     SOURCE_KEYS_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     FIELD_MASK_FIELD_NUMBER: _builtins.int
+    EXPAND_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     kind: _kind_pb2.Kind.ValueType
@@ -391,6 +434,17 @@ class QueryRecordsRequest(_message.Message):
     def field_mask(self) -> _field_mask_pb2.FieldMask:
         """Only these fields of the body, by their names; empty means all. Everything outside of the body is always there."""
 
+    @_builtins.property
+    def expand(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expansion]:
+        """Related records to send along, as of the same instant and valid on the same day: class to memberships to pupils to their contacts
+        is four steps, each within the other. What has left is among them with include_tombstones only; a reference to a merged record
+        leads to the one that it lives on in. At most 12 steps, 6 deep; then page_size is at most 500 and 0 means 50. A page that leads
+        to more than 20000 related records is refused (REQUEST_INVALID, naming expand); an answer that has sent 100000 of them ends with
+        a next_page_token. A step that the kind does not offer is refused (FILTER_INVALID) with those that it offers: along every
+        reference of its own, and back along those of other kinds, of the kinds with ever more records (as for order_by) student_id and
+        group_id only.
+        """
+
     def __init__(
         self,
         *,
@@ -408,10 +462,11 @@ class QueryRecordsRequest(_message.Message):
         source_keys: _abc.Iterable[_record_pb2.SourceKey] | None = ...,
         order_by: _abc.Iterable[Global___Order] | None = ...,
         field_mask: _field_mask_pb2.FieldMask | None = ...,
+        expand: _abc.Iterable[Global___Expansion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["field_mask", b"field_mask", "known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "field_mask", b"field_mask", "filters", b"filters", "ids", b"ids", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id", "source_keys", b"source_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_on", b"effective_on", "expand", b"expand", "field_mask", b"field_mask", "filters", b"filters", "ids", b"ids", "include_tombstones", b"include_tombstones", "kind", b"kind", "known_at", b"known_at", "known_at_seq", b"known_at_seq", "max_records", b"max_records", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id", "source_keys", b"source_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,27 +480,35 @@ class QueryRecordsResponse(_message.Message):
 
     RECORDS_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """The instant that the whole answer is of."""
     next_page_token: _builtins.str
-    """Set on the last response when max_records left records out, and on that of a stream that has lasted for 5 minutes: then there
-    may be more. Without it the answer is complete.
+    """Set on the last response when max_records left records out, and on that of a stream that has lasted for 5 minutes or has sent
+    100000 related records: then there may be more. Without it the answer is complete.
     """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]:
         """Records in the order asked for."""
+
+    @_builtins.property
+    def related(self) -> _containers.RepeatedCompositeFieldContainer[_record_pb2.Record]:
+        """Records that the request's expansions lead to from records, in no order, each once in the whole answer; what goes on from a
+        page token is another answer. With much to send they come in responses of their own, after those with the page's records.
+        """
 
     def __init__(
         self,
         *,
         records: _abc.Iterable[_record_pb2.Record] | None = ...,
         seq: _builtins.int = ...,
+        related: _abc.Iterable[_record_pb2.Record] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records", "related", b"related", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,10 +71,17 @@ class Pages:
         return fetching
 
 
-def responses(records: Sequence[Record], seq: int) -> list[QueryRecordsResponse]:
-    """Return ``records`` in as few responses as clients take; one for no records."""
-    response = QueryRecordsResponse(records=records, seq=seq)
-    if len(records) > 1 and response.ByteSize() > MOST_BYTES:
-        middle = len(records) // 2
-        return responses(records[:middle], seq) + responses(records[middle:], seq)
-    return [response]
+def responses(
+    records: Sequence[Record], seq: int, related: Sequence[Record] = ()
+) -> list[QueryRecordsResponse]:
+    """Return ``records``, and then ``related``, in as few responses as clients take; one for no records."""
+    response = QueryRecordsResponse(records=records, seq=seq, related=related)
+    if len(records) + len(related) < 2 or response.ByteSize() <= MOST_BYTES:
+        return [response]
+    if related and records:
+        return [*responses(records, seq), *responses((), seq, related)]
+    if related:
+        middle = len(related) // 2
+        return responses((), seq, related[:middle]) + responses((), seq, related[middle:])
+    middle = len(records) // 2
+    return responses(records[:middle], seq) + responses(records[middle:], seq)

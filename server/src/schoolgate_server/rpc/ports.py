@@ -93,6 +93,9 @@ class Records(Protocol):
     async def ids_of_keys(
         self, school_id: str, kind: Kind.ValueType, keys: Sequence[str], seq: int
     ) -> set[str]: ...
+    async def some(
+        self, school_id: str, kind: Kind.ValueType, question: Question, seq: int, limit: int
+    ) -> Sequence[Record]: ...
     async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int: ...
     async def groups(
         self, school_id: str, kind: Kind.ValueType, question: Question, fields: Sequence[str], seq: int

@@ -13,6 +13,7 @@ from schoolgate_server.model.groups import Values, as_text, summed
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.rpc.changes import changed_fields, field_changes
 from schoolgate_server.rpc.checks import Violations, is_record_id
+from schoolgate_server.rpc.expansion import Expander, expansions_of
 from schoolgate_server.rpc.instants import check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import Pages, responses
@@ -76,7 +77,9 @@ class Query(Watch):
         violations = Violations()
         selection = selection_of(request, violations)
         shown = mask_of(request.field_mask, KINDS.get(request.kind), violations)
-        size = violations.size(request.page_size, default=_USUAL_PER_PAGE, maximum=_MOST_PER_PAGE)
+        expansions = expansions_of(request.expand, KINDS.get(request.kind), violations)
+        usual, most = (50, 500) if request.expand else (_USUAL_PER_PAGE, _MOST_PER_PAGE)
+        size = violations.size(request.page_size, default=usual, maximum=most)
         if request.max_records < 0:
             violations.add("max_records", "must be 0, for no limit, or more")
         violations.raise_any()
@@ -93,12 +96,14 @@ class Query(Watch):
                 request.school_id, request.kind, question, seq, after_id, limit
             )
 
+        expander = Expander(self._store, request, expansions, question, seq)
         time = asyncio.get_running_loop().time
         late = time() + LONGEST_S
         async for page in Pages(fetch, after, size, request.max_records):
+            related = await expander.related(page.records)
             show_only(shown, page.records)
-            parts = responses(page.records, seq)
-            ended = page.more_left_out or time() > late
+            parts = responses(page.records, seq, related)
+            ended = page.more_left_out or time() > late or expander.has_sent_enough
             if ended and page.records:
                 parts[-1].next_page_token = make_token(bound_to, seq, page.records[-1].id)
             for response in parts:

@@ -119,7 +119,9 @@ def groupings_of(request: q.CountRecordsRequest, violations: Violations) -> tupl
     return tuple(groupings)
 
 
-def mask_of(mask: FieldMask, info: KindInfo | None, violations: Violations) -> frozenset[str]:
+def mask_of(
+    mask: FieldMask, info: KindInfo | None, violations: Violations, place: str = "field_mask"
+) -> frozenset[str]:
     """Return the names of the body's fields to show, none for all, after noting what is wrong with them."""
     if info is None:
         return frozenset()
@@ -127,7 +129,7 @@ def mask_of(mask: FieldMask, info: KindInfo | None, violations: Violations) -> f
     for path in mask.paths:
         if path not in offered:
             violations.add(
-                "field_mask",
+                place,
                 f"must name fields of {info.name}; it has no {echo(path)!r} but {', '.join(offered)}",
             )
             break

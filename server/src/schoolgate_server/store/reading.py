@@ -217,6 +217,12 @@ class AsOf:
         # Implied by the above: an index begins to be read here, and not where the first page began.
         return {"$or": later, path: {f"{_BEYOND[direction]}e": after[path]}}
 
+    async def some(self, limit: int, projection: Mapping[str, Any]) -> list[Document]:
+        """Return up to ``limit`` documents in no order, which spares MongoDB to sort them."""
+        current = await self._records.find(self._named(self._current, "_id"), projection, limit=limit)
+        past = await self._history.find(self._named(self._past, "id"), projection, limit=limit)
+        return list(_merged(current, past).values())[:limit]
+
     async def count(self) -> int:
         """Return the exact number of matching records, provided that nothing is committed meanwhile."""
         current = await self._records.count(self._named(self._current, "_id"))

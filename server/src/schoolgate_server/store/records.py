@@ -135,6 +135,14 @@ class Records:
         page = await as_of.page(after_id, limit, READ_FIELDS)
         return [record_of(document, school_id) for document in page]
 
+    async def some(
+        self, school_id: str, kind: Kind.ValueType, question: Question, seq: int, limit: int
+    ) -> list[Record]:
+        """Return up to ``limit`` records as of ``seq`` in no order; more may match."""
+        matching = filter_of(school_id, kind, question)
+        as_of = AsOf(self._records, self._history, matching, seq, question.ids)
+        return [record_of(document, school_id) for document in await as_of.some(limit, READ_FIELDS)]
+
     async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int:
         """Return how many records ``query`` would return as of ``seq``, exactly."""
         as_of = AsOf(self._records, self._history, filter_of(school_id, kind, question), seq, question.ids)
