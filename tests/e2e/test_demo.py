@@ -95,8 +95,8 @@ def test_it_shows_everything_and_ends_by_itself(tmp_path: Path) -> None:
     assert re.search(r"attendance_marks: succeeded, [\d,]+ rows: [\d,]+ new, 0 changed", out)
     assert re.search(r"joined   Zoë Ashworth, stu_\w{32}, version 1", out)
     assert re.search(r"left     .+, tombstone [A-Z_]+ at ", out)
-    assert re.search(r"2 .* live   surname .+ → Okafor-Reid", out)
-    assert re.search(r"2 .* live   code N → I; meaning unauthorised absence → authorised absence", out)
+    assert re.search(r"version 2  seq .*  source  run_\w+\n +surname  \S.* +→  Okafor-Reid", out)
+    assert re.search(r" code +N +→  I +\n +meaning  unauthorised absence  →  authorised absence", out)
     assert re.search(r"student +60 +60 +1$", out, re.MULTILINE)
     assert "nothing written, seq stays" in out
     nothing_is_left(tmp_path)

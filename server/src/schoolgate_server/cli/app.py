@@ -20,9 +20,11 @@ from schoolgate_server.cli import (
     operate,
     parsers,
     query,
+    report,
     runs,
     schools,
     tokens,
+    versions,
     watch,
 )
 
@@ -43,6 +45,8 @@ for _module in (
     identities,
     mis_change,
     query,
+    versions,
+    report,
     watch,
     diagnostics,
     parsers,

@@ -16,6 +16,7 @@ import typer
 from schoolgate.v1.diagnostics_service_pb2_grpc import DiagnosticsServiceStub
 from schoolgate.v1.identity_service_pb2_grpc import IdentityServiceStub
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
+from schoolgate.v1.reporting_service_pb2_grpc import ReportingServiceStub
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
 from schoolgate_sdk.addresses import is_loopback
@@ -73,6 +74,7 @@ class Client:
         self.schools = SchoolServiceStub(channel)
         self.sync = SyncServiceStub(channel)
         self.query = QueryServiceStub(channel)
+        self.reporting = ReportingServiceStub(channel)
         self.diagnostics = DiagnosticsServiceStub(channel)
         self.identity = IdentityServiceStub(channel)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -97,6 +98,22 @@ def table(
             overflow="fold",
         )
     return made
+
+
+def fitting(heads: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> int:
+    """Return how many columns of a table, from the left and at least one, fit into ``width`` characters."""
+    used, found = 0, 0
+    for head, *column in zip(heads, *rows, strict=True):
+        used += max(cell_len(cell) for cell in (head, *column)) + 2
+        if used - 2 > width and found:
+            break
+        found += 1
+    return found
+
+
+def does_not_fit(columns: int) -> str:
+    """Return what to say of columns that were left out."""
+    return "1 more column does not fit" if columns == 1 else f"{columns} more columns do not fit"
 
 
 def add_row(rows: Table, cells: Iterable[str | int], style: str | None = None) -> None:

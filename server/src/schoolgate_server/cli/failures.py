@@ -22,7 +22,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "ROLE_MISSING": "use a token of a caller with the role {role}",
     "SCHOOL_FORBIDDEN": "use a token of a caller for this school; `schoolgate school list` shows yours",
     "REQUEST_INVALID": "correct what is named above",
-    "FILTER_INVALID": "correct --where; the fields are those of the kind's message (docs/operations.md)",
+    "FILTER_INVALID": "correct what is named above; docs/query.md has the fields of each kind",
     "PAGE_SIZE_INVALID": "ask for at most {maximum}",
     "PAGE_TOKEN_INVALID": "start again without a page token",
     "SCHOOL_NOT_FOUND": "`schoolgate school list` shows what is registered, `school add` registers",

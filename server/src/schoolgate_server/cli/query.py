@@ -1,40 +1,52 @@
-"""query, get, count and versions: reading the canonical copy."""
+"""query, count and get: reading the canonical copy."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from rich.table import Table
 
 from schoolgate.v1.query_service_pb2 import (
     CountRecordsRequest,
+    CountRecordsResponse,
     GetRecordRequest,
-    ListVersionsRequest,
+    GroupingPeriod,
     QueryRecordsRequest,
     QueryRecordsResponse,
-    Version,
 )
 from schoolgate.v1.record_pb2 import Record
+from schoolgate_sdk.kinds import KindInfo
 from schoolgate_server.cli import console, questions, records
 from schoolgate_server.cli.client import Client, client_command
 
 School = Annotated[str, typer.Argument(help="Id of the school.", show_default=False)]
 Kind = Annotated[str, typer.Argument(help="Kind of record, for example student.", show_default=False)]
 Where = Annotated[list[str] | None, typer.Option(metavar="CONDITION", help=questions.WHERE_HELP)]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", metavar="RECORD", help="Only this record, by any of its ids. May be repeated."),
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", help="Only the record with this key of the MIS, like bromcom/student:17. May be repeated."
+    ),
+]
 EffectiveOn = Annotated[
     str, typer.Option(metavar="DAY", help="Only what is valid on this day; today is a day.")
 ]
-KnownAt = Annotated[int, typer.Option(metavar="SEQ", help="As published at this seq; 0 is the latest.")]
 Tombstones = Annotated[bool, typer.Option("--tombstones", help="Include records that have left.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")]
 
 _TABLE_LIMIT = 50
+_NONE = "–"
+"""What a table shows where records have no value."""
 
 
 def write_json(message: Message) -> None:
@@ -47,34 +59,42 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
     school: School,
     kind: Kind,
     where: Where = None,
-    fields: Annotated[str, typer.Option(metavar="A,B,C", help="Columns of the table.")] = "",
+    ids: Ids = None,
+    keys: Keys = None,
+    fields: Annotated[
+        str, typer.Option(metavar="A,B,C", help="Only these fields: columns of the table, or of the JSON.")
+    ] = "",
+    order_by: Annotated[
+        str,
+        typer.Option(
+            metavar="A,-B", help="Fields to order by; a minus is for the greatest first. Default: ids."
+        ),
+    ] = "",
     effective_on: EffectiveOn = "",
-    known_at: KnownAt = 0,
+    known_at: questions.KnownAt = "",
     tombstones: Tombstones = False,
     limit: Annotated[
         int | None, typer.Option(min=0, help="Most records; 0 is all. Default: 50 in a table, all as JSON.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find records of one kind, all of one instant, in the order of their ids."""
+    """Find records of one kind, all of one instant."""
     info = questions.kind_named(kind)
-    wanted = [name.strip() for name in fields.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in info.message.DESCRIPTOR.fields_by_name]
-    if unknown:
-        offered = ", ".join(info.message.DESCRIPTOR.fields_by_name)
-        raise typer.BadParameter(
-            f"{info.name} has no field {unknown[0]!r}; it has {offered}", param_hint="--fields"
-        )
-    most = limit if limit is not None else (0 if as_json else _TABLE_LIMIT)
+    wanted = questions.fields_of(info, fields)
+    shown = wanted if as_json else records.columns(info, wanted)
     request = QueryRecordsRequest(
         school_id=school,
         kind=info.kind,
         filters=questions.conditions(where),
+        ids=ids or (),
+        source_keys=map(questions.key_from, keys or ()),
+        order_by=questions.orders(order_by),
+        field_mask=FieldMask(paths=shown),
         effective_on=questions.day(effective_on),
-        known_at_seq=known_at,
         include_tombstones=tombstones,
-        max_records=most,
+        max_records=limit if limit is not None else (0 if as_json else _TABLE_LIMIT),
     )
+    questions.ask_as_known_at(request, known_at)
     pages = _pages(client, request)
     if as_json:
         for page in pages:
@@ -86,14 +106,18 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
     for page in pages:
         found.extend(page.records)
         seq = page.seq
-    printer = console.out()
-    if found:
-        listing, hidden = records.listing(found, info, records.columns(info, wanted), printer.width)
-        printer.print(listing)
-        if hidden:
-            more = "1 more column does not fit" if hidden == 1 else f"{hidden} more columns do not fit"
-            console.remark(f"{more}: --fields chooses, --json has everything")
+    _show(found, info, shown)
     _summary(client, request, len(found), seq)
+
+
+def _show(found: Sequence[Record], info: KindInfo, shown: Sequence[str]) -> None:
+    if not found:
+        return
+    printer = console.out()
+    listing, hidden = records.listing(found, info, shown, printer.width)
+    printer.print(listing)
+    if hidden:
+        console.remark(f"{console.does_not_fit(hidden)}: --fields chooses, --json has everything")
 
 
 def _pages(client: Client, request: QueryRecordsRequest) -> Iterator[QueryRecordsResponse]:
@@ -128,36 +152,75 @@ def _count_request(request: QueryRecordsRequest, seq: int) -> CountRecordsReques
         school_id=request.school_id,
         kind=request.kind,
         filters=request.filters,
+        ids=request.ids,
+        source_keys=request.source_keys,
         effective_on=request.effective_on,
         known_at_seq=seq,
         include_tombstones=request.include_tombstones,
     )
 
 
-def count(
+def count(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
     client: Client,
     school: School,
     kind: Kind,
     where: Where = None,
+    ids: Ids = None,
+    keys: Keys = None,
+    group_by: Annotated[
+        str,
+        typer.Option(metavar="A,B", help="Count apart by these fields; of dates, date:week or date:month."),
+    ] = "",
     effective_on: EffectiveOn = "",
-    known_at: KnownAt = 0,
+    known_at: questions.KnownAt = "",
     tombstones: Tombstones = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the answer as JSON.")] = False,
 ) -> None:
-    """Count records of one kind."""
+    """Count records of one kind, together or apart by what their fields say."""
+    info = questions.kind_named(kind)
     request = CountRecordsRequest(
         school_id=school,
-        kind=questions.kind_named(kind).kind,
+        kind=info.kind,
         filters=questions.conditions(where),
+        ids=ids or (),
+        source_keys=map(questions.key_from, keys or ()),
+        group_by=questions.groupings(group_by),
         effective_on=questions.day(effective_on),
-        known_at_seq=known_at,
         include_tombstones=tombstones,
     )
+    questions.ask_as_known_at(request, known_at)
     answer = client.call(client.query.CountRecords, request)
-    console.out().print(console.number(answer.count) if sys.stdout.isatty() else str(answer.count))
-    console.remark(f"as of seq {console.number(answer.seq)}")
+    if as_json:
+        write_json(answer)
+        return
+    total = console.number(answer.count) if sys.stdout.isatty() else str(answer.count)
+    told = f"as of seq {console.number(answer.seq)}"
+    if request.group_by:
+        console.out().print(_groups(info, request, answer))
+        told = f"{console.amount(answer.count, 'record')} {told}"
+    else:
+        console.out().print(total)
+    console.remark(told)
 
 
-def get(
+def _groups(info: KindInfo, request: CountRecordsRequest, answer: CountRecordsResponse) -> Table:
+    heads: list[str] = []
+    for grouping in request.group_by:
+        period = GroupingPeriod.Name(grouping.period).removeprefix("GROUPING_PERIOD_").lower()
+        heads.append(f"{grouping.field} ({period} of)" if grouping.period else grouping.field)
+    made = console.table(*heads, "records", right=("records",), whole=heads)
+    fields = [grouping.field for grouping in request.group_by]
+    for group in answer.groups:
+        values = [value.text if value.HasField("text") else None for value in group.values]
+        cells = [
+            records.cell(info, field, value) if value else _NONE
+            for field, value in zip(fields, values, strict=True)
+        ]
+        console.add_row(made, [*cells, group.count])
+    return made
+
+
+def get(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
     client: Client,
     school: School,
     record_id: Annotated[
@@ -165,6 +228,8 @@ def get(
     ] = "",
     key: Annotated[str, typer.Option(help="The MIS's key instead of the id, like bromcom/student:17.")] = "",
     kind: Annotated[str, typer.Option(help="Kind that the key belongs to.")] = "",
+    fields: Annotated[str, typer.Option(metavar="A,B,C", help="Only these fields.")] = "",
+    known_at: questions.KnownAt = "",
     merged: Annotated[
         bool, typer.Option("--merged", help="Show a merged record itself, and not the one it lives on in.")
     ] = False,
@@ -180,6 +245,8 @@ def get(
     else:
         reference = GetRecordRequest(school_id=school, record_id=record_id)
     reference.without_redirect = merged
+    reference.field_mask.paths.extend(questions.names(fields))
+    questions.ask_as_known_at(reference, known_at)
     answer = client.call(client.query.GetRecord, reference)
     if as_json:
         write_json(answer.record)
@@ -207,60 +274,8 @@ def _card(record: Record) -> Table:
     return console.fields([*meta, *((name, str(value)) for name, value in records.body(record).items())])
 
 
-def versions(
-    client: Client,
-    school: School,
-    record_id: Annotated[str, typer.Argument(help="Id of the record.", show_default=False)],
-    limit: Annotated[int, typer.Option(min=0, help="Most versions; 0 is all.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """List the versions of one record, newest first, with what each changed."""
-    listed = list(itertools.islice(all_versions(client, school, record_id), (limit + 1) if limit else None))
-    shown = listed[:limit] if limit else listed
-    if as_json:
-        for version in shown:
-            write_json(version)
-        return
-    console.out().print(history(listed, len(shown)))
-    if len(listed) > len(shown):
-        console.remark(f"the newest {len(shown)}; --limit 0 shows all")
-
-
-def all_versions(client: Client, school: str, record_id: str) -> Iterator[Version]:
-    """Yield the versions of a record, newest first, page by page."""
-    token = ""
-    while True:
-        request = ListVersionsRequest(school_id=school, record_id=record_id, page_token=token)
-        answer = client.call(client.query.ListVersions, request)
-        yield from answer.versions
-        token = answer.next_page_token
-        if not token:
-            return
-
-
-def history(listed: list[Version], shown: int) -> Table:
-    """Return a table of the first ``shown`` versions of ``listed``, which stand newest first."""
-    made = console.table(
-        "version", "seq", "committed", "cause", "state", "what changed", right=("version", "seq")
-    )
-    for index, version in enumerate(listed[:shown]):
-        record = version.record
-        older = listed[index + 1].record if index + 1 < len(listed) else None
-        state = records.gone(record) or "live"
-        if older is None:
-            told = ", ".join(version.changed_fields) or "first seen"
-        else:
-            told = records.changes(records.info_of(record), record, older, version.changed_fields)
-        if older is not None and bool(records.gone(record)) != bool(records.gone(older)):
-            told = "; ".join(filter(None, ("left" if records.gone(record) else "came back", told)))
-        committed, cause = console.moment(record.committed_at), records.cause(record)
-        console.add_row(made, (record.version, record.seq, committed, cause, state, told))
-    return made
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``app``."""
     client_command(app, "query")(query)
     client_command(app, "get")(get)
     client_command(app, "count")(count)
-    client_command(app, "versions")(versions)

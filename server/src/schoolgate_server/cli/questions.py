@@ -1,14 +1,17 @@
-"""From what is typed to what the API asks: kinds, conditions, keys and points in time."""
+"""From what is typed to what the API asks: kinds, conditions, fields, keys and points in time."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Protocol
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate.v1.query_service_pb2 import Filter, FilterOperator
+from schoolgate.v1.query_service_pb2 import Filter, FilterOperator, Grouping, GroupingPeriod, Order
 from schoolgate.v1.record_pb2 import KeyPart, SourceKey
 from schoolgate_sdk.kinds import KINDS_BY_NAME, KindInfo
 from schoolgate_server.cli.console import local_now
@@ -17,6 +20,21 @@ WHERE_HELP = (
     "A condition: field=value, field>=value, field<value, 'field in a,b,c', 'field present' "
     "or 'field absent'. May be repeated; all must hold. Enum values by name, dates as YYYY-MM-DD."
 )
+
+KnownAt = Annotated[
+    str,
+    typer.Option(
+        metavar="SEQ|TIME",
+        help="As known then: a published seq, or a time like 2026-03-10T08:00, local unless Z or an offset "
+        "follows. Default: now.",
+    ),
+]
+
+_PERIODS = {
+    "": GroupingPeriod.GROUPING_PERIOD_UNSPECIFIED,
+    "week": GroupingPeriod.GROUPING_PERIOD_WEEK,
+    "month": GroupingPeriod.GROUPING_PERIOD_MONTH,
+}
 
 _COMPARISON = re.compile(r"\s*(\w+)\s*(>=|<|=)\s*(.*?)\s*", re.DOTALL)
 _MEMBERSHIP = re.compile(r"\s*(\w+)\s+in\s+(.+?)\s*", re.DOTALL)
@@ -66,6 +84,77 @@ def condition(text: str) -> Filter:
 def conditions(texts: Sequence[str] | None) -> list[Filter]:
     """Return the filters of all --where options."""
     return [condition(text) for text in texts or ()]
+
+
+class _Timed(Protocol):
+    """A request that says what it is to be answered as of."""
+
+    known_at_seq: int
+
+    @property
+    def known_at(self) -> Timestamp: ...
+
+
+def ask_as_known_at(request: _Timed, text: str) -> None:
+    """Let ``request`` be answered as of a --known-at; empty is now.
+
+    Raises:
+        typer.BadParameter: it is neither a seq nor a time; a day alone does not say at which time of it.
+    """
+    if not text:
+        return
+    if text.isascii() and text.isdecimal():
+        request.known_at_seq = int(text)
+        return
+    try:
+        if not re.search(r"\d[T ]\d", text):
+            raise ValueError(text)
+        request.known_at.FromDatetime(datetime.fromisoformat(text).astimezone())
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither a seq nor a time like 2026-03-10T08:00", param_hint="--known-at"
+        ) from None
+
+
+def names(text: str) -> list[str]:
+    """Return the names of a list that was typed as "a,b,c"."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def fields_of(info: KindInfo, text: str) -> list[str]:
+    """Return the fields of the kind that a --fields names.
+
+    Raises:
+        typer.BadParameter: the kind has no such field.
+    """
+    wanted = names(text)
+    unknown = [name for name in wanted if name not in info.message.DESCRIPTOR.fields_by_name]
+    if unknown:
+        offered = ", ".join(info.message.DESCRIPTOR.fields_by_name)
+        raise typer.BadParameter(
+            f"{info.name} has no field {unknown[0]!r}; it has {offered}", param_hint="--fields"
+        )
+    return wanted
+
+
+def orders(text: str) -> list[Order]:
+    """Return the fields of an --order-by, "surname,-date_of_birth"; a minus is for the greatest first."""
+    return [Order(field=name.removeprefix("-"), descending=name.startswith("-")) for name in names(text)]
+
+
+def groupings(text: str) -> list[Grouping]:
+    """Return the fields of a --group-by, "meaning,date:week".
+
+    Raises:
+        typer.BadParameter: a period is neither week nor month.
+    """
+    found: list[Grouping] = []
+    for name in names(text):
+        field, _, period = name.partition(":")
+        if period not in _PERIODS:
+            raise typer.BadParameter(f"{period!r} is no period; it is week or month", param_hint="--group-by")
+        found.append(Grouping(field=field, period=_PERIODS[period]))
+    return found
 
 
 def day(text: str) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from rich.cells import cell_len
 from rich.table import Table
 
 from schoolgate.v1.record_pb2 import ChangeCause, Record, TombstoneReason
@@ -90,28 +89,11 @@ def listing(records: Sequence[Record], info: KindInfo, shown: Sequence[str], wid
         heads.insert(1, "left")
         for row, record in zip(cells, records, strict=True):
             row.insert(1, gone(record))
-    used, fitting = 0, 0
-    for index, head in enumerate(heads):
-        used += max(cell_len(head), *(cell_len(row[index]) for row in cells), 0) + 2
-        if used - 2 > width and fitting > 0:
-            break
-        fitting += 1
+    fitting = console.fitting(heads, cells, width)
     made = console.table(*heads[:fitting])
     for row in cells:
         console.add_row(made, row[:fitting])
     return made, len(heads) - fitting
-
-
-def changes(info: KindInfo, newer: Record, older: Record | None, changed: Sequence[str]) -> str:
-    """Return what ``newer`` changed, like "surname Reid → Okafor"; names alone where ``older`` is unknown."""
-    if older is None:
-        return ", ".join(changed)
-    after, before = body(newer), body(older)
-    told = [
-        f"{name} {cell(info, name, before.get(name)) or '–'} → {cell(info, name, after.get(name)) or '–'}"
-        for name in changed
-    ]
-    return "; ".join(told)
 
 
 def info_of(record: Record) -> KindInfo:

@@ -15,13 +15,12 @@ from schoolgate.v1.query_service_pb2 import (
     FILTER_OPERATOR_IN,
     FILTER_OPERATOR_LESS,
     FILTER_OPERATOR_PRESENT,
+    GROUPING_PERIOD_UNSPECIFIED,
+    GROUPING_PERIOD_WEEK,
     CountRecordsResponse,
     GetRecordResponse,
-    ListVersionsRequest,
-    ListVersionsResponse,
     QueryRecordsRequest,
     QueryRecordsResponse,
-    Version,
 )
 from schoolgate.v1.record_pb2 import (
     TOMBSTONE_REASON_LEFT,
@@ -90,6 +89,9 @@ def test_where(ask: Run, fake: FakeServer, text: str, field: str, operator: int,
         (["query", "oak", "pupil"], "no kind 'pupil'"),
         (["query", "oak", "student", "--where", "surname"], "is no condition"),
         (["query", "oak", "student", "--fields", "shoe_size"], "no field 'shoe_size'"),
+        (["query", "oak", "student", "--known-at", "2026-03-10"], "neither a seq nor a time"),
+        (["query", "oak", "student", "--key", "17"], "is no key"),
+        (["count", "oak", "attendance_mark", "--group-by", "date:year"], "it is week or month"),
         (["get", "oak"], "give the record's id"),
         (["get", "oak", "--key", "17", "--kind", "student"], "is no key"),
         (["query", "oak"], "Missing argument"),
@@ -207,25 +209,91 @@ def test_text_keys_of_digits_stay_text(ask: Run, fake: FakeServer) -> None:
     assert [part.text for part in fake.requests[0].source_key.parts] == ["17", "b c"]
 
 
-def test_versions_tell_what_changed(ask: Run, fake: FakeServer) -> None:
-    oldest, middle = student(0, "Reid", 1), student(0, "Okafor", 2)
-    newest = student(0, "Okafor", 3)
-    newest.tombstone.reason = TOMBSTONE_REASON_LEFT
+@pytest.mark.parametrize("command", ["query", "count"])
+def test_records_are_named_by_ids_and_keys(ask: Run, fake: FakeServer, command: str) -> None:
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(seq=1)])
+    fake.on("QueryService/CountRecords", CountRecordsResponse(count=2, seq=1))
+    named = ["--id", IDS[0], "--id", IDS[1], "--key", "bromcom/student:17", "--key", "bromcom/person:4"]
+    assert ask(command, "oak", "student", *named).status == 0
+    (request,) = fake.requests
+    assert list(request.ids) == IDS[:2]
+    assert [(key.namespace, key.parts[0].integer) for key in request.source_keys] == [
+        ("bromcom/student", 17),
+        ("bromcom/person", 4),
+    ]
 
-    def answer(request: ListVersionsRequest) -> ListVersionsResponse:
-        if not request.page_token:
-            listed = [Version(record=newest), Version(record=middle, changed_fields=["surname"])]
-            return ListVersionsResponse(versions=listed, next_page_token="more")
-        return ListVersionsResponse(versions=[Version(record=oldest)])
 
-    fake.on("QueryService/ListVersions", answer)
-    outcome = ask("versions", "oak", IDS[0])
-    rows = [" ".join(line.split()) for line in outcome.out.splitlines()[2:]]
-    assert rows == ["3 30 LEFT left", "2 20 live surname Reid → Okafor", "1 10 live first seen"]
-    cut = ask("versions", "oak", IDS[0], "--limit", "2")
-    assert [line.split()[0] for line in cut.out.splitlines()[2:]] == ["3", "2"]
-    assert "Reid → Okafor" in cut.out
-    assert "the newest 2" in cut.err
+def test_the_rest_of_a_long_answer_is_counted_among_the_named_ones(ask: Run, fake: FakeServer) -> None:
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(records=[student(0, "Reid")], seq=7)])
+    fake.on("QueryService/CountRecords", CountRecordsResponse(count=2, seq=7))
+    ask("query", "oak", "student", "--limit", "1", "--id", IDS[0], "--key", "bromcom/student:17")
+    asked, counted = fake.requests
+    assert (counted.ids, counted.source_keys) == (asked.ids, asked.source_keys)
+
+
+def test_order_and_fields(ask: Run, fake: FakeServer) -> None:
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(seq=1)])
+    arguments = ["--order-by", "surname, -date_of_birth", "--fields", "upn,surname"]
+    for form in ([], ["--json"]):
+        assert ask("query", "oak", "student", *arguments, *form).status == 0
+    for request in fake.requests:
+        order = [(one.field, one.descending) for one in request.order_by]
+        assert order == [("surname", False), ("date_of_birth", True)]
+        assert list(request.field_mask.paths) == ["upn", "surname"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seq", "time"),
+    [
+        ("17", 17, ""),
+        ("2026-03-10T08:00Z", 0, "2026-03-10T08:00:00Z"),
+        ("2026-07-10T08:00", 0, "2026-07-10T08:00:00Z"),
+        ("2026-03-10 08:00:30+01:00", 0, "2026-03-10T07:00:30Z"),
+    ],
+)
+def test_known_at_is_a_seq_or_a_time(ask: Run, fake: FakeServer, text: str, seq: int, time: str) -> None:
+    """A time without an offset is where the command runs; here that is UTC."""
+    fake.on("QueryService/QueryRecords", [QueryRecordsResponse(seq=1)])
+    fake.on("QueryService/CountRecords", CountRecordsResponse(seq=1))
+    fake.on("QueryService/GetRecord", GetRecordResponse(record=student(0, "Reid")))
+    for command in (["query", "oak", "student"], ["count", "oak", "student"], ["get", "oak", IDS[0]]):
+        assert ask(*command, "--known-at", text).status == 0
+        request = fake.requests[-1]
+        told = request.known_at.ToJsonString() if request.HasField("known_at") else ""
+        assert (request.known_at_seq, told) == (seq, time)
+
+
+def test_groups_are_shown_in_columns(ask: Run, fake: FakeServer) -> None:
+    answer = CountRecordsResponse(count=1512, seq=3)
+    for meaning, week, count in (
+        (None, "2026-03-02", 12),
+        ("ATTENDANCE_MEANING_NOT_POSSIBLE", "2026-03-02", 1500),
+    ):
+        group = answer.groups.add(count=count)
+        group.values.add(text=meaning)
+        group.values.add(text=week)
+    fake.on("QueryService/CountRecords", answer)
+    outcome = ask("count", "oak", "attendance_mark", "--group-by", "meaning,date:week")
+    assert [line.rstrip() for line in outcome.out.splitlines()] == [
+        "meaning       date (week of)  records",
+        "─────────────────────────────────────",
+        "–             2026-03-02           12",
+        "not possible  2026-03-02        1,500",
+    ]
+    assert "1,512 records as of seq 3" in outcome.err
+    (request,) = fake.requests
+    assert [(one.field, one.period) for one in request.group_by] == [
+        ("meaning", GROUPING_PERIOD_UNSPECIFIED),
+        ("date", GROUPING_PERIOD_WEEK),
+    ]
+    as_json = ask("count", "oak", "attendance_mark", "--group-by", "meaning,date:week", "--json")
+    assert json.loads(as_json.out)["groups"][1]["count"] == "1500"
+
+
+def test_get_with_fields(ask: Run, fake: FakeServer) -> None:
+    fake.on("QueryService/GetRecord", GetRecordResponse(record=student(0, "Reid")))
+    ask("get", "oak", IDS[0], "--fields", "surname,upn")
+    assert list(fake.requests[0].field_mask.paths) == ["surname", "upn"]
 
 
 def test_an_error_in_the_stream_is_told(ask: Run, fake: FakeServer) -> None:

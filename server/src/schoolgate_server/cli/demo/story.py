@@ -17,7 +17,7 @@ from schoolgate.v1.record_pb2 import (
 from schoolgate.v1.school_service_pb2 import AcademicYearSpan, CreateSchoolRequest, School
 from schoolgate.v1.sync_service_pb2 import Run, RunState
 from schoolgate_sdk.kinds import KINDS
-from schoolgate_server.cli import console, progress, query, records, runs
+from schoolgate_server.cli import console, progress, records, runs, versions
 from schoolgate_server.cli.client import Client
 from schoolgate_server.cli.demo.mis import SimulatedSchool, Simulator
 from schoolgate_server.cli.demo.narrator import INDENT, Narrator
@@ -220,12 +220,12 @@ def show_changes(narrator: Narrator, client: Client, school: str, before: int, c
 
 
 def _history(narrator: Narrator, client: Client, school: str, what: str, record: Record) -> None:
-    listed = list(query.all_versions(client, school, record.id))
+    listed = list(versions.all_versions(client, school, record.id))
     if len(listed) < 2:
         raise CommandFailed(f"{record.id} was to have a second version ({what})")
     narrator.printer.print()
     narrator.line(f"{what}: versions of {record.id}")
-    narrator.show(query.history(listed, len(listed)))
+    narrator.show(versions.history(listed, len(listed)))
 
 
 def _count(
