@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isinf
 from typing import Final
 
 import orjson
@@ -20,12 +21,34 @@ _ESCAPE: Final = re.compile(
 )
 """An escape in a JSON text; the group is one of half a surrogate pair."""
 
+_LONG: Final = (
+    rb"-?(?:[1-9]\d{308,}+(?:\.\d++)?+(?:[eE][+-]?\d++)?+|(?:0|[1-9]\d*+)(?:\.\d++)?+[eE][+-]?\d++)"
+)
+"""A number that may be too large for a double: nothing shorter than this, without an exponent, is."""
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+'
+_UP_TO_LONG: Final = re.compile(
+    rb'((?:[^"\d-]*+(?:%b|-?\d{1,18}+(?![\d.eE])|(?!%b)[\d.eE+-]++))*+[^"\d-]*+)(%b|\Z)'
+    % (_STRING, _LONG, _LONG),
+    re.DOTALL,
+)
+"""What stands before the next long number, and that number, or the end. It always matches, and never goes
+back: whatever text it is given, it takes time in proportion."""
+
+_MOST_UNSAYABLE: Final = 1_000_000
+"""Numbers of one answer that are kept as their texts: a hundred MiB or so."""
+
 
 def decode_json(body: bytes | bytearray) -> object:
     """Return what ``body`` is as JSON.
 
-    JSON may spell half a surrogate pair, as is left of an emoji where a column ends in its midst, and no text
-    can hold one: it is read as U+FFFD, as whoever writes UTF-8 writes it, and costs nothing else.
+    What JSON may spell and no row can hold costs nothing but its place:
+
+    * half a surrogate pair, as is left of an emoji where a column ends in its midst, is read as U+FFFD, as
+      whoever writes UTF-8 writes it;
+    * a number that is too large for a double (``1e400``, or 400 digits) is read as a list of its text,
+      ``["1e400"]``, as no column's value is: the parser that reads it refuses its row, and names the column.
+
+    Integers beyond 64 bits that a double can hold are read as ``float``.
 
     Raises:
         orjson.JSONDecodeError: it is none. The error holds all of ``body``: do not chain it.
@@ -33,16 +56,28 @@ def decode_json(body: bytes | bytearray) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        if b"\\u" not in body:
+        mended = _with_long_numbers_as_texts(_ESCAPE.sub(_whole, body) if b"\\u" in body else body)
+        if mended == body:
             raise
-        whole = _ESCAPE.sub(_whole, body)
-        if whole == body:
-            raise
-    return orjson.loads(whole)
+    return orjson.loads(mended)
 
 
 def _whole(escape: re.Match[bytes]) -> bytes:
     return escape[0] if escape[1] is None else rb"\ufffd"
+
+
+def _with_long_numbers_as_texts(text: bytes | bytearray) -> bytes | bytearray:
+    left = _MOST_UNSAYABLE
+
+    def said(match: re.Match[bytes]) -> bytes:
+        nonlocal left
+        before, number = match.groups()
+        if not number or not isinf(float(number)) or not left:
+            return match[0]
+        left -= 1
+        return b'%b["%b"]' % (before, number)
+
+    return _UP_TO_LONG.sub(said, text)
 
 
 @dataclass(frozen=True, slots=True)

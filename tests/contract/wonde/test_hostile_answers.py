@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from schoolgate_sdk import SchemaChanged, SchoolConnection
+from schoolgate_sdk import RowRejected, SchemaChanged, SchoolConnection
 from schoolgate_sdk.http import http_client
 from schoolgate_wonde.client import FieldErrors, WondeClient
-from schoolgate_wonde.plugin import WondeSession, open_session
+from schoolgate_wonde.plugin import WondeSession, open_session, schoolgate_connector
 from schoolgate_wonde.settings import WondeSettings
 from tests.contract.wonde.conftest import DEFAULTS, SCHOOL, TOKEN, read
 
@@ -71,6 +71,43 @@ async def test_g09_half_a_character_costs_nothing_else() -> None:
         assert isinstance(session, WondeSession)
         rows, _ = await read(session, "subjects")
     assert [row["name"] for row in rows] == ["Art \ufffd"]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-" + "9" * 400, "9" * 20], ids=len)
+@pytest.mark.parametrize(
+    ("dataset", "before", "after", "field"),
+    [
+        ("subjects", '"name":', "", "name"),
+        (
+            "staff",
+            '"contact_details":{"data":{"emails":{"email":',
+            "}}}",
+            "contact_details.data.emails.email",
+        ),
+        ("staff", '"contact_details":{"data":', "}", "contact_details.data.emails.email"),
+        ("student_contacts", '"contacts":', "", "nested.id"),
+        ("student_contacts", '"contacts":{"data":', "}", "nested.id"),
+    ],
+)
+async def test_g09_a_number_that_is_too_large_costs_its_row_alone(
+    number: str, dataset: str, before: str, after: str, field: str
+) -> None:
+    """Seen to fail where it was no JSON: the dataset failed, run after run."""
+    pagination = '{"more":false,"per_page":50,"current_page":1}'
+    well = '{"id":"A2","contacts":{"data":[{"id":"C2"}]}}'
+    rows_text = f'{{"id":"A1",{before}{number}{after}}},{well}'
+    async with (
+        connected(f'{{"data":[{rows_text}],"meta":{{"pagination":{pagination}}}}}') as connection,
+        open_session(connection) as session,
+    ):
+        assert isinstance(session, WondeSession)
+        rows, _ = await read(session, dataset)
+    parse = schoolgate_connector().dataset(dataset).parser
+    [refused, whole] = rows
+    with pytest.raises(RowRejected) as rejected:
+        list(parse(refused, {}))
+    assert rejected.value.field == field
+    assert len(list(parse(whole, {}))) == 1
 
 
 async def test_g18_pages_that_go_round_in_circles_end_the_read() -> None:

@@ -78,7 +78,7 @@ class BromcomClient:
         )
         answer = await self._http.send(request)
         try:
-            envelope: Any = orjson.loads(answer.body)
+            envelope: Any = decode_json(answer.body)
         except orjson.JSONDecodeError:
             envelope = None
         if isinstance(envelope, dict) and cast("dict[str, object]", envelope).get("success") is True:
