@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Protocol, TypeAlias
 
 import pytest
@@ -40,6 +41,7 @@ EVENT = WriteRequest(
         "points": 1,
     },
 )
+EVENT_SETTINGS = ("class_id_is_collection_id", "event_date_sent_in", "time_zone")
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Use: TypeAlias = Callable[[BromcomSession], Awaitable[object]]
@@ -219,10 +221,28 @@ async def test_a_write_whose_answer_holds_what_no_row_can_is_known_to_have_succe
         found.append(await session.write(EVENT))
 
     answer = f'{{"success":true,"data":{{"eventRecordId":7,"comment":{odd}}}}}'
-    names = ("class_id_is_collection_id", "event_date_sent_in", "time_zone")
-    given = {name: DEFAULTS[name] for name in names}
+    given = {name: DEFAULTS[name] for name in EVENT_SETTINGS}
     await read_students_from(answering(answer), write, owner_id_is_staff_id="yes", **given)
     assert found == [WriteReceipt(("7",))]
+
+
+async def test_g11_an_event_whose_columns_come_twice_may_be_the_one_looked_for(
+    read_students_from: Read,
+) -> None:
+    """Seen to fail, with what is no error of the SDK, where such a row was refused as soon as it was met."""
+    event = '{"eventRecordId":9,"eventRecordID":8,"studentId":7,"eventId":5}'
+
+    async def find(session: BromcomSession) -> None:
+        await session.find_write(EVENT, None)
+
+    given = {name: DEFAULTS[name] for name in EVENT_SETTINGS}
+    pages = cycle([f'{{"success":true,"data":[{event}]}}', '{"success":true,"data":[]}'])
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text=next(pages), content_type="application/json")
+
+    with pytest.raises(Incomplete, match="may be it"):
+        await read_students_from(handler, find, owner_id_is_staff_id="yes", **given)
 
 
 async def test_g18_a_decompression_bomb_is_cut_off(read_students_from: Read) -> None:

@@ -12,7 +12,14 @@ from aiohttp.test_utils import TestServer
 
 from schoolgate_bromcom.session import BromcomSession
 from schoolgate_bromcom.simulator import soap_text
-from schoolgate_sdk import Incomplete, SchoolConnection, Scope, Transient
+from schoolgate_sdk import (
+    Incomplete,
+    RowRejected,
+    SchoolConnection,
+    Scope,
+    Transient,
+    source_key,
+)
 from tests.contract.bromcom.conftest import ACCOUNT, CONNECTOR, NOW, read_all
 
 COLUMNS = {"staffId": "int", "lastName": "string"}
@@ -29,6 +36,21 @@ class Mute:
         await request.read()
         head, tail = soap_text.response("getEntityDataBySchoolID", self._text)
         return web.Response(text=head + tail, content_type="text/xml")
+
+
+class Rows:
+    """Answers with a table of rows as they are given, in XML."""
+
+    def __init__(self, rows: str) -> None:
+        self._rows = rows
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        head, tail = soap_text.response("getEntityDataBySchoolID", soap_text.schema(COLUMNS))
+        begin, end = "".join(soap_text.table([{}], COLUMNS)).split(
+            '<Table diffgr:id="Table1" msdata:rowOrder="0"></Table>'
+        )
+        return web.Response(text=f"{head}{begin}{self._rows}{end}{tail}", content_type="text/xml")
 
 
 class Endless:
@@ -52,7 +74,7 @@ class Endless:
 
 
 @asynccontextmanager
-async def reading(mis: Mute | Endless, **settings: str) -> AsyncGenerator[BromcomSession]:
+async def reading(mis: Mute | Rows | Endless, **settings: str) -> AsyncGenerator[BromcomSession]:
     application = web.Application()
     application.router.add_post("/x.asmx", mis.answer)
     async with TestServer(application) as server:
@@ -69,6 +91,32 @@ async def test_g02_a_text_in_place_of_a_table_is_not_no_rows(text: str) -> None:
     async with reading(Mute(text), read_attempts="1") as session:
         with pytest.raises(Transient, match="without a table"):
             await read_all(session, "staff")
+
+
+STAFF_ROW = "<Table><staffId>{}</staffId>{}<lastName>Reid</lastName></Table>"
+ODD = {
+    "columns": "".join(f"<c{number}/>" for number in range(600)),
+    "values": "".join(f"<c{number}>{'x' * 200_000}</c{number}>" for number in range(5))
+    + f"<firstName>{'x' * 200_000}</firstName>",
+    "text": "Reid",
+    "a long name": f"<{'n' * 300}/>",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+async def test_g09_an_odd_row_is_refused_by_its_key_and_costs_no_other(what: str) -> None:
+    """Seen to fail where it cost its dataset, run after run."""
+    text = STAFF_ROW.format(1, "") + STAFF_ROW.format(2, ODD[what]) + STAFF_ROW.format(3, "")
+    async with reading(Rows(text)) as session:
+        rows, end = await read_all(session, "staff")
+    assert end.terminator_proven
+    parse = CONNECTOR.dataset("staff").parser
+    first, odd, last = rows
+    with pytest.raises(RowRejected) as rejected:
+        list(parse(odd, {}))
+    assert rejected.value.key == source_key("bromcom/staff", 2)
+    assert rejected.value.field == ("firstName" if what == "values" else "")
+    assert [parsed.key.parts for row in (first, last) for parsed in parse(row, {})] == [(1,), (3,)]
 
 
 async def test_g18_no_more_is_taken_than_is_used() -> None:

@@ -196,6 +196,7 @@ def _compared(row: Row, event: _Event) -> tuple[int, str]:
     """
     reader = RowReader(row)
     try:
+        reader.check()
         number = reader.key_number("eventRecordId")
         if reader.number("studentId") != event.student or reader.number("eventId") != event.kind:
             return number, _OTHER

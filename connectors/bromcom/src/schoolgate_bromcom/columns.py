@@ -13,17 +13,39 @@ _T = TypeVar("_T")
 
 
 class RowReader:
-    """One row. Set :attr:`key` as soon as it is known; every method raises :class:`RowRejected` with it."""
+    """One row. Set :attr:`key` as soon as it is known; every method raises :class:`RowRejected` with it.
 
-    __slots__ = ("_row", "_spelling", "key")
+    A row whose columns are no row's (more than any has, one twice in different case, text beside them) is
+    refused as a whole, though not before its key is set: all that such a row is good for is to say whose it
+    is. A parser that sets no key calls :meth:`check`.
+    """
+
+    __slots__ = ("_key", "_problem", "_row", "_spelling")
 
     def __init__(self, row: Row) -> None:
-        self.key: SourceKey | None = None
+        self._key: SourceKey | None = None
         self._row = row
+        self._problem: ValueError | None = None
         try:
             self._spelling = values.spelling(tuple(row))
-        except ValueError as error:
-            raise self._invalid("", error) from error
+        except ValueError as problem:
+            self._problem = problem
+            self._spelling = values.spelled_once(row)
+
+    @property
+    def key(self) -> SourceKey | None:
+        """The row's key, once it was set; setting it raises as :meth:`check` does."""
+        return self._key
+
+    @key.setter
+    def key(self, key: SourceKey) -> None:
+        self._key = key
+        self.check()
+
+    def check(self) -> None:
+        """Return where the row's columns are such as a row has; raises :class:`RowRejected`."""
+        if self._problem is not None:
+            raise self._invalid("", self._problem) from self._problem
 
     def has(self, column: str) -> bool:
         """Say whether the row has the column at all, whatever its value."""
@@ -34,6 +56,8 @@ class RowReader:
         ``None``.
         """
         name = self._spelling.get(column.lower())
+        if name is None:
+            self.check()  # it may be among those that were left out, and part of the key
         try:
             return read(None if name is None else self._row[name])
         except (TypeError, ValueError) as error:
@@ -82,4 +106,4 @@ class RowReader:
     def _invalid(self, column: str, error: Exception) -> RowRejected:
         # A TypeError's text is Python's own and may quote the value; a ValueError's is ours.
         detail = str(error) if isinstance(error, ValueError) else "is of an unexpected type"
-        return RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, column, detail, self.key)
+        return RowRejected(diagnostics.DECISION_REASON_VALUE_INVALID, column, detail, self._key)

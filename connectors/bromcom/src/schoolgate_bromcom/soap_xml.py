@@ -4,7 +4,9 @@ The parser is the standard library's expat, driven by handlers that refuse a doc
 begins: without one there are no entities to expand and nothing external to fetch. (``defusedxml`` refuses the
 same by the same handlers, but offers no incremental parser of its own for bytes that arrive in pieces, and
 has had no stable release since 2021.) Everything else that costs memory has a bound: depth, the length of
-names, values and rows, columns of a row, and what a single token may have before it ends.
+names, values and rows, columns of a row, and what a single token may have before it ends. What is odd within
+a row, however much of it there is, costs that row alone: it is passed over, and the row has in its place what
+the parser refuses it by.
 
 There are no pages over SOAP. What proves the end of a read is the document's: every element closed, nothing
 after it. An answer that was cut ends before, and raises.
@@ -12,12 +14,13 @@ after it. An answer that was cut ends before, and raises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from xml.parsers import expat
 
 from schoolgate_bromcom import soap_types
+from schoolgate_bromcom.values import TEXT
 from schoolgate_sdk import Row, SchemaChanged, Transient
 
 TEMPURI: Final = "http://tempuri.org/"
@@ -34,11 +37,18 @@ _DEPTH: Final = 24
 _TOKEN: Final = 1 << 17
 """Bytes of a tag or comment before it ends; expat keeps them all until then."""
 _NAME: Final = 256
+_NAMES: Final = 1 << 15
+"""Names of elements and attributes in one answer, some tens of MiB at most: expat forgets none of them."""
+_LONG_NAMES: Final = 1 << 20
+"""Characters of those that are longer than ``_NAME``, together."""
+_PREFIXES: Final = 100
+"""Of namespaces, which it does not forget either; an answer has six."""
 _COLUMNS: Final = 512
+"""Columns of a row, and of a schema. A row that has more keeps one more than these, by which it is told."""
 _VALUE: Final = 1 << 18
 """Characters of one value. Longer text than a quarter of a million is none that a school types."""
 _ROW: Final = 1 << 20
-"""Characters of one row."""
+"""Characters of one row that are kept. A value that has no room beside those before it is passed over."""
 _FAULT: Final = 4096
 """Characters of a fault that are looked at."""
 
@@ -69,10 +79,13 @@ class SoapAnswer:
         self._parser = _parser(self)
         self._fed = 0
         self._depth = 0
+        self._long_names = 0
+        self._prefixes: set[str | None] = set()
         self._skipped_at = 0
         self._rows: list[Row] = []
         self._row: dict[str, Any] = {}
         self._row_size = 0
+        self._column: str | None = None
         self._seen: set[str] = set()
         self._text: list[str] | None = None
         self._text_size = 0
@@ -102,6 +115,8 @@ class SoapAnswer:
             self._fed += len(part)
             if self._fed - max(0, self._parser.CurrentByteIndex) > _TOKEN + _CHUNK:
                 raise SchemaChanged("Bromcom's answer has a tag that is longer than any")
+            if len(self._parser.intern) > _NAMES:
+                raise SchemaChanged("Bromcom's answer has more names than any")
         rows, self._rows = self._rows, []
         return rows
 
@@ -132,8 +147,8 @@ class SoapAnswer:
         depth = self._depth = self._depth + 1
         if depth > _DEPTH:
             raise SchemaChanged("Bromcom's answer is nested more deeply than any")
-        if len(name) > _NAME:
-            raise SchemaChanged("Bromcom's answer has a name that is longer than any")
+        if attributes or len(name) > _NAME:
+            self._check_names((name, *attributes), depth)
         if self._skipped_at:
             if self._in_schema:
                 self._schema.start(name, attributes, depth)
@@ -147,6 +162,20 @@ class SoapAnswer:
             self._begin_row(name)
         else:
             self._frame(name, depth)
+
+    def _check_names(self, names: Iterable[str], depth: int) -> None:
+        """Let long names pass within a row, as long as there are not many."""
+        long = sum(len(name) for name in names if len(name) > _NAME)
+        self._long_names += long
+        is_in_row = depth >= _ROW_DEPTH and not self._skipped_at and self._fault_parts is None
+        if long and (not is_in_row or self._long_names > _LONG_NAMES):
+            raise SchemaChanged("Bromcom's answer has a name that is longer than any")
+
+    def namespace(self, prefix: str | None, _uri: str | None) -> None:
+        """Handle the declaration of a namespace."""
+        self._prefixes.add(prefix)
+        if len(self._prefixes) > _PREFIXES:
+            raise SchemaChanged("Bromcom's answer has more prefixes than any")
 
     def _frame(self, name: str, depth: int) -> None:
         """Handle an element around the rows; what is known to hold none is skipped."""
@@ -189,11 +218,13 @@ class SoapAnswer:
         self._seen.clear()
 
     def _begin_column(self, name: str, attributes: Mapping[str, str]) -> None:
-        column = name.rpartition(" ")[2]
+        column = name.rpartition(" ")[2][:_NAME]
+        if len(self._row) > _COLUMNS and column not in self._row:
+            self._column, self._is_unreadable = None, True
+            return
+        self._column = column
         self._is_unreadable = column in self._seen
         self._seen.add(column)
-        if len(self._seen) > _COLUMNS:
-            raise SchemaChanged("Bromcom's answer has a row with more columns than any")
         self._is_nil = attributes.get(_NIL) in {"true", "1"}
         self._begin_text()
 
@@ -212,28 +243,28 @@ class SoapAnswer:
         elif self._fault_parts is not None:
             self._end_of_fault(name, depth)
         elif depth == _COLUMN_DEPTH:
-            self._end_of_column(name)
+            self._end_of_column()
         elif depth == _ROW_DEPTH:
             self._rows.append(self._row)
         elif depth == 4:
             self._text = None
 
-    def _end_of_column(self, name: str) -> None:
+    def _end_of_column(self) -> None:
         """Take the value in.
 
-        One that is longer than any, has elements in it or comes twice in its row is an empty list, as no
-        column's value is: where the parser reads it, it refuses the row by it, and no other row pays for it.
+        One that is longer than any, has elements in it, comes twice in its row or has no room left there is
+        an empty list, as no column's value is: where the parser reads it, it refuses the row by it, and no
+        other row pays for it.
         """
-        column = name.rpartition(" ")[2]
-        text, self._text = self._text, None
-        if text is None or self._is_unreadable:
-            self._is_unreadable = False
+        column, text = self._column, self._text
+        is_unreadable, self._is_unreadable, self._text = self._is_unreadable, False, None
+        if column is None:
+            return
+        value = None if text is None or is_unreadable else "".join(text)
+        if value is None or self._row_size + len(value) > _ROW:
             self._row[column] = []
             return
-        value = "".join(text)
         self._row_size += len(value)
-        if self._row_size > _ROW:
-            raise SchemaChanged("Bromcom's answer has a row that is longer than any")
         convert = self._schema.columns.get(column) or soap_types.of_name(column)
         self._row[column] = None if self._is_nil else convert(value)
 
@@ -252,8 +283,7 @@ class SoapAnswer:
         if self._is_unreadable:
             return
         if self._skipped_at or self._text is None:
-            if data.strip() and not self._skipped_at and self._fault_parts is None:
-                raise SchemaChanged("Bromcom's answer has text where none belongs")
+            self._text_between(data)
             return
         self._text_size += len(data)
         if self._text_size > _VALUE:
@@ -262,6 +292,14 @@ class SoapAnswer:
                 return
             raise SchemaChanged("Bromcom's answer has a value that is longer than any")
         self._text.append(data)
+
+    def _text_between(self, data: str) -> None:
+        """Handle text outside of values, which is space, or was passed over."""
+        if self._skipped_at or self._fault_parts is not None or not data.strip():
+            return
+        if self._depth != _ROW_DEPTH:
+            raise SchemaChanged("Bromcom's answer has text where none belongs")
+        self._row[TEXT] = []
 
 
 class _Schema:
@@ -294,6 +332,7 @@ def _parser(answer: SoapAnswer) -> expat.XMLParserType:
     parser.StartElementHandler = answer.start
     parser.EndElementHandler = answer.end
     parser.CharacterDataHandler = answer.characters
+    parser.StartNamespaceDeclHandler = answer.namespace
     parser.StartDoctypeDeclHandler = _refuse
     parser.EntityDeclHandler = _refuse
     parser.UnparsedEntityDeclHandler = _refuse

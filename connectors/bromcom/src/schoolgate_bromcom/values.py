@@ -6,13 +6,16 @@ Pure functions. Every one raises ``ValueError`` with a sentence that holds no va
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final
 
 _MOST_COLUMNS: Final = 512
 """A row with more columns is none of Bromcom's; the bound keeps the cache of spellings small."""
+
+TEXT: Final = "#text"
+"""Stands in a row for text beside its columns; it is the name of none."""
 
 _MOST_CACHED_TEXT: Final = 100
 """Characters of a column name, date, period name or code, padding included: it keeps the caches small."""
@@ -42,10 +45,23 @@ def spelling(names: tuple[str, ...]) -> Mapping[str, str]:
         raise ValueError("the row has more columns than any Bromcom entity")
     if max(map(len, names), default=0) > _MOST_CACHED_TEXT:
         raise ValueError("the row has a column with a longer name than any")
+    if TEXT in names:
+        raise ValueError("the row has text beside its columns")
     spelled = {name.lower(): name for name in names}
     if len(spelled) != len(names):
         raise ValueError("the row has one column twice in different case")
     return spelled
+
+
+def spelled_once(names: Iterable[str]) -> Mapping[str, str]:
+    """Map, as :func:`spelling` does, the columns that come once; for rows that it refuses."""
+    spelled: dict[str, str] = {}
+    twice: set[str] = set()
+    for name in names:
+        lower = name.lower()
+        if spelled.setdefault(lower, name) != name:
+            twice.add(lower)
+    return {lower: name for lower, name in spelled.items() if lower not in twice}
 
 
 def text(value: object) -> str | None:

@@ -125,6 +125,7 @@ def parse_contacts(row: Row, _settings: Mapping[str, str], /) -> tuple[Parsed, .
     is left out with a decision, and does not cost the others.
     """
     reader = RowReader(row)
+    reader.check()
     number = reader.key_number("studentId")
     parsed: list[Parsed] = []
     nobody: list[LeftOut] = []
