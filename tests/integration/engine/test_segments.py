@@ -110,10 +110,39 @@ async def test_g09_a_row_that_json_cannot_say_costs_that_row_alone(value: Any) -
     assert segment.rows == [{"id": 1}, {}, {"id": 3}]
 
 
+def nested(depth: int) -> Any:
+    row: Any = {}
+    for _ in range(depth):
+        row = {"id": row}
+    return row
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"id": "\ud800"}],
+        [{"id": 1 << 64}, {"id": 10**5_000}],
+        [nested(2_000)],
+        [{"id": object()}, {"id": -(1 << 64)}],
+        [{}, {"id": "\ud800"}],
+    ],
+    ids=["half a character", "numbers", "nested", "one of them a connector's own", "beside nothing"],
+)
+async def test_g09_a_page_of_rows_that_json_cannot_say_alone_costs_them_alone(rows: list[Any]) -> None:
+    """Seen to fail where such a page was the connector's fault: a MIS may have one row more than a page."""
+    segments = await read([Page([{"id": 1}], "1"), Page(rows, "2"), Page([{"id": 3}], end=END)], ReadLimits())
+    assert [row for segment in segments for row in segment.rows] == [
+        {"id": 1},
+        *({} for _ in rows),
+        {"id": 3},
+    ]
+
+
 SHAPES: dict[str, Any] = {
     "no page": {"rows": []},
     "rows": Page(None),  # type: ignore[arg-type]
-    "a row of what JSON cannot say": Page([{"id": object()}]),
+    "a row of what JSON has no words for": Page([{"id": object()}]),
+    "rows that are none": Page(["\ud800", 1 << 64]),  # type: ignore[list-item]
     "cursor": Page(cursor=7),  # type: ignore[arg-type]
     "end": Page(end="end"),  # type: ignore[arg-type]
     "proof": Page(end=EndOfSnapshot("yes")),  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
@@ -83,7 +84,7 @@ class _Watch:
 
         Raises:
             Incomplete: the read goes round in circles, or beyond the limits.
-            ContractBroken: none of the rows is what JSON can say.
+            ContractBroken: none of the rows is what JSON has words for.
         """
         limits = self._limits
         self._rows += len(page.rows)
@@ -107,9 +108,10 @@ class _Watch:
         try:
             size = len(orjson.dumps(rows)) if rows else 0
         except TypeError as error:
-            rows = [row if _is_sayable(row) else {} for row in rows]
-            if not any(rows):
+            sayable = [_is_sayable(row) for row in rows]
+            if not any(sayable) and not any(_is_of_json(row) for row in rows):
                 raise ContractBroken("rows are what JSON can say") from error
+            rows = [row if is_sayable else {} for row, is_sayable in zip(rows, sayable, strict=True)]
             size = len(orjson.dumps(rows))
         if size > self._limits.page_bytes:
             raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
@@ -119,14 +121,28 @@ class _Watch:
 def _is_sayable(row: Row) -> bool:
     """Say whether JSON can say the row, as it cannot half a surrogate pair, or what nests very deep.
 
-    One among others that it cannot becomes a row without columns, as those of ``rows_among`` do: the parser
-    refuses it, which leaves a decision, instead of costing all the other rows.
+    One that it cannot becomes a row without columns, as those of ``rows_among`` do: the parser refuses it,
+    which leaves a decision, instead of costing all the other rows.
     """
     try:
         orjson.dumps(row)
     except TypeError:
         return False
     return True
+
+
+def _is_of_json(row: object) -> bool:
+    """Say whether a row that JSON cannot say is of JSON's own types, and so may be the MIS's doing.
+
+    A page of nothing but others is a connector's, which gave something else than rows.
+    """
+    try:
+        json.dumps(row)
+    except TypeError:
+        return False
+    except (ValueError, RecursionError):
+        return isinstance(row, dict)
+    return isinstance(row, dict)
 
 
 async def _next(pages: AsyncIterator[Page], page_timeout: timedelta) -> Page | None:
