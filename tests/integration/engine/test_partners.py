@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,26 @@ async def test_a_file_that_is_just_being_written_leaves_what_it_had_in_use(
     path.write_text("# nobody is read as a partner any more\n")
     with pytest.raises(ServiceError, match="no credentials"):
         await engine.sync(STUDENTS)
+
+
+def test_a_file_that_is_cut_at_the_end_of_a_line_takes_nothing_away_at_once(path: Path) -> None:
+    """Seen to fail where it did: the schools behind the cut had no credentials, and their runs failed."""
+    whole = path.read_text() + '        schools.elm = { number = "2" }\n        [other]\n'
+    whole += f'        credentials = {{ token = "o" }}\n        schools.{SCHOOL} = {{ number = "1" }}\n'
+    path.write_text(whole)
+    os.utime(path, (0, 0))
+    partners = PartnersFile(path, lambda secrets: None, system_clock)
+    lines = whole.replace("first", "second").splitlines(keepends=True)
+    read: list[int] = []
+    for count in range(len(lines)):
+        path.write_text("".join(lines[:count]))
+        assert partners.changed_at("scripted") is not None
+        assert partners.changed_at("other") is not None
+        with suppress(PartnersInvalid):
+            PartnersFile(path, lambda secrets: None, system_clock)
+            read.append(count)
+    assert read, "cut there, it is a file as well"
+    path.write_text("".join(lines[: read[0]]))
+    os.utime(path, (0, 0))
+    assert partners.changed_at("scripted") is not None
+    assert partners.changed_at("other") is None, "what is gone for good is gone"

@@ -79,6 +79,9 @@ class _Partner(BaseModel):
     schools: dict[str, _KnownBy] = Field(min_length=1)
 
 
+_SETTLED: Final = 2.0
+"""Seconds after which a file counts as written: until then, what it lacks may be yet to come."""
+
 _FILE = TypeAdapter(dict[str, _Partner])
 
 
@@ -86,7 +89,9 @@ class PartnersFile:
     """The partner's credentials as the file has them now.
 
     What is in it at the start counts as new since the file was written, what is found to differ later since
-    then: a file that is written again with the same content changes nothing.
+    then: a file that is written again with the same content changes nothing. One that was cut at the end of a
+    line is TOML too, so a connector, a school or a name is gone once it is gone from a file that is not just
+    being written.
 
     Raises:
         PartnersInvalid: at the start, the file cannot be used. Later that is logged, and what was read before
@@ -134,9 +139,18 @@ class PartnersFile:
         except PartnersInvalid as error:
             logger.warning("{}; what was read before stays in use", error)
             return
+        if _names(self._partners) - _names(latest) and self._is_being_written():
+            return
         changed = {name for name, partner in latest.items() if partner != self._partners.get(name)}
         self._changed_at |= dict.fromkeys(changed, self._clock())
         self._partners = latest
+
+    def _is_being_written(self) -> bool:
+        """Say whether the file, read just before, changed a moment ago."""
+        try:
+            return abs(self._clock().timestamp() - self._path.stat().st_mtime) < _SETTLED
+        except OSError:
+            return False
 
     def _read(self) -> dict[str, _Partner]:
         try:
@@ -159,3 +173,17 @@ class PartnersFile:
         for partner in read.values():
             self._remember(partner.credentials.values())
         return read
+
+
+def _names(partners: Mapping[str, _Partner]) -> set[tuple[str, ...]]:
+    """Return what there is in a file, by name: values may change at any time."""
+    return {(name,) for name in partners} | {
+        (name, part, each)
+        for name, partner in partners.items()
+        for part, given in (
+            ("credentials", partner.credentials),
+            ("settings", partner.settings),
+            ("schools", partner.schools),
+        )
+        for each in given
+    }
