@@ -65,6 +65,10 @@ class _UnresolvedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Unre
     """What a record refers to cannot be found; detail is the kind."""
     UNRESOLVED_REASON_CUT_OFF: _UnresolvedReason.ValueType  # 16
     """The answer was cut off at its limit; count is what was left out."""
+    UNRESOLVED_REASON_TIMETABLE_UNKNOWN: _UnresolvedReason.ValueType  # 17
+    """No entry of the whole school's timetable applies on the day: its MIS may not show that day (Wonde shows lessons some days
+    ahead), so that no lessons does not mean that there are none.
+    """
 
 class UnresolvedReason(_UnresolvedReason, metaclass=_UnresolvedReasonEnumTypeWrapper):
     """Why something is missing from an answer, or is not certain."""
@@ -103,6 +107,10 @@ UNRESOLVED_REASON_REFERENCE_UNKNOWN: UnresolvedReason.ValueType  # 15
 """What a record refers to cannot be found; detail is the kind."""
 UNRESOLVED_REASON_CUT_OFF: UnresolvedReason.ValueType  # 16
 """The answer was cut off at its limit; count is what was left out."""
+UNRESOLVED_REASON_TIMETABLE_UNKNOWN: UnresolvedReason.ValueType  # 17
+"""No entry of the whole school's timetable applies on the day: its MIS may not show that day (Wonde shows lessons some days
+ahead), so that no lessons does not mean that there are none.
+"""
 Global___UnresolvedReason: _TypeAlias = UnresolvedReason  # noqa: Y015
 
 class _SchoolDay:

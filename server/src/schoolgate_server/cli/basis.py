@@ -30,8 +30,10 @@ _SENTENCES: Mapping[pb.UnresolvedReason.ValueType, str] = {
     "its MIS shows no terms",
     pb.UNRESOLVED_REASON_REFERENCE_UNKNOWN: "references to a {detail} that is not there",
     pb.UNRESOLVED_REASON_CUT_OFF: "more than an answer can hold; left out",
+    pb.UNRESOLVED_REASON_TIMETABLE_UNKNOWN: "nobody's timetable has a lesson that day: "
+    "its MIS may not show it that far ahead",
 }
-_WITHOUT_NUMBER = frozenset({pb.UNRESOLVED_REASON_SCHOOL_DAY_UNKNOWN})
+_WITHOUT_NUMBER = frozenset({pb.UNRESOLVED_REASON_SCHOOL_DAY_UNKNOWN, pb.UNRESOLVED_REASON_TIMETABLE_UNKNOWN})
 
 
 def tell(*bases: pb.Basis) -> None:

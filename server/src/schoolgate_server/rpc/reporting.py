@@ -70,14 +70,11 @@ class Reporting(ReportingServiceServicer):
         }
         entries = await reads.referring(k.KIND_TIMETABLE_ENTRY, "group_id", await reads.same(groups), day)
         periods = {record.id: record for record in standing(await reads.every(k.KIND_PERIOD), Unresolved())}
-        found = timetable.meetings(
-            valid_on(entries, day, unresolved),
-            periods,
-            day,
-            request.cycle_week,
-            unresolved,
-            meets=meets not in {pb.SCHOOL_DAY_OUTSIDE_TERMS, pb.SCHOOL_DAY_OUTSIDE_YEARS},
-        )
+        applying = valid_on(entries, day, unresolved)
+        may_meet = meets not in {pb.SCHOOL_DAY_OUTSIDE_TERMS, pb.SCHOOL_DAY_OUTSIDE_YEARS}
+        if may_meet and not applying:
+            await _note_unknown_timetable(reads, day)
+        found = timetable.meetings(applying, periods, day, request.cycle_week, unresolved, meets=may_meet)
         lookup = await _lookup(reads, found, periods, day)
         lessons = [timetable.lesson_of(meeting, lookup, unresolved) for meeting in found]
         shown = cut(timetable.in_order(lessons), timetable.MOST_LESSONS, unresolved)
@@ -101,6 +98,8 @@ class Reporting(ReportingServiceServicer):
         entries = valid_on(
             await reads.referring(k.KIND_TIMETABLE_ENTRY, "group_id", ids, day), day, unresolved
         )
+        if not entries:
+            await _note_unknown_timetable(reads, day)
         named = [record.staff_assignment.staff_id for record in assignments]
         named += [record.timetable_entry.staff_id for record in entries]
         staff = await reads.by_id(named)
@@ -257,6 +256,12 @@ async def _marks(reads: Reads, request: pb.GetAttendanceRequest, ids: Mapping[st
         Condition("date", q.FILTER_OPERATOR_GREATER_OR_EQUAL, (request.date_from,)),
         Condition("date", q.FILTER_OPERATOR_LESS, (request.date_to,)),
     )
+
+
+async def _note_unknown_timetable(reads: Reads, day: str) -> None:
+    """Note where no entry of the whole school applies on ``day``: its MIS may not show that day."""
+    if not standing(await reads.every(k.KIND_TIMETABLE_ENTRY, effective_on=day), Unresolved()):
+        reads.unresolved.note(pb.UNRESOLVED_REASON_TIMETABLE_UNKNOWN)
 
 
 async def _lookup(
