@@ -153,6 +153,7 @@ def _listen(settings: ListenSettings) -> Listen:
         tls=tls,
         request_bytes=settings.request_bytes,
         concurrent_calls=settings.concurrent_calls,
+        read_s=settings.read_s,
         drain_s=settings.drain_s,
     )
 

@@ -70,6 +70,12 @@ class ListenSettings(Group):
     concurrent_calls: int = Field(
         default=256, ge=1, le=10_000, description="Most calls at once, streams included; bounds memory."
     )
+    read_s: float = Field(
+        default=60.0,
+        ge=1,
+        le=600,
+        description="Seconds that an answer may take; callers' own deadlines count where they are shorter.",
+    )
     drain_s: float = Field(
         default=10.0, ge=0, le=600, description="Seconds that calls at work get to end when the server stops."
     )

@@ -248,6 +248,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "FIELDS_NOT_KEPT", "domain": "schoolgate", "metadata": {"fields": "attendance_mark.code"}}
     """
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 38
+    """A read takes longer than its caller's deadline, or than this server's limit, which counts where the caller gives none or more.
+    DEADLINE_EXCEEDED. Metadata: method, limit_seconds. Next: ask for less: a smaller page, fewer days, more filters.
+
+        {"reason": "DEADLINE_EXCEEDED", "domain": "schoolgate", "metadata": {"method": "CountRecords", "limit_seconds": "60"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -479,5 +485,11 @@ ERROR_REASON_FIELDS_NOT_KEPT: ErrorReason.ValueType  # 37
 FAILED_PRECONDITION. Metadata: fields. Next: name them in School.data_profile, and sync the school in full.
 
     {"reason": "FIELDS_NOT_KEPT", "domain": "schoolgate", "metadata": {"fields": "attendance_mark.code"}}
+"""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 38
+"""A read takes longer than its caller's deadline, or than this server's limit, which counts where the caller gives none or more.
+DEADLINE_EXCEEDED. Metadata: method, limit_seconds. Next: ask for less: a smaller page, fewer days, more filters.
+
+    {"reason": "DEADLINE_EXCEEDED", "domain": "schoolgate", "metadata": {"method": "CountRecords", "limit_seconds": "60"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -678,6 +678,8 @@ class ListVersionsRequest(_message.Message):
     RECORD_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_SEQ_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     record_id: _builtins.str
@@ -686,6 +688,14 @@ class ListVersionsRequest(_message.Message):
     """Most versions to return, 1 to 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the previous call."""
+    known_at_seq: _builtins.int
+    """Only what was known at this published seq; 0 means the latest, unless known_at is given."""
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what was known as of the commit that was the latest at this time; not together with known_at_seq. A time that has passed is
+        answered the same way for ever, so it must not lie in the future.
+        """
+
     def __init__(
         self,
         *,
@@ -693,10 +703,12 @@ class ListVersionsRequest(_message.Message):
         record_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        known_at_seq: _builtins.int = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "record_id", b"record_id", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at", "known_at_seq", b"known_at_seq", "page_size", b"page_size", "page_token", b"page_token", "record_id", b"record_id", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -763,7 +775,7 @@ class Version(_message.Message):
 
     @_builtins.property
     def superseded_at(self) -> _timestamp_pb2.Timestamp:
-        """When the next version took its place; absent for the current one."""
+        """When the next version took its place; absent for the one that was current at the instant asked about."""
 
     def __init__(
         self,
@@ -790,7 +802,10 @@ class ListVersionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSIONS_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """The instant that the answer is of."""
     next_page_token: _builtins.str
     """Empty when there are no more."""
     @_builtins.property
@@ -801,11 +816,12 @@ class ListVersionsResponse(_message.Message):
         self,
         *,
         versions: _abc.Iterable[Global___Version] | None = ...,
+        seq: _builtins.int = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "seq", b"seq", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class QueryServiceStub(object):
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which.
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
     """
 
     def __init__(self, channel):
@@ -63,7 +65,9 @@ class QueryServiceStub(object):
 
 
 class QueryServiceServicer(object):
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which.
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
     """
 
     def GetRecord(self, request, context):
@@ -139,7 +143,9 @@ def add_QueryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueryService(object):
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which.
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
     """
 
     @staticmethod

@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueryServiceStub:
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which."""
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -48,7 +51,10 @@ class QueryServiceStub:
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which."""
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetRecord: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetRecordRequest, _query_service_pb2.GetRecordResponse]  # type: ignore[assignment]
@@ -65,7 +71,10 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """
 
 class QueryServiceServicer:
-    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which."""
+    """Answers questions about the canonical copy. Every answer is of one instant (seq) and says which. A read may take as long as its
+    caller's deadline says, and no longer than the server's own limit (setting listen.read_s, 60 seconds unless changed); then it ends
+    with DEADLINE_EXCEEDED. A stream of QueryRecords ends by itself after 5 minutes, with a page token; WatchChanges has no limit.
+    """
 
     def GetRecord(
         self,

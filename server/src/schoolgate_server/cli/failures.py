@@ -54,6 +54,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "KNOWN_AT_UNSETTLED": "ask again, or about an earlier time",
     "SHUTTING_DOWN": "try again when the server is back",
     "TOO_MANY_CALLS": "end some of the calls of {method} that are open on the server, then try again",
+    "DEADLINE_EXCEEDED": "ask for less: a smaller page, fewer days, more filters",
     "INTERNAL": "look for the correlation id {correlation_id} in the server's log, and report the defect",
 }
 """ErrorInfo.reason to what to do about it. Braces name members of ErrorInfo.metadata."""

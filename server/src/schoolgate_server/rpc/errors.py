@@ -149,6 +149,9 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_FIELDS_NOT_KEPT: Presentation(
             Code.FAILED_PRECONDITION, "the school's data profile does not keep what the answer is made of"
         ),
+        r.ERROR_REASON_DEADLINE_EXCEEDED: Presentation(
+            Code.DEADLINE_EXCEEDED, "the answer takes longer than it may; ask for less"
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

@@ -16,6 +16,7 @@ Timed: TypeAlias = (
     q.GetRecordRequest
     | q.QueryRecordsRequest
     | q.CountRecordsRequest
+    | q.ListVersionsRequest
     | pb.GetTimetableRequest
     | pb.ListTeachersRequest
     | pb.GetAttendanceRequest

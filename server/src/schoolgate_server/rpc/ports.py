@@ -101,7 +101,7 @@ class Records(Protocol):
         self, school_id: str, kind: Kind.ValueType, question: Question, fields: Sequence[str], seq: int
     ) -> dict[Values, int]: ...
     async def versions(
-        self, school_id: str, record_id: str, before_version: int | None, limit: int
+        self, school_id: str, record_id: str, before_version: int | None, limit: int, seq: int
     ) -> Sequence[tuple[Record, datetime | None]]: ...
 
 

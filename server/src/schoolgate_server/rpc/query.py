@@ -137,15 +137,17 @@ class Query(Watch):
         violations.school_id(request.school_id)
         violations.record_id(request.record_id)
         limit = violations.size(request.page_size, default=100, maximum=1000)
+        check_instant(request, violations)
         violations.raise_any()
         question = question_of(request)
         upper = read_token(question, request.page_token, int)[0] if request.page_token else None
-        await published_seq(self._store, request.school_id)
+        seq = await instant_of(self._store, request)
         # One more than asked for: it shows whether there is a next page, and what the last one here changed.
-        found = await self._store.records.versions(request.school_id, request.record_id, upper, limit + 1)
+        asked = request.school_id, request.record_id
+        found = await self._store.records.versions(*asked, upper, limit + 1, seq)
         if not found and upper is None:
             raise record_not_found(request.school_id)
-        response = q.ListVersionsResponse()
+        response = q.ListVersionsResponse(seq=seq)
         for index, (record, superseded_at) in enumerate(found[:limit]):
             version = response.versions.add(record=record)
             if index + 1 < len(found):

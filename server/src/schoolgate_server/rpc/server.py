@@ -24,6 +24,7 @@ from schoolgate.v1 import (
 )
 from schoolgate_sdk.addresses import is_loopback
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
+from schoolgate_server.rpc.deadlines import DeadlineInterceptor
 from schoolgate_server.rpc.diagnostics import Diagnostics
 from schoolgate_server.rpc.health import HealthMonitor
 from schoolgate_server.rpc.identity import Identity
@@ -71,8 +72,8 @@ class Listen:
     """Where to listen, and how much to take in.
 
     ``port`` 0 takes a free one. ``request_bytes`` bounds one request, ``concurrent_calls`` the calls at work
-    at once, streams included; what exceeds either is answered with RESOURCE_EXHAUSTED. ``drain_s`` is how
-    many seconds calls at work get to end when the server stops.
+    at once, streams included; what exceeds either is answered with RESOURCE_EXHAUSTED. ``read_s`` is how many
+    seconds a read may take, ``drain_s`` how many calls at work get to end when the server stops.
     """
 
     address: str = "127.0.0.1"
@@ -80,6 +81,7 @@ class Listen:
     tls: Tls | None = None
     request_bytes: int = 4 * 1024 * 1024
     concurrent_calls: int = 256
+    read_s: float = 60.0
     drain_s: float = 10.0
 
 
@@ -252,6 +254,7 @@ def build_server(
             ErrorInterceptor(health.suspect),
             HealthInterceptor(max(1, min(_MOST_HEALTH_CALLS, listen.concurrent_calls // 4))),
             AuthInterceptor(callers, frozenset[str]().union(*served.values()), closing),
+            DeadlineInterceptor(listen.read_s),
         ],
         options=_options(listen),
         maximum_concurrent_rpcs=listen.concurrent_calls,

@@ -170,14 +170,20 @@ class Records:
         return await as_of.groups_by_page(paths)
 
     async def versions(
-        self, school_id: str, record_id: str, before_version: int | None, limit: int
+        self,
+        school_id: str,
+        record_id: str,
+        before_version: int | None,
+        limit: int,
+        seq: int | None = None,
     ) -> list[tuple[Record, datetime | None]]:
-        """Return published versions, newest first, those before ``before_version``.
+        """Return versions as of ``seq``, newest first, those before ``before_version``.
 
-        Each comes with the time when the next one took its place, the current one with ``None``.
+        Each comes with the time when the next one took its place, the one of ``seq`` with ``None``; ``None``
+        for ``seq`` means the published one.
         """
-        published = await self._published(school_id)
-        query: Document = {"school": school_id, "seq": {"$lte": published}}
+        instant = await self._published(school_id) if seq is None else seq
+        query: Document = {"school": school_id, "seq": {"$lte": instant}}
         if before_version is not None:
             query["version"] = {"$lt": before_version}
         current = await self._records.find_one({**query, "_id": record_id}, READ_FIELDS)
@@ -189,7 +195,7 @@ class Records:
             # A copy of the current version may stand in the history already; that one has an end to come.
             versions[current["version"]] = current
         return [
-            (record_of(document, school_id), _end(document, published))
+            (record_of(document, school_id), _end(document, instant))
             for _, document in sorted(versions.items(), reverse=True)[:limit]
         ]
 
@@ -223,8 +229,8 @@ def _rank(key: str, document: Document) -> tuple[bool, bool, bool, int]:
     return is_merged and document["keys"][0] == key, not is_merged, not tombstone, document["seq"]
 
 
-def _end(document: Document, published: int) -> datetime | None:
-    if "until" not in document or document["until"] > published:
+def _end(document: Document, instant: int) -> datetime | None:
+    if "until" not in document or document["until"] > instant:
         return None
     ended: datetime = document["until_at"]
     return ended
