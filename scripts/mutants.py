@@ -23,7 +23,7 @@ from scripts.mutations import MUTANTS
 from scripts.mutations.base import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("server/src", "plugins/src", "connectors/bromcom/src", "connectors/wonde/src")
+SOURCES = ("server/src", "client/src", "plugins/src", "connectors/bromcom/src", "connectors/wonde/src")
 
 
 def survives(mutant: Mutant) -> str | None:

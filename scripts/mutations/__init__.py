@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.mutations import committing, following, guarding, knowing, reading, reprojecting
+from scripts.mutations import answering, committing, following, guarding, knowing, reading, reprojecting
 
 MUTANTS = (
     *reading.MUTANTS,
@@ -11,4 +11,5 @@ MUTANTS = (
     *committing.MUTANTS,
     *guarding.MUTANTS,
     *following.MUTANTS,
+    *answering.MUTANTS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.mutations.base import Mutant
+from scripts.mutations.base import SIMULATION, Mutant
 
 FEED = "server/src/schoolgate_server/store/feed.py"
 WATCH = "server/src/schoolgate_server/rpc/watch.py"
@@ -65,6 +65,42 @@ MUTANTS = (
         "if False and",
         TOLD,
         "restored",
+    ),
+    Mutant(
+        "g13",
+        "a cursor goes on before its page is whole",
+        FEED,
+        "else position.passed(changes[-1].record, published, at_ms)",
+        "else Position.complete(published, at_ms)",
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g13",
+        "nobody is told who left",
+        FEED,
+        'matching: Document = {"school": school_id}\n        if names:',
+        'matching: Document = {"school": school_id, "live": True}\n        if names:',
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g13",
+        "a follower keeps those who left",
+        "client/src/schoolgate_client/tables.py",
+        "                self.records.pop(change.record.id, None)\n",
+        "                pass\n",
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g08",
+        "what another reading changed is told as the school's edit",
+        "server/src/schoolgate_server/store/documents.py",
+        '_CAUSE_VALUES[document.get("cause", "UNSPECIFIED")]',
+        '_CAUSE_VALUES["SOURCE"]',
+        SIMULATION,
+        "histories",
     ),
     Mutant(
         "g17",

@@ -51,7 +51,7 @@ async def notify(stage: Stage) -> None:
     read_singly(stage, facts, named)
     stage.model.verify(facts, stage.documents())
     stage.counts["notified"] += len(notices)
-    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
+    await stage.settle()
 
 
 def read_singly(stage: Stage, facts: RunFacts, named: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
@@ -76,7 +76,7 @@ async def reread(stage: Stage) -> None:
     _, facts = await stage.sync(plan)
     stage.model.verify(facts, stage.documents())
     stage.count(facts)
-    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
+    await stage.settle()
 
 
 async def _notified(stage: Stage, plan: Plan, notices: Sequence[Notice]) -> RunFacts:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.simulation.meaning import YEAR, Days, Key, Meaning, Reading, meaning_of
@@ -27,8 +28,12 @@ class Version(NamedTuple):
     body: dict[str, Any]
     keys: list[str]
     seq: int
+    at: datetime
+    """When it was committed."""
     run: str
     cause: str
+    gone: str
+    """Why it is tombstoned; "" where it is live."""
     merged_into: str
 
 
@@ -146,8 +151,9 @@ def chain_of(key: Key, documents: Sequence[dict[str, Any] | None]) -> list[Versi
             require(ends, "G12", text)
         tombstone = earlier.get("tombstone", {})
         require(earlier["live"] == (not tombstone), "G04", f"{key} is live and is not")
-        named = {name: earlier[name] for name in ("live", "body", "keys", "seq", "run", "cause")}
-        lives.append(Version(**named, merged_into=tombstone.get("merged_into", "")))
+        named = {name: earlier[name] for name in ("live", "body", "keys", "seq", "at", "run", "cause")}
+        gone, merged_into = (tombstone.get(name, "") for name in ("reason", "merged_into"))
+        lives.append(Version(**named, gone=gone, merged_into=merged_into))
     return lives
 
 

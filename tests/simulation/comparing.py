@@ -25,8 +25,9 @@ async def repeat(stage: Stage, plan: Plan, before: Documents) -> None:
     for documents in (before, after):
         for name in ("runs",) if exactly else ("runs", "raw_pages"):
             documents.pop(name, None)
-        for head in documents["heads"].values():  # who holds the school is no part of its data
-            for name in ("lease", "epoch", "rolled_back"):
+        for head in documents["heads"].values():
+            # Who holds the school or asks about it is no part of its data.
+            for name in ("lease", "epoch", "rolled_back", "known_until"):
                 head.pop(name, None)
         if shuffled:
             _forget_order(documents)

@@ -68,6 +68,7 @@ def summary_of(counts: Mapping[str, int], failed: list[int], seeds: range, secon
         "failed_seeds": failed,
         "histories": met.pop("histories", 0),
         "steps": met.pop("steps", 0),
+        "pairs_of_times": met.pop("pairs of times", 0),
         "faults_injected": sum(faults.values()),
         "faults_by_type": dict(sorted(faults.items())),
         "met": dict(sorted(met.items())),
@@ -79,7 +80,8 @@ def lines_of(summary: Mapping[str, Any]) -> list[str]:
     seeds = f"{summary['first_seed']}-{summary['last_seed']}"
     faults, seconds = summary["faults_injected"], summary["seconds"]
     told = f"{summary['histories']} histories (seeds {seeds}), {summary['steps']} steps, {faults} faults"
-    lines = [f"simulated: {told}, {seconds} s"]
+    pairs = f"{summary['pairs_of_times']} pairs of effective_on and known_at"
+    lines = [f"simulated: {told}, {pairs}, {seconds} s"]
     for title, key in (("faults", "faults_by_type"), ("met", "met")):
         lines.append(f"  {title}: " + ", ".join(f"{count} {what}" for what, count in summary[key].items()))
     lines += [

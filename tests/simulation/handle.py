@@ -67,8 +67,11 @@ class Gate:
         self.fired: list[str] = []
         self.look: Callable[[], Awaitable[None]] | None = None
         self.look_at = 0
+        self.glance: Callable[[], Awaitable[None]] | None = None
+        """What happens between a chunk of a commit and whatever its server does next."""
         self.step_down: Callable[[], None] = _nothing
         self.ends_sessions = True
+        self._is_written = False
         self._late = 0.0
         self._cut_off_until = 0.0
         self._on_their_way: set[asyncio.Task[None]] = set()
@@ -90,6 +93,9 @@ class Gate:
         await asyncio.sleep(0)
         if self.look is not None and number == self.look_at:
             await self.look()
+        is_written, self._is_written = self._is_written, commits
+        if is_written and self.glance is not None:
+            await self.glance()
         if self.died.is_set():
             raise ServerDied("the server is dead")
         if self._late:

@@ -20,7 +20,7 @@ from tests.simulation.handle import ServerDied
 from tests.simulation.moments import draw_moment
 from tests.simulation.overtaking import overtake
 from tests.simulation.plans import Plan, draw_plan
-from tests.simulation.server import SCHOOL, digest_text
+from tests.simulation.server import digest_text
 from tests.simulation.stage import Stage, copied
 from tests.simulation.virtual_time import run_virtually
 from tests.simulation.world import key_parts
@@ -41,8 +41,7 @@ async def _play(stage: Stage) -> Outcome:
         await _step(stage)
         stage.counts["steps"] += 1
     await stage.down()
-    for seq in stage.answers:
-        await stage.ask(seq)
+    await stage.finish()
     documents = digest_text(stage.documents())
     return Outcome(hashlib.sha256(documents.encode()).hexdigest(), stage.counts)
 
@@ -77,7 +76,7 @@ async def _sync(stage: Stage, plan: Plan) -> None:
     after = stage.documents()
     stage.model.verify(facts, after)
     stage.count(facts)
-    await stage.ask((await stage.reader.leases.head(SCHOOL)).published)
+    await stage.settle()
     if plan.edit_at is not None or plan.edited or run.state == pb.RUN_STATE_CANCELLED:
         return
     exact = all(part.exact for part in facts.datasets)

@@ -49,6 +49,7 @@ class Model:
         self._states: list[People] = [self.people]
         self._merges = Merges()
         self.postponed: set[Key] = set()
+        self.published = 0
 
     def identify(self, key: Key, record_id: str) -> None:
         """G05: one key, one id, for ever."""
@@ -59,7 +60,8 @@ class Model:
         """Check what a run left, and take it over."""
         [head] = after["heads"].values()
         require(head["pending"] is None, "G12", "a commit is still pending")
-        now = self._read(after, head["published"])
+        self.published = head["published"]
+        now = self._read(after, self.published)
         meanings = {part.dataset: part.meanings(facts.reading) for part in facts.datasets}
         self.people = with_passing(self.people, facts, after, self.ids, self.identify)
         self._states, self._merges, self.postponed = [self.people], Merges(), set()
@@ -86,7 +88,7 @@ class Model:
             self._verify_dataset(part, found, before, facts)
             if part.exact:
                 self._verify_decisions(part, meanings[part.dataset], older[part.dataset], found, after)
-            self._conclude(part, facts, head["published"])
+            self._conclude(part, facts, self.published)
         self.judge.verify(after)
 
     def _conclude(self, part: DatasetFacts, facts: RunFacts, published: int) -> None:
@@ -308,11 +310,14 @@ class Model:
             overtaken = part is not None and key in part.overtaken
             require(not overtaken, "G07", f"{key}: older rows took the place of newer ones: {version}")
             require(part is not None, "G03", f"{key} changed in a run that did not read it")
+            assert part is not None
             if version.live:
                 self._verify_row(key, earlier, version, [*allowed, *replaced], facts.reading)
             if earlier is not None:
                 same = (earlier.body, earlier.keys) == (version.body, version.keys)
                 require(version.live or same, "G04", f"{key}: the tombstone changed the last state")
+                why = "DELETED_IN_MIS" if part.targeted else "UNKNOWN_ABSENCE"
+                require(version.live or version.gone == why, "G01", f"{key} is {version.gone}, not {why}")
                 idle = version.live == earlier.live and same
                 require(not idle, "G03", f"{key}: a version changes nothing")
         if part is not None and part.exact and allowed and key not in part.withheld:

@@ -205,6 +205,7 @@ def verify_identity(
         survivor = merges.survivors.get(key)
         into = None if survivor is None else ids[survivor]
         require(version.merged_into == into, "G05", f"{key} is merged into {version.merged_into}, not {into}")
+        require(version.gone == "MERGED", "G05", f"{key} was merged, and is {version.gone}")
         same = (earlier.body, earlier.keys) == (version.body, version.keys)
         require(same, "G04", f"{key}: the tombstone changed the last state")
         return

@@ -16,8 +16,11 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk.kinds import KINDS_BY_NAME
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
+from tests.simulation.answers import Answers
+from tests.simulation.asking import Asker
 from tests.simulation.base import Documents, RunFacts, require
 from tests.simulation.facts import facts_of
+from tests.simulation.following import Following
 from tests.simulation.handle import Trouble
 from tests.simulation.meaning import KIND_OF, Reading
 from tests.simulation.mis import SimulatedMis
@@ -41,6 +44,12 @@ The text is a request id, the same for every server that is asked.
 _MOMENTS_EVERY = 5
 """One history of so many has ``moments``."""
 
+_PAIRS_AT_THE_END = 4
+"""Pairs of effective_on and known_at that are asked about once a history has ended, beside those before."""
+
+_GLANCES = 0.12
+"""The share of chunks after which somebody reads before their commit is published."""
+
 _ALL = Question(include_tombstones=True)
 
 
@@ -59,13 +68,17 @@ class Stage:
         self.reading = Reading(1, "core")
         self.model = Model()
         self.answers: dict[int, str] = {}
-        self.reader = Store.open(MockHandle(self.client), DATABASE, self.clock)
+        self.reader = Store.open(MockHandle(self.client), DATABASE, self.clock, sleep=_briefly)
+        answers = Answers(self.model)
+        self.following = Following(seed, self.reader, answers, self.counts)
+        self.asker = Asker(seed, self.reader, self.clock, answers, self.counts)
         self.ends_sessions = self.rng.random() < 0.5
         """Whether MongoDB lets a server end the sessions of another one."""
         self.operations = 60
         """About how many store operations the next run will take."""
         self.on_death: Callable[[], None] | None = None
         """What happens in the MIS when the server of the next run dies."""
+        self._glances = Random(f"{seed}/glances")
         self._server: Server | None = None
         self._servers = 0
 
@@ -99,6 +112,7 @@ class Stage:
             server = await self.up()
             server.gate.arm(troubles.pop(0) if troubles else None)
             server.gate.look, server.gate.look_at = self._look, plan.look_at
+            server.gate.glance = self._glance
             stopping = self._plan_pages(plan, server)
             run = await self._follow(server, ask(server, request), stopping)
             self.operations = max(20, server.gate.operations)
@@ -167,6 +181,31 @@ class Stage:
         head = await self.reader.leases.head(SCHOOL)
         self.counts["reads during a run"] += 1
         await self.ask(head.published)
+        await self.following.look()
+        await self.asker.ask_perhaps(during_a_run=True)
+
+    async def _glance(self) -> None:
+        """Now and then, have what is written and not published followed and asked about."""
+        if self._glances.random() < _GLANCES:
+            self.counts["reads between a chunk and its publication"] += 1
+            await self.following.look()
+            await self.asker.ask_perhaps(during_a_run=True)
+
+    async def settle(self) -> None:
+        """Read what is published, which the model knows by now, and compare it with what was read before."""
+        await self.ask((await self.reader.leases.head(SCHOOL)).published)
+        await self.following.look()
+        await self.asker.ask_perhaps()
+        self.following.check()
+        self.asker.check()
+
+    async def finish(self) -> None:
+        """Read once more what was read in the course of the history, and what came of it."""
+        for seq in self.answers:
+            await self.ask(seq)
+        await self.following.finish()
+        await self.asker.ask(_PAIRS_AT_THE_END)
+        self.asker.check()
 
     async def ask(self, seq: int) -> None:
         """G12: what was the answer once is the answer for ever."""
@@ -204,6 +243,11 @@ class Stage:
         if self._server is not None:
             await self._server.stop()
             self._server = None
+
+
+async def _briefly(seconds: float) -> None:
+    """Wait for what is under way: in vain, mostly, as whoever it is of waits for the one who looks."""
+    await asyncio.sleep(seconds / 50)
 
 
 def _moments_of(seed: int) -> Random | None:

@@ -15,14 +15,18 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
 * G07 ``overtaking``: a resumed run writes older rows over newer ones (1); what others wrote since can be
   absent from it (1).
 * G08 ``Causes``, ``change_reading``: rows are not read anew before the MIS is asked (0); what that
-  changes is told as the school's edit (3).
+  changes is told as the school's edit (3), or by the feed as one (0).
 * G09 ``Decisions``, ``counters``: findings are dropped (0).
 * G10 ``comparing.compare_undisturbed``, the crashes of ``handle``: an interrupted commit always counts as
   written (3); retained rows are not replayed (6); counters do not survive (6); a reading counts as
   complete before its last record is written (39). ``Positions``: a position that the MIS
   does not know any more stands for no changes (1); a window stores its position (4); an open hold is
   ignored (96).
-* G12 ``Stage.ask``: a version is still there at the moment that ended it (0).
+* G12 ``Stage.ask``: a version is still there at the moment that ended it (0). ``Asker``: what was committed
+  at known_at is not known then, a seq (0) or a time (0; of the latest commit: 3); a span ends after its last
+  day (2), or begins after its first (1).
+* G13 ``Following``: a cursor goes on before its page is whole (0); nobody is told who left (0); a follower
+  keeps those who left (0); what a commit in the making covers up is not told (1), or the commit shows (1).
 * G14 ``step_down`` of ``handle`` undoes what is open and keeps what was acknowledged; at the commits of
   ``moments``: a commit which nobody confirmed counts as done (4).
 * G15 ``last_words`` of ``handle``: a chunk passes no fence (11). A rival server: a lease is taken while

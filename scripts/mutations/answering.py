@@ -1,0 +1,56 @@
+"""What was believed at a moment of a day: the ends of instants and of spans."""
+
+from __future__ import annotations
+
+from scripts.mutations.base import SIMULATION, Mutant
+
+READING = "server/src/schoolgate_server/store/reading.py"
+INSTANTS = "server/src/schoolgate_server/store/instants.py"
+
+MUTANTS = (
+    Mutant(
+        "g12",
+        "what was committed at known_at, a seq, is not known then",
+        READING,
+        'self._current: Query = {**matching, "seq": {"$lte": seq}}',
+        'self._current: Query = {**matching, "seq": {"$lt": seq}}',
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g12",
+        "what was committed at known_at, a time, is not known then",
+        INSTANTS,
+        '"at": {"$lte": time}}',
+        '"at": {"$lt": time}}',
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g12",
+        "the latest commit is not known at its own time",
+        INSTANTS,
+        'time < head["published_at"]',
+        'time <= head["published_at"]',
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g12",
+        "a span ends after its last day",
+        READING,
+        '{"to": {"$gt": day}}',
+        '{"to": {"$gte": day}}',
+        SIMULATION,
+        "histories",
+    ),
+    Mutant(
+        "g12",
+        "a span begins after its first day",
+        READING,
+        '{"from": {"$lte": day}}',
+        '{"from": {"$lt": day}}',
+        SIMULATION,
+        "histories",
+    ),
+)
