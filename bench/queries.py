@@ -16,6 +16,7 @@ from bench.stage import DATABASE, SEED, Stage
 from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
 from schoolgate.v1.query_service_pb2 import GetRecordRequest, QueryRecordsRequest
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
+from schoolgate.v1.record_pb2 import Record
 
 _CONCURRENCY = 16
 
@@ -27,7 +28,10 @@ def measure_streams(stage: Stage, school: str, runs: int) -> results.Figure:
     question = {"school": school, "kind": "attendance_mark"}
     with MongoClient[Document](stage.mongo_uri) as client:
         records = client[DATABASE]["records"]
-        wires = {document["_id"]: document["wire"] for document in records.find(question)}
+        wires = {
+            document["_id"]: _canonical(Record.FromString(document["wire"]))
+            for document in records.find(question, {"wire": 1})
+        }
         _check_stream(stage, school, wires)
         ours: list[float] = []
         reference: list[float] = []
@@ -57,7 +61,7 @@ def _check_stream(stage: Stage, school: str, wires: dict[str, bytes]) -> None:
     seen: list[str] = []
     for page in stage.client.stream(stage.client.query.QueryRecords, _request(school)):
         for record in page.records:
-            assert record.attendance_mark.SerializeToString(deterministic=True) == wires[record.id]
+            assert _canonical(record) == wires[record.id]
             seen.append(record.id)
     assert len(seen) == len(wires), "records are missing"
     assert seen == sorted(set(seen)), "records are doubled or out of order"
@@ -70,13 +74,14 @@ async def measure_points(stage: Stage, school: str, runs: int, points: int) -> r
         records = client[DATABASE]["records"]
         stub = QueryServiceStub(channel)
         cursor = records.find({"school": school, "kind": "attendance_mark"}, {"wire": 1})
-        wires = {document["_id"]: document["wire"] async for document in cursor}
+        stored = {document["_id"]: document["wire"] async for document in cursor}
+        sent = {name: _canonical(Record.FromString(wire)) for name, wire in stored.items()}
         rng = random.Random(SEED)
-        ids = sorted(wires)
+        ids = sorted(stored)
 
         async def get(record_id: str) -> bytes:
             answer = await stub.GetRecord(GetRecordRequest(school_id=school, record_id=record_id))
-            return answer.record.attendance_mark.SerializeToString(deterministic=True)
+            return _canonical(answer.record)
 
         async def find(record_id: str) -> bytes:
             document = await records.find_one({"_id": record_id})
@@ -88,8 +93,8 @@ async def measure_points(stage: Stage, school: str, runs: int, points: int) -> r
         reference: list[float] = []
         for _ in range(runs):
             chosen = rng.choices(ids, k=points)
-            ours.append(await _p99(get, chosen, wires))
-            reference.append(await _p99(find, chosen, wires))
+            ours.append(await _p99(get, chosen, sent))
+            reference.append(await _p99(find, chosen, stored))
     return results.ratio(
         "query_point_p99_vs_find_one",
         ours,
@@ -100,7 +105,13 @@ async def measure_points(stage: Stage, school: str, runs: int, points: int) -> r
     )
 
 
-async def _p99(read: Callable[[str], Awaitable[bytes]], ids: Sequence[str], wires: dict[str, bytes]) -> float:
+def _canonical(record: Record) -> bytes:
+    return record.SerializeToString(deterministic=True)
+
+
+async def _p99(
+    read: Callable[[str], Awaitable[bytes]], ids: Sequence[str], expected: dict[str, bytes]
+) -> float:
     """Return the 99th percentile of reading ``ids``, in milliseconds."""
     waiting = list(ids)
     took: list[float] = []
@@ -111,7 +122,7 @@ async def _p99(read: Callable[[str], Awaitable[bytes]], ids: Sequence[str], wire
             began = time.perf_counter()
             found = await read(record_id)
             took.append(time.perf_counter() - began)
-            assert found == wires[record_id]
+            assert found == expected[record_id]
 
     await asyncio.gather(*(worker() for _ in range(_CONCURRENCY)))
     took.sort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from schoolgate_server.store.documents import body_wire
 from schoolgate_server.store.store import Store
 
 Document = dict[str, Any]
@@ -68,5 +69,5 @@ def _state(document: Document) -> State:
         tuple(document["keys"]),
         document["cause"],
         tombstone["reason"],
-        document["wire"],
+        body_wire(document),
     )

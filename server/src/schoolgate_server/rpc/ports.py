@@ -77,6 +77,7 @@ class Instants(Protocol):
 class Records(Protocol):
     """Records as of a seq."""
 
+    async def published(self, school_id: str) -> int: ...
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None: ...
     async def find_by_key(
         self, school_id: str, kind: Kind.ValueType, key: str, seq: int | None = None

@@ -25,6 +25,7 @@ from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.publications import News, Publications
 
 _HEAD_FIELDS = {"published": 1, "published_at": 1, "oldest": 1}
+_TOLD = {**READ_FIELDS, "seq": 1, "version": 1}
 _EVERY_KIND = [info.name for info in KINDS.values()]
 """Named, so that the index of ``history`` by kind and end is of use."""
 
@@ -96,7 +97,7 @@ class Feed:
         told = found[:limit]
         known = await self._known(school_id, position.base, told)
         changes = [
-            Changed(record_of(document, school_id), known.get(document.get("id") or document["_id"]))
+            Changed(record_of(document), known.get(document.get("id") or document["_id"]))
             for document in told
         ]
         is_last = len(found) <= limit
@@ -150,7 +151,7 @@ class Feed:
             if len(found) < limit:
                 more = await self._records.find(
                     {**matching, **beyond},
-                    READ_FIELDS,
+                    _TOLD,
                     sort=[("seq", 1), ("_id", 1)],
                     limit=limit - len(found),
                 )
@@ -158,7 +159,7 @@ class Feed:
         ended: Document = {**matching, "kind": {"$in": names or _EVERY_KIND}, "until": {"$gt": published}}
         for beyond in _ranges("id", position, published):
             past = await self._history.find(
-                {**ended, **beyond}, READ_FIELDS, sort=[("seq", 1), ("id", 1)], limit=limit
+                {**ended, **beyond}, _TOLD, sort=[("seq", 1), ("id", 1)], limit=limit
             )
             for document in past:
                 found.setdefault(document["id"], document)
@@ -173,7 +174,7 @@ class Feed:
             {"school": school_id, "id": {"$in": ids}, "seq": {"$lte": base}, "until": {"$gt": base}},
             READ_FIELDS,
         )
-        return {document["id"]: record_of(document, school_id) for document in before}
+        return {document["id"]: record_of(document) for document in before}
 
     async def _last_ms(self, school_id: str, seq: int, head: Document) -> int:
         """Return when the last commit of up to ``seq`` was made, 0 where nobody can tell.

@@ -9,6 +9,7 @@ from pymongo.operations import UpdateOne
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import CHUNK, Collection, Document, Write, chunks
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.references import STORED_FIELDS, Stored, stored_of
@@ -30,9 +31,9 @@ class Moves:
         query: Document = {"school": school_id, "kind": KINDS[kind].name, "live": True}
         if date_from is not None and date_to is not None:
             query["from"] = {"$gte": date_from, "$lt": date_to}
-        decode = KINDS[kind].message.FromString
-        async for batch in self._records.batches(query, {"wire": 1}):
-            yield [(document["_id"], decode(document["wire"])) for document in batch]
+        name = KINDS[kind].name
+        async for batch in self._records.batches(query, READ_FIELDS):
+            yield [(document["_id"], getattr(record_of(document), name)) for document in batch]
 
     async def stored(self, school_id: str, record_ids: Sequence[str]) -> list[Stored]:
         """Return the latest states of the records with these ids, tombstoned or not."""

@@ -22,6 +22,9 @@ STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 
 _STATE_VALUES = itemgetter(*STATE_FIELDS)
 
+_RANKED = {**READ_FIELDS, "tombstone": 1, "keys": 1, "seq": 1}
+_VERSIONS = {**READ_FIELDS, "version": 1, "until": 1, "until_at": 1}
+
 
 class Records:
     """The ``records`` and ``history`` collections, read-only."""
@@ -71,9 +74,14 @@ class Records:
         async for batch in self._records.batches(query, {"_id": 1, "seq": 1}, size=50_000):
             yield [(document["_id"], document["seq"]) for document in batch]
 
+    async def published(self, school_id: str) -> int:
+        """Return the school's published seq; 0 for a school without any commit."""
+        head = await self._heads.find_one({"_id": school_id}, {"published": 1})
+        return 0 if head is None else head["published"]
+
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
-        instant = await self._published(school_id) if seq is None else seq
+        instant = await self.published(school_id) if seq is None else seq
         found = await self._records.find_one(
             {"school": school_id, "_id": record_id, "seq": {"$lte": instant}}, READ_FIELDS
         )
@@ -82,7 +90,7 @@ class Records:
                 {"school": school_id, "id": record_id, "seq": {"$lte": instant}, "until": {"$gt": instant}},
                 READ_FIELDS,
             )
-        return None if found is None else record_of(found, school_id)
+        return None if found is None else record_of(found)
 
     async def find_by_key(
         self, school_id: str, kind: Kind.ValueType, key: str, seq: int | None = None
@@ -93,13 +101,13 @@ class Records:
         id was made from this key, so that a reader can tell that it was merged. Otherwise a live record goes
         before a tombstoned one, and newer before older.
         """
-        instant = await self._published(school_id) if seq is None else seq
+        instant = await self.published(school_id) if seq is None else seq
         matching: Document = {"school": school_id, "kind": KINDS[kind].name, "keys": key}
-        found = await AsOf(self._records, self._history, matching, instant).page("", 100, READ_FIELDS)
+        found = await AsOf(self._records, self._history, matching, instant).page("", 100, _RANKED)
         if not found:
             return None
         best = max(found, key=partial(_rank, key))
-        return record_of(best, school_id)
+        return record_of(best)
 
     async def ids_of_keys(
         self, school_id: str, kind: Kind.ValueType, keys: Sequence[str], seq: int
@@ -133,7 +141,7 @@ class Records:
             order_of(kind, question),
         )
         page = await as_of.page(after_id, limit, READ_FIELDS)
-        return [record_of(document, school_id) for document in page]
+        return [record_of(document) for document in page]
 
     async def some(
         self, school_id: str, kind: Kind.ValueType, question: Question, seq: int, limit: int
@@ -141,7 +149,7 @@ class Records:
         """Return up to ``limit`` records as of ``seq`` in no order; more may match."""
         matching = filter_of(school_id, kind, question)
         as_of = AsOf(self._records, self._history, matching, seq, question.ids)
-        return [record_of(document, school_id) for document in await as_of.some(limit, READ_FIELDS)]
+        return [record_of(document) for document in await as_of.some(limit, READ_FIELDS)]
 
     async def count(self, school_id: str, kind: Kind.ValueType, question: Question, seq: int) -> int:
         """Return how many records ``query`` would return as of ``seq``, exactly."""
@@ -182,20 +190,20 @@ class Records:
         Each comes with the time when the next one took its place, the one of ``seq`` with ``None``; ``None``
         for ``seq`` means the published one.
         """
-        instant = await self._published(school_id) if seq is None else seq
+        instant = await self.published(school_id) if seq is None else seq
         query: Document = {"school": school_id, "seq": {"$lte": instant}}
         if before_version is not None:
             query["version"] = {"$lt": before_version}
-        current = await self._records.find_one({**query, "_id": record_id}, READ_FIELDS)
+        current = await self._records.find_one({**query, "_id": record_id}, _VERSIONS)
         past = await self._history.find(
-            {**query, "id": record_id}, READ_FIELDS, sort=[("version", -1)], limit=limit
+            {**query, "id": record_id}, _VERSIONS, sort=[("version", -1)], limit=limit
         )
         versions = {document["version"]: document for document in past}
         if current is not None:
             # A copy of the current version may stand in the history already; that one has an end to come.
             versions[current["version"]] = current
         return [
-            (record_of(document, school_id), _end(document, instant))
+            (record_of(document), _end(document, instant))
             for _, document in sorted(versions.items(), reverse=True)[:limit]
         ]
 
@@ -208,12 +216,8 @@ class Records:
         for some in chunks(record_ids):
             query: Document = {"school": school_id, "_id": {"$in": list(some)}}
             documents = await self._records.find(query, READ_FIELDS, sort=[("_id", 1)])
-            found += [record_of(document, school_id) for document in documents]
+            found += [record_of(document) for document in documents]
         return found
-
-    async def _published(self, school_id: str) -> int:
-        head = await self._heads.find_one({"_id": school_id}, {"published": 1})
-        return 0 if head is None else head["published"]
 
     async def _position(self, school_id: str) -> Document | None:
         """Return what every commit changes, and every roll-back of one."""

@@ -11,6 +11,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import TombstoneReason
 from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.ids import kind_of
+from schoolgate_server.store.documents import body_wire
 from schoolgate_server.store.handles import Collection, Document
 
 STORED_FIELDS: dict[str, int] = dict.fromkeys(
@@ -136,13 +137,14 @@ def stored_of(document: Document) -> Stored:
     info = KINDS_BY_NAME[document["kind"]]
     tombstone: Document | None = document.get("tombstone")
     reason = None if tombstone is None else TombstoneReason.Value(f"TOMBSTONE_REASON_{tombstone['reason']}")
+    wire = body_wire(document)
     return Stored(
         document["_id"],
         info.kind,
         document["dataset"],
         tuple(document["keys"]),
-        info.message.FromString(document["wire"]),
-        document["wire"],
+        info.message.FromString(wire),
+        wire,
         document["hash"],
         document["version"],
         reason,
