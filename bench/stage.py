@@ -25,7 +25,10 @@ from schoolgate_server.store.embedded import EmbeddedMongod, EmbeddedOptions
 SEED = 7
 MIS_NUMBER = 20001
 DATABASE = "bench"
-_YEAR = AcademicYearSpan(name="2026/27", valid_from="2026-09-01", valid_to="2027-09-01")
+YEAR = (date(2026, 9, 1), date(2027, 9, 1))
+"""The academic year, half-open."""
+
+_YEAR = AcademicYearSpan(name="2026/27", valid_from=str(YEAR[0]), valid_to=str(YEAR[1]))
 _READY_SECONDS = 120.0
 
 
@@ -86,5 +89,5 @@ async def raised(pupils: int) -> AsyncGenerator[Stage]:
         announced = await asyncio.to_thread(simulator.wait_for, mis.announced, _READY_SECONDS)
         line = await asyncio.to_thread(server.wait_for, lambda out: out.strip() or None, _READY_SECONDS)
         client = stack.enter_context(connect(Target(line.removeprefix(READY_PREFIX))))
-        world = World.build(SEED, pupils, date.fromisoformat(_YEAR.valid_from))
+        world = World.build(SEED, pupils, YEAR[0])
         yield Stage(client, mongod.uri, announced, world)

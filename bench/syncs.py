@@ -14,24 +14,15 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from bench import results
-from bench.stage import DATABASE, MIS_NUMBER, Stage
+from bench.stage import DATABASE, MIS_NUMBER, YEAR, Stage
 from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
 from schoolgate.v1.query_service_pb2 import QueryRecordsRequest
 from schoolgate.v1.sync_service_pb2 import Run
+from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_server.store.indexes import INDEXES
 
 _BATCH = 5_000
 _REFERENCE = "reference"
-_ENTITIES = {
-    "StudentFlatView": "1=1",
-    "Staff": "1=1",
-    "Collections": "1=1",
-    "CollectionAssociates": "1=1",
-    "CollectionExecutives": "1=1",
-    "BasicAttendance": "calendarStartDate >= '20260901' AND calendarStartDate < '20270901'",
-}
-"""Entity → the filter that the connector reads it with."""
-
 Document = dict[str, Any]
 
 
@@ -66,9 +57,9 @@ def measure(stage: Stage, runs: int) -> tuple[list[results.Figure], str]:
         resyncs: list[float] = []
         decodes: list[float] = []
         for _ in range(runs):
-            rows, rate = _resync(stage, first, len(documents))
+            run, rate = _resync(stage, first, len(documents))
             resyncs.append(rate)
-            decodes.append(asyncio.run(_decode(stage, rows)))
+            decodes.append(asyncio.run(_decode(stage, run)))
     finally:
         client.close()
     return [
@@ -113,17 +104,19 @@ def _other_id(record_id: str, number: int) -> str:
     return f"{record_id[:4]}{digest}"
 
 
-def _resync(stage: Stage, school: str, expected: int) -> tuple[int, float]:
+def _resync(stage: Stage, school: str, expected: int) -> tuple[Run, float]:
     began = time.perf_counter()
     run = stage.sync(school)
     took = time.perf_counter() - began
     assert run.seq_before == run.seq_after, "an unchanged sync wrote something"
     unchanged = sum(dataset.unchanged for dataset in run.datasets)
     assert unchanged == expected, f"{unchanged} records unchanged instead of {expected}"
-    return _rows(run), _rows(run) / took
+    return run, _rows(run) / took
 
 
-async def _decode(stage: Stage, expected: int) -> float:
+async def _decode(stage: Stage, run: Run) -> float:
+    """Read what the run read, and decode it; return the rows of a second."""
+    read = [dataset for dataset in DATASETS if dataset.name in {each.dataset for each in run.datasets}]
     credentials = stage.simulator.credentials
     headers = {
         "ApplicationId": credentials["application_id"],
@@ -132,10 +125,11 @@ async def _decode(stage: Stage, expected: int) -> float:
     rows = 0
     async with aiohttp.ClientSession(headers=headers) as http:
         began = time.perf_counter()
-        for entity, predicate in _ENTITIES.items():
-            rows += await _decode_entity(http, f"{stage.simulator.base_url}/{entity}", predicate)
+        for dataset in read:
+            url = f"{stage.simulator.base_url}/{dataset.entity}"
+            rows += await _decode_entity(http, url, dataset.predicate(*YEAR))
         took = time.perf_counter() - began
-    assert rows == expected, f"the reference read {rows} rows instead of {expected}"
+    assert rows == _rows(run), f"the reference read {rows} rows instead of {_rows(run)}"
     return rows / took
 
 
