@@ -46,7 +46,7 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_asked: Any) -> None:
         await asyncio.Event().wait()
 
-    for name in ("count", "query", "versions"):
+    for name in ("count", "serialised", "versions"):
         monkeypatch.setattr(Records, name, never)
 
 

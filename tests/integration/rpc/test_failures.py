@@ -197,7 +197,7 @@ async def test_an_error_of_a_stream_comes_after_what_was_sent(
 ) -> None:
     await client.create_school("oak", "scripted")
     await client.sync_to_the_end("oak")
-    query, asked = store.records.query, 0
+    query, asked = store.records.serialised, 0
 
     async def fails_later(*args: Any) -> Any:
         nonlocal asked
@@ -206,7 +206,7 @@ async def test_an_error_of_a_stream_comes_after_what_was_sent(
             raise StoreUnavailable("lost")
         return await query(*args)
 
-    monkeypatch.setattr(store.records, "query", fails_later)
+    monkeypatch.setattr(store.records, "serialised", fails_later)
     seen = 0
     request = q.QueryRecordsRequest(school_id="oak", kind=STUDENT, page_size=10)
     pages: Any = client.query.QueryRecords(request)

@@ -395,7 +395,7 @@ class QueryRecordsRequest(_message.Message):
     effective_on: _builtins.str
     """Only records valid on this day (half-open spans), ISO 8601 date; empty means all."""
     page_size: _builtins.int
-    """Records per response, 1 to 5000; 0 means 500."""
+    """Records per response, 1 to 5000; 0 means 1000."""
     max_records: _builtins.int
     """Most records in all; 0 means no limit."""
     page_token: _builtins.str

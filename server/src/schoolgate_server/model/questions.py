@@ -13,6 +13,13 @@ Value: TypeAlias = str | int | bool
 """A value as it stands in a stored body: enum values by name, dates as ISO text."""
 
 
+class SerialisedRecord(NamedTuple):
+    """A ``Record`` of an answer, as it is stored and sent."""
+
+    id: str
+    wire: bytes
+
+
 class Condition(NamedTuple):
     """One condition on one body field; ``values`` has one element except for ``IN``."""
 

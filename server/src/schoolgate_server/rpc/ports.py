@@ -27,7 +27,7 @@ from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.feed import FeedPage, Position
 from schoolgate_server.model.groups import Values
 from schoolgate_server.model.mis_changes import StoredPlan
-from schoolgate_server.model.questions import Question
+from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.model.runs import RunEntry
 
 
@@ -91,6 +91,15 @@ class Records(Protocol):
         after_id: str,
         limit: int,
     ) -> Sequence[Record]: ...
+    async def serialised(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        question: Question,
+        seq: int,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[SerialisedRecord]: ...
     async def ids_of_keys(
         self, school_id: str, kind: Kind.ValueType, keys: Sequence[str], seq: int
     ) -> set[str]: ...

@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from schoolgate.v1 import query_service_pb2 as q
-from schoolgate.v1.record_pb2 import Record, SourceKey
+from schoolgate.v1.record_pb2 import SourceKey
 from schoolgate_sdk import KINDS, encode_key
 from schoolgate_server.model.errors import Violation, invalid_request, record_not_found
 from schoolgate_server.model.groups import Values, as_text, summed
 from schoolgate_server.model.ids import kind_of
+from schoolgate_server.model.questions import SerialisedRecord
 from schoolgate_server.rpc.changes import changed_fields, field_changes
 from schoolgate_server.rpc.checks import Violations, is_record_id
 from schoolgate_server.rpc.expansion import Expander, expansions_of
 from schoolgate_server.rpc.instants import check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context
-from schoolgate_server.rpc.paging import Pages, responses
+from schoolgate_server.rpc.paging import Pages, add_related, responses
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.selection import groupings_of, mask_of, resolved, selection_of, show_only
 from schoolgate_server.rpc.source_keys import checked_key
@@ -24,7 +25,7 @@ from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 from schoolgate_server.rpc.watch import Watch
 
 _MOST_PER_PAGE = 5000
-_USUAL_PER_PAGE = 500
+_USUAL_PER_PAGE = 1000
 
 MOST_GROUPS = 10_000
 """Groups in one answer."""
@@ -91,8 +92,8 @@ class Query(Watch):
             seq, after = await instant_of(self._store, request), ""
         question = await resolved(self._store, request, selection, seq)
 
-        async def fetch(after_id: str, limit: int) -> Sequence[Record]:
-            return await self._store.records.query(
+        async def fetch(after_id: str, limit: int) -> Sequence[SerialisedRecord]:
+            return await self._store.records.serialised(
                 request.school_id, request.kind, question, seq, after_id, limit
             )
 
@@ -100,9 +101,12 @@ class Query(Watch):
         time = asyncio.get_running_loop().time
         late = time() + LONGEST_S
         async for page in Pages(fetch, after, size, request.max_records):
-            related = await expander.related(page.records)
-            show_only(shown, page.records)
-            parts = responses(page.records, seq, related)
+            parts = responses(page.records, seq)
+            if request.expand:
+                records = [record for part in parts for record in part.records]
+                add_related(parts, await expander.related(records))
+            for part in parts:
+                show_only(shown, part.records)
             ended = page.more_left_out or time() > late or expander.has_sent_enough
             if ended and page.records:
                 parts[-1].next_page_token = make_token(bound_to, seq, page.records[-1].id)

@@ -15,6 +15,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import ChangeCause, Record, TombstoneReason
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.changes import Change
+from schoolgate_server.model.wire import embedded, field_tag
 from schoolgate_server.store.errors import RecordTooLarge
 from schoolgate_server.store.handles import Document
 
@@ -145,9 +146,7 @@ def _wire(change: Change, *, school_id: str, seq: int, at: datetime, run_id: str
         if change.merged_into is not None:
             own.tombstone.merged_into = change.merged_into
     shared = _shared(change.kind, school_id, seq, at, run_id, change.cause)
-    return b"".join(
-        (own.SerializeToString(), shared, _BODY_TAGS[change.kind], _varint(len(change.wire)), change.wire)
-    )
+    return own.SerializeToString() + shared + embedded(_BODY_TAGS[change.kind], change.wire)
 
 
 @lru_cache(maxsize=256)
@@ -160,19 +159,8 @@ def _shared(
     return record.SerializeToString()
 
 
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
-
-
-_LENGTH_DELIMITED = 2
 _BODY_TAGS = {
-    kind: _varint(Record.DESCRIPTOR.fields_by_name[info.name].number << 3 | _LENGTH_DELIMITED)
-    for kind, info in KINDS.items()
+    kind: field_tag(Record.DESCRIPTOR.fields_by_name[info.name].number) for kind, info in KINDS.items()
 }
 
 

@@ -12,7 +12,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.changes import RecordState
-from schoolgate_server.model.questions import Question
+from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.reading import AsOf, filter_of, order_of
@@ -128,6 +128,19 @@ class Records:
         after_id: str,
         limit: int,
     ) -> list[Record]:
+        """Return what :meth:`serialised` returns, as messages."""
+        found = await self.serialised(school_id, kind, question, seq, after_id, limit)
+        return [Record.FromString(record.wire) for record in found]
+
+    async def serialised(
+        self,
+        school_id: str,
+        kind: Kind.ValueType,
+        question: Question,
+        seq: int,
+        after_id: str,
+        limit: int,
+    ) -> list[SerialisedRecord]:
         """Return up to ``limit`` records as of ``seq`` in their order, those after ``after_id``.
 
         Fewer than ``limit`` mean that there are no more.
@@ -141,7 +154,9 @@ class Records:
             order_of(kind, question),
         )
         page = await as_of.page(after_id, limit, READ_FIELDS)
-        return [record_of(document) for document in page]
+        return [
+            SerialisedRecord(document.get("id") or document["_id"], document["wire"]) for document in page
+        ]
 
     async def some(
         self, school_id: str, kind: Kind.ValueType, question: Question, seq: int, limit: int

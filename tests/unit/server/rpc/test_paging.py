@@ -8,7 +8,8 @@ import pytest
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.rpc.paging import MOST_BYTES, Pages, responses
+from schoolgate_server.model.questions import SerialisedRecord
+from schoolgate_server.rpc.paging import MOST_BYTES, Pages, add_related, responses
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
 
@@ -19,15 +20,19 @@ def records(count: int, comment: str = "") -> list[Record]:
     return made
 
 
+def stored(count: int, comment: str = "") -> list[SerialisedRecord]:
+    return [SerialisedRecord(record.id, record.SerializeToString()) for record in records(count, comment)]
+
+
 async def read(total: int, size: int, most: int) -> tuple[list[int], bool, list[int]]:
     """Return the sizes of the pages, whether more was left out, and the limits that were asked for."""
-    everything, limits = records(total), list[int]()
+    everything, limits = stored(total), list[int]()
 
-    async def fetch(after: str, limit: int) -> Sequence[Record]:
+    async def fetch(after: str, limit: int) -> Sequence[SerialisedRecord]:
         limits.append(limit)
         return [record for record in everything if record.id > after][:limit]
 
-    sizes, left_out, seen = list[int](), False, list[Record]()
+    sizes, left_out, seen = list[int](), False, list[SerialisedRecord]()
     async for page in Pages(fetch, "", size, most):
         sizes.append(len(page.records))
         seen += page.records
@@ -57,9 +62,9 @@ async def test_pages_and_limits(total: int, size: int, most: int, sizes: list[in
 
 
 async def test_the_next_page_is_fetched_while_the_present_one_is_used() -> None:
-    everything, asked = records(20), 0
+    everything, asked = stored(20), 0
 
-    async def fetch(after: str, limit: int) -> Sequence[Record]:
+    async def fetch(after: str, limit: int) -> Sequence[SerialisedRecord]:
         nonlocal asked
         asked += 1
         return [record for record in everything if record.id > after][:limit]
@@ -74,13 +79,13 @@ async def test_the_next_page_is_fetched_while_the_present_one_is_used() -> None:
 async def test_an_abandoned_answer_stops_fetching() -> None:
     stopped = asyncio.Event()
 
-    async def fetch(after: str, limit: int) -> Sequence[Record]:
+    async def fetch(after: str, limit: int) -> Sequence[SerialisedRecord]:
         if after:
             try:
                 await asyncio.sleep(3600)
             finally:
                 stopped.set()
-        return records(limit)
+        return stored(limit)
 
     pages = aiter(Pages(fetch, "", 10, 0))
     await anext(pages)
@@ -90,16 +95,39 @@ async def test_an_abandoned_answer_stops_fetching() -> None:
 
 
 def test_a_page_too_large_for_one_response_is_divided() -> None:
-    page = records(50, comment="x" * 200_000)
-    parts = responses(page, 7)
+    comment = "x" * 200_000
+    parts = responses(stored(50, comment), 7)
     assert len(parts) > 1
     assert all(part.ByteSize() <= MOST_BYTES and part.seq == 7 for part in parts)
-    assert [record for part in parts for record in part.records] == page
+    assert [record for part in parts for record in part.records] == records(50, comment)
 
 
 def test_a_record_larger_than_a_response_should_be_still_travels() -> None:
-    [part] = responses(records(1, comment="x" * (MOST_BYTES + 1)), 1)
+    [part] = responses(stored(1, comment="x" * (MOST_BYTES + 1)), 1)
     assert len(part.records) == 1
+
+
+@pytest.mark.parametrize("own", [0, 3])
+def test_related_records_fill_the_last_response_and_then_others(own: int) -> None:
+    parts = responses(stored(own), 7)
+    add_related(parts, related := records(40, comment="x" * 200_000))
+    assert len(parts) > 1
+    assert all(part.ByteSize() <= MOST_BYTES and part.seq == 7 for part in parts)
+    assert [len(part.records) for part in parts] == [own, *[0] * (len(parts) - 1)]
+    assert all(part.related for part in parts)
+    assert [record for part in parts for record in part.related] == related
+
+
+def test_few_related_records_travel_with_their_page() -> None:
+    parts = responses(stored(3), 7)
+    add_related(parts, related := records(2))
+    assert [list(part.related) for part in parts] == [related]
+
+
+def test_a_related_record_larger_than_a_response_should_be_has_one_of_its_own() -> None:
+    parts = responses(stored(3), 7)
+    add_related(parts, records(2, comment="x" * (MOST_BYTES + 1)))
+    assert [(len(part.records), len(part.related)) for part in parts] == [(3, 0), (0, 1), (0, 1)]
 
 
 QUESTION = question_of(q.QueryRecordsRequest(school_id="oak", page_size=3, page_token="x"))
