@@ -9,7 +9,7 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from tests.simulation.base import DatasetFacts, RunFacts, require
 from tests.simulation.meaning import Reading, key_of
-from tests.simulation.mis import UNSTORABLE, SimulatedMis
+from tests.simulation.mis import FOREIGN, UNSTORABLE, SimulatedMis
 from tests.simulation.plans import Plan
 from tests.simulation.world import DATASETS, Row, key_parts
 
@@ -44,9 +44,10 @@ def _dataset_facts(
 ) -> DatasetFacts:
     dataset, weather = part.dataset, plan.weather
     pages = [page for _, page in sorted(mis.pages.get(dataset, {}).items())]
-    rows = [{} if row == UNSTORABLE else row for page in pages for row in page]
+    kept = [_kept(page) for page in pages]
+    rows = [row for page in kept for row in page]
     facts = DatasetFacts(dataset, rows, False, set())
-    facts.days, facts.replaced = plan.days, mis.replaced.get(dataset, [])
+    facts.days, facts.replaced = plan.days, _kept(mis.replaced.get(dataset, []))
     facts.state = pb.DatasetState.Name(part.state).removeprefix("DATASET_STATE_")
     facts.counters = {name: getattr(part, name) for name in _COUNTERS}
     if plan.layer == pb.SYNC_LAYER_REPROJECTION:
@@ -67,9 +68,9 @@ def _dataset_facts(
         facts.expected = {"SKIPPED"} if may_skip else set()
     elif at < len(mis.content(dataset)):
         facts.expected = {"INCOMPLETE" if error == "Incomplete" else "FAILED"}
-    elif any(page == [UNSTORABLE] for page in pages):  # a page with no row that can be kept
+    elif any(page == [FOREIGN] for page in pages):  # a page of nothing that a MIS may have said
         facts.expected = {"FAILED"}
-    elif _segment_twice(pages, segment_rows):
+    elif _segment_twice(kept, segment_rows):
         facts.expected = {"INCOMPLETE"}
     else:
         facts.exact = True
@@ -115,6 +116,11 @@ def _add_changes(facts: DatasetFacts, mis: SimulatedMis, *, may_skip: bool) -> N
     else:
         facts.expected = {"SUCCEEDED", "HELD", "INCOMPLETE"}
         facts.expected |= {"FAILED"} if weather.read_back_error else set()
+
+
+def _kept(rows: list[Row]) -> list[Row]:
+    """Return ``rows`` as they are retained; what cannot be keeps its place, and is nothing."""
+    return [{} if row in (UNSTORABLE, FOREIGN) else row for row in rows]
 
 
 def _segment_twice(pages: list[list[Row]], segment_rows: int) -> bool:

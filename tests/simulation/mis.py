@@ -64,7 +64,9 @@ CLAIMS = {
 }
 """What the MIS shows and says at the end of a read, with how often."""
 UNSTORABLE: Mapping[str, Any] = {"id": 1 << 70, "surname": "Large"}
-"""A row that JSON cannot say as it is retained."""
+"""A row of a MIS that JSON cannot say as it is retained."""
+FOREIGN: Mapping[str, Any] = {"id": 1j, "surname": "Foreign"}
+"""A row that no MIS has: a page of nothing else is the connector's fault."""
 
 
 @dataclasses.dataclass
@@ -147,7 +149,7 @@ class SimulatedMis:
         if claim in {"empty", "empty_counted"}:
             rows = []
         if claim == "unstorable_row":
-            rows = [*rows, UNSTORABLE]
+            rows = [*rows, UNSTORABLE if self.weather.amount % 2 else FOREIGN]
         size = self.page_size
         pages = [rows[start : start + size] for start in range(0, len(rows), size)] or [[]]
         if claim == "page_twice":
