@@ -5,7 +5,7 @@ from __future__ import annotations
 from schoolgate_sdk.testing.conformance import kit
 from schoolgate_sdk.testing.conformance.certificate import KIT_VERSION
 
-VERSION = 3
+VERSION = 4
 CHECKS = """
 description: fields versions order capabilities
 arrives: school academic_year student staff contact student_contact subject group group_membership

@@ -24,8 +24,11 @@ _ROWS_TRIED: Final = 6
 _JUNK: Final[tuple[Any, ...]] = (
     *(None, "", " ", "x" * 3_000, "\x00", "1900-01-01T00:00:00", -1, 0, 1 << 70, 1.5),
     *(True, [], {}, [1], {"a": 1}, [[]], "31/02/2026"),
+    *(["1e400"], float("inf"), float("nan")),
 )
-"""What stands in a column of a MIS that is unwell."""
+"""What stands in a column of a MIS that is unwell; the last three are what decoders make of a number that is
+too large, ``decode_json`` and others.
+"""
 
 
 def _parse(dataset: Dataset, row: Row, settings: Mapping[str, str]) -> list[Parsed] | str:
