@@ -97,7 +97,12 @@ class MockCollection:
         return call
 
     def find(
-        self, *args: Any, batch_size: int = 0, session: MockSession | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        batch_size: int = 0,
+        hint: str | None = None,
+        session: MockSession | None = None,
+        **kwargs: Any,
     ) -> MockCursor:
         transaction = session.transaction if session is not None and session.in_transaction else None
 

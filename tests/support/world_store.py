@@ -47,11 +47,15 @@ class WorldStore:
 
     async def put(self, truths: Iterable[Truth], tombstone: TombstoneReason.ValueType | None = None) -> int:
         """Commit these entities, or that they left, and return the seq of the last commit."""
+        return await self.put_changes([self._change(truth, tombstone) for truth in truths])
+
+    async def put_changes(self, changes: Iterable[Change]) -> int:
+        """Commit these changes, and return the seq of the last commit."""
         lease = await self._store.leases.acquire(self.school_id, "tests", timedelta(seconds=60))
         assert lease is not None
-        changes = iter([self._change(truth, tombstone) for truth in truths])
+        left = iter(changes)
         seq = 0
-        while some := tuple(islice(changes, _AT_ONCE)):
+        while some := tuple(islice(left, _AT_ONCE)):
             seq = await self._store.commits.commit(lease, Commit("run_world", some))
         await self._store.leases.release(lease)
         return seq

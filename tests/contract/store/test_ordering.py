@@ -17,8 +17,9 @@ from schoolgate_sdk.keys import encode_key, source_key
 from schoolgate_server.model.groups import Grouping, Values, summed
 from schoolgate_server.model.questions import Condition, Ordering, Question
 from schoolgate_server.store.store import Store
-from tests.support.store_samples import EVERYTHING, commit, leased, mark, student, student_id
+from tests.support.store_samples import EVERYTHING, commit, leased, mark, membership, student, student_id
 
+MEMBERSHIP = kinds.KIND_GROUP_MEMBERSHIP
 LEFT = record_pb2.TOMBSTONE_REASON_LEFT
 FIELDS = ("surname", "forename", "year_group_code")
 ORDERS = [
@@ -101,6 +102,25 @@ async def test_days_are_ordered_by_the_day(store: Store) -> None:
         assert places == sorted(places, reverse=descending)
         assert {day for day, _ in places} == {"2026-09-02", "2026-09-03"}
         assert len(places) == 10
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_records_without_a_day_have_their_place_among_days(store: Store, descending: bool) -> None:
+    """Before the others, or after them, on whichever page. Seen to fail where a later page asks for days."""
+    lease = await leased(store)
+    days = [None, "2026-09-03", "2026-09-01", None, "2026-09-03", None]
+    last = await commit(store, lease, *(membership(number, day, None) for number, day in enumerate(days)))
+    expected = sorted(range(len(days)), key=lambda number: (days[number] or "", number), reverse=descending)
+    question = Question(order=(Ordering("valid_from", descending),))
+    for size in (1, 2, 3):
+        found: list[str] = []
+        while True:
+            after = found[-1] if found else ""
+            page = await store.records.query("oak", MEMBERSHIP, question, last, after, size)
+            found += [record.id for record in page]
+            if len(page) < size:
+                break
+        assert [int(record_id.removeprefix("mem_"), 16) for record_id in found] == expected
 
 
 async def test_only_the_records_named_are_meant(store: Store) -> None:

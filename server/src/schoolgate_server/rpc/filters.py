@@ -54,8 +54,14 @@ def is_date_field(field: FieldDescriptor) -> bool:
 
 
 def operators_for(field: FieldDescriptor) -> frozenset[q.FilterOperator.ValueType]:
-    """Return the operators that a field offers; codes and truths have no order."""
-    unordered = field.type in {FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_ENUM}
+    """Return the operators that a field offers; codes, truths and ids have no order.
+
+    Ranges of ids mean nothing, and MongoDB would go along an index of them past those that do narrow down.
+    """
+    unordered = field.name.endswith("_id") or field.type in {
+        FieldDescriptor.TYPE_BOOL,
+        FieldDescriptor.TYPE_ENUM,
+    }
     return _ANY_FIELD if unordered else _ANY_FIELD | _ORDER
 
 

@@ -154,6 +154,7 @@ class Feed:
                     _TOLD,
                     sort=[("seq", 1), ("_id", 1)],
                     limit=limit - len(found),
+                    hint="feed",
                 )
                 found.update((document["_id"], document) for document in more)
         ended: Document = {**matching, "kind": {"$in": names or _EVERY_KIND}, "until": {"$gt": published}}

@@ -191,11 +191,21 @@ class Collection:
         *,
         sort: Sequence[tuple[str, int]] | None = None,
         limit: int = 0,
+        hint: str | None = None,
     ) -> list[Document]:
-        """Return all matching documents, ``limit`` at most unless it is 0."""
+        """Return all matching documents, ``limit`` at most unless it is 0.
+
+        ``hint`` is the index to go by, where that must not depend on what MongoDB has tried out.
+        """
         with limited():
             cursor = self.driver.find(
-                query, projection, sort=sort, limit=limit, batch_size=limit or 10_000, **self._within
+                query,
+                projection,
+                sort=sort,
+                limit=limit,
+                hint=hint,
+                batch_size=limit or 10_000,
+                **self._within,
             )
             found: list[Document] = await cursor.to_list(None)
         return found

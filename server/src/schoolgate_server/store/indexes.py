@@ -31,9 +31,11 @@ INDEXES: dict[str, list[IndexModel]] = {
         _index("merged", "school", "tombstone.merged_into", only="tombstone.merged_into"),
     ],
     "history": [
-        # As of the latest seq: nothing is newer, so this one ends at once. As of an older seq: the next one.
+        # As of the latest seq: nothing is newer, so this one ends at once.
         _index("superseded", "school", "kind", "until", "id"),
-        _index("versions", "school", "id", "version"),
+        # As of an older seq, page by page: in order of the id, so that what was superseded since need not be
+        # sorted, and with the end, so that other versions need not be fetched. One record's versions.
+        _index("ends", "school", "id", "version", "until"),
         _index("days", "school", "kind", "from", "id", only="from"),
         _index("of_student", "school", "kind", "body.student_id", "id", only="body.student_id"),
         _index("of_group", "school", "kind", "body.group_id", "id", only="body.group_id"),

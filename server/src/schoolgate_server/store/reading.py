@@ -19,9 +19,9 @@ from pymongo import ASCENDING, DESCENDING
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk.kinds import KINDS
+from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.questions import Condition, Question, day_field
+from schoolgate_server.model.questions import GROWING, INDEXED_REFERENCES, Condition, Question, day_field
 from schoolgate_server.store.handles import Collection, Document, Query
 
 _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
@@ -32,6 +32,8 @@ _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
 _SCAN = 10_000
 _BEYOND = {ASCENDING: "$gt", DESCENDING: "$lt"}
 _DAY = len("2026-09-01")
+_AFTER_PREFIX = chr(ord("_") + 1)
+_GROWING = {KINDS[kind].name for kind in GROWING}
 
 
 def filter_of(school_id: str, kind: Kind.ValueType, question: Question) -> Document:
@@ -86,6 +88,9 @@ def _day(condition: Condition) -> Document:
 def _condition(condition: Condition) -> Document:
     name = f"body.{condition.field}"
     if condition.operator == q.FILTER_OPERATOR_PRESENT:
+        if condition.field in INDEXED_REFERENCES and condition.values[0]:
+            # In other words MongoDB might go along the index of all that have one, instead of some day's.
+            return {name: {"$not": {"$exists": False}}}
         return {name: {"$exists": bool(condition.values[0])}}
     if condition.operator == q.FILTER_OPERATOR_IN:
         return {name: {"$in": list(condition.values)}}
@@ -123,9 +128,12 @@ class AsOf:
         self._records = records
         self._history = history
         self._school = matching["school"]
+        prefix = KINDS_BY_NAME[matching["kind"]].prefix
+        self._first, self._end = f"{prefix}_", f"{prefix}{_AFTER_PREFIX}"
         self._seq = seq
         self._ids = None if ids is None else sorted(set(ids))
         self._order = order
+        self._index = _index_of(matching) if ids is None else None
         self._current: Query = {**matching, "seq": {"$lte": seq}}
         self._past: Query = {**matching, "seq": {"$lte": seq}, "until": {"$gt": seq}}
 
@@ -137,7 +145,11 @@ class AsOf:
         if self._order:
             return await self._ordered_page(after_id, limit, projection)
         current = await self._records.find(
-            {**self._current, "_id": self._beyond(after_id)}, projection, sort=[("_id", 1)], limit=limit
+            {**self._current, "_id": self._beyond(after_id)},
+            projection,
+            sort=[("_id", 1)],
+            limit=limit,
+            hint=self._index,
         )
         beyond = self._beyond(after_id)
         if len(current) == limit:
@@ -154,7 +166,8 @@ class AsOf:
 
     def _beyond(self, after_id: str) -> Document:
         if self._ids is None:
-            return {"$gt": after_id}
+            # Of one kind: an index of ids alone must not be read past the other kinds'.
+            return {"$gt": after_id or self._first, "$lt": self._end}
         return {"$in": self._ids[bisect_right(self._ids, after_id) :]}
 
     async def _ordered_page(self, after_id: str, limit: int, projection: Mapping[str, Any]) -> list[Document]:
@@ -163,15 +176,18 @@ class AsOf:
         if after_id:
             after = await self._document(after_id, wanted)
         found: list[list[Document]] = []
-        for collection, matching, name in (
-            (self._records, self._current, "_id"),
-            (self._history, self._past, "id"),
+        # Days are in order where an index has them; whatever else is ordered by is few enough to be sorted.
+        by_day = self._order[0][0] == "from"
+        for collection, matching, name, index in (
+            (self._records, self._current, "_id", self._index),
+            (self._history, self._past, "id", "superseded" if self._index == "pages" else None),
         ):
             query: Document = {**self._named(matching, name)}
             if after is not None:
                 query.update(self._later(after, name, after_id))
             sort = [*self._order, (name, self._order[-1][1])]
-            found.append(await collection.find(query, wanted, sort=sort, limit=limit))
+            hint = None if by_day else index
+            found.append(await collection.find(query, wanted, sort=sort, limit=limit, hint=hint))
         current, past = found
         if not past:
             return current
@@ -215,7 +231,13 @@ class AsOf:
         if path != "from" or path not in after:
             return {"$or": later}
         # Implied by the above: an index begins to be read here, and not where the first page began.
-        return {"$or": later, path: {f"{_BEYOND[direction]}e": after[path]}}
+        day = after[path]
+        begins: Document = {"$gte": day} if direction == ASCENDING else {"$not": {"$gt": day}}
+        if len(self._order) > 1:
+            return {"$or": later, path: begins}
+        # The same without alternatives, which MongoDB might read each by an index of its own, and then sort.
+        passed = "$lte" if direction == ASCENDING else "$gte"
+        return {path: begins, "$nor": [{path: {"$eq": day}, name: {passed: after_id}}]}
 
     async def some(self, limit: int, projection: Mapping[str, Any]) -> list[Document]:
         """Return up to ``limit`` documents in no order, which spares MongoDB to sort them."""
@@ -282,6 +304,23 @@ class AsOf:
                 return
             last = page[-1]
             after_id = last.get("id") or last["_id"]
+
+
+def _index_of(matching: Query) -> str | None:
+    """Return the index of ``records`` that a page is to be read by, ``None`` where MongoDB had better choose.
+
+    Left alone, it would for the pages of an old seq sort what has not changed since, or for a pupil's marks
+    until some day those of everybody. A span of days is better read in order of its days where it is short,
+    and in order of the ids where it is long, which MongoDB finds out.
+    """
+    if "keys" in matching:
+        return "keys"
+    clauses = [item for clause in matching.get("$and", ()) for item in clause.items()]
+    for field, index in (("body.student_id", "of_student"), ("body.group_id", "of_group"), ("from", "days")):
+        if any(name == field and condition.keys() & {"$eq", "$in"} for name, condition in clauses):
+            return index
+    grows = matching["kind"] in _GROWING
+    return None if grows and any(name == "from" for name, _ in clauses) else "pages"
 
 
 def _merged(current: list[Document], past: list[Document]) -> dict[str, Document]:
