@@ -10,6 +10,15 @@ INSTANTS = "server/src/schoolgate_server/store/instants.py"
 MUTANTS = (
     Mutant(
         "g12",
+        "later pages of an order by day ask for days",
+        READING,
+        'else {"$not": {"$gt": day}}',
+        'else {"$lte": day}',
+        "tests/contract/store/test_ordering.py",
+        "without_a_day",
+    ),
+    Mutant(
+        "g12",
         "what was committed at known_at, a seq, is not known then",
         READING,
         'self._current: Query = {**matching, "seq": {"$lte": seq}}',
