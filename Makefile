@@ -18,6 +18,9 @@ GEN_PROTO := $(UV) run --quiet --locked --script scripts/gen_proto.py
 # Where whole certifications by the kit are: minutes of their own.
 CONFORMANCE := tests/conformance tests/docs/test_connector_guide.py tests/packaging/test_template.py
 
+# Where every read is explained by MongoDB: a minute of its own.
+PLANS := tests/integration/plans
+
 # Options, each shown with the target that reads it.
 SERVE ?=
 DATA ?=
@@ -33,7 +36,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test conformance certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
+.PHONY: help demo test conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +44,14 @@ help: ## list the targets
 demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 stays up, DATA=DIR reads CSV files
 	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: .venv/.dev ## all tests but those of conformance; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE)) $(ARGS)
+test: .venv/.dev ## all tests but those of conformance and plans; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS)) $(ARGS)
 
 conformance: .venv/.dev ## certify the connectors with the kit, and ones made from the template; see that each check can fail
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(CONFORMANCE) $(ARGS)
+
+plans: .venv/.dev ## explain every read that the API can send; fails on one that reads a collection or sorts what grows
+	$(BIN)/python -m pytest $(PLANS) $(ARGS)
 
 certificates: .venv/.dev ## issue the connectors' certificates again; one that says the same but for its date stays as it is
 	for name in bromcom wonde; do $(BIN)/schoolgate connector check $$name --out connectors/$$name/certificate.json; done

@@ -18,7 +18,7 @@ from schoolgate.v1.query_service_pb2 import WATCH_START_SNAPSHOT, WatchChangesRe
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate_client.tables import Table
 
-_BEGIN_ANEW = frozenset({"CURSOR_INVALID", "CURSOR_FOREIGN", "CURSOR_TOO_OLD", "CURSOR_FROM_FUTURE"})
+_BEGIN_ANEW = frozenset({"CURSOR_INVALID", "CURSOR_TOO_OLD", "CURSOR_FROM_FUTURE"})
 _FINAL = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,

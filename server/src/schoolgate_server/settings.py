@@ -68,7 +68,12 @@ class ListenSettings(Group):
         description="Largest request in bytes: gRPC's own default, far above what any method needs.",
     )
     concurrent_calls: int = Field(
-        default=256, ge=1, le=10_000, description="Most calls at once, streams included; bounds memory."
+        default=256,
+        ge=1,
+        le=10_000,
+        description=(
+            "Most calls at once, streams included; bounds memory. Half may watch, an eighth one school."
+        ),
     )
     read_s: float = Field(
         default=60.0,

@@ -318,6 +318,22 @@ async def test_what_no_waiting_mends_is_raised(store: Store) -> None:
     assert failed.value.reason == "SCHOOL_NOT_FOUND"
 
 
+async def test_the_table_of_another_school_is_left_alone(store: Store) -> None:
+    """Seen to fail where a foreign cursor has the table read anew: it then held the other school."""
+    async with serving(store) as running:
+        await running.client.create_school("elm", "scripted")
+        await Writer(store, 1).write(3)
+        table = MemoryTable()
+        async with following(follower := Follower(running.client.channel, SCHOOL, table)):
+            await until_current(follower, running.client)
+        before = dict(table.records)
+        with pytest.raises(FollowFailed) as failed:
+            await Follower(running.client.channel, "elm", table).run()
+    assert failed.value.reason == "CURSOR_FOREIGN"
+    assert before == table.records
+    assert before
+
+
 async def test_changes_and_their_cursor_are_stored_together(tmp_path: Path) -> None:
     table = SqliteTable(tmp_path / "oak.db")
     assert await table.cursor() == ""

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from pymongo import AsyncMongoClient
+from pymongo.errors import ExecutionTimeout
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from schoolgate.v1 import kind_pb2 as kinds
@@ -15,6 +16,8 @@ from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_server.rpc import query
 from schoolgate_server.rpc.server import Listen
+from schoolgate_server.rpc.tokens import make_token, question_of
+from schoolgate_server.store.handles import limited
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL
@@ -70,6 +73,30 @@ async def test_g18_a_read_that_takes_too_long_ends(
     method = type(request_).__name__.removesuffix("Request")
     assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
     assert failure.metadata == {"method": method, "limit_seconds": "0.2"}
+
+
+async def test_mongodb_that_does_not_get_done_is_no_outage(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail where it counts as unavailable: its caller asks again, and again."""
+
+    async def slow(*_asked: Any) -> int:
+        with limited():
+            raise ExecutionTimeout("operation exceeded time limit", 50, {})
+
+    monkeypatch.setattr(Records, "count", slow)
+    failure = await failing(store, q.CountRecordsRequest(school_id=SCHOOL, kind=STUDENT))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert failure.metadata == {"method": "CountRecords", "limit_seconds": "30"}
+
+
+@pytest.mark.parametrize("seq", [7, 10**9])
+async def test_g12_no_token_leads_beyond_what_is_published(store: Store, seq: int) -> None:
+    """Nor into a commit in the making. Seen to fail where the token's seq is taken as it is."""
+    asked = q.QueryRecordsRequest(school_id=SCHOOL, kind=STUDENT)
+    asked.page_token = make_token(question_of(asked), seq, "")
+    failure = await failing(store, asked)
+    assert failure.reason == "PAGE_TOKEN_INVALID"
 
 
 async def test_who_watches_is_not_cut_off(store: Store) -> None:

@@ -169,7 +169,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
-    """As many calls of this method are open as this server takes without a token.
+    """As many calls of this method are open as this server takes without a token; or as many that watch as it takes for one school, or
+    for all: others must have room beside them.
     RESOURCE_EXHAUSTED. Metadata: method, maximum. Next: end some of those calls, or ask again when others have ended.
 
         {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}
@@ -407,7 +408,8 @@ ABORTED. Metadata: school_id, hold_id. Next: look at the hold again, and decide 
     {"reason": "HOLD_DIGEST_MISMATCH", "domain": "schoolgate", "metadata": {"school_id": "oak", "hold_id": "hld_…"}}
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
-"""As many calls of this method are open as this server takes without a token.
+"""As many calls of this method are open as this server takes without a token; or as many that watch as it takes for one school, or
+for all: others must have room beside them.
 RESOURCE_EXHAUSTED. Metadata: method, maximum. Next: end some of those calls, or ask again when others have ended.
 
     {"reason": "TOO_MANY_CALLS", "domain": "schoolgate", "metadata": {"method": "Watch", "maximum": "32"}}

@@ -25,7 +25,8 @@ from schoolgate_server.rpc.callers import Callers
 from schoolgate_server.rpc.checks import SCHOOL_ID
 from schoolgate_server.rpc.errors import reason_name, rich_status
 from schoolgate_server.rpc.roles import HEALTH, METHOD_ROLES, REFLECTION
-from schoolgate_server.store.errors import StoreUnavailable
+from schoolgate_server.store.errors import StoreTooSlow, StoreUnavailable
+from schoolgate_server.store.limits import OPERATION_LIMIT
 
 # In quotes, because grpc's own classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -178,6 +179,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             yield
         except ServiceError as error:
             await self._abort(context, error)
+        except StoreTooSlow:
+            metadata = {"method": calls.current_call().method, "limit_seconds": f"{OPERATION_LIMIT:g}"}
+            await self._abort(
+                context, ServiceError(reasons.ERROR_REASON_DEADLINE_EXCEEDED, "", metadata=metadata)
+            )
         except StoreUnavailable:
             logger.opt(exception=True).warning("store unavailable")
             self._on_store_unavailable()

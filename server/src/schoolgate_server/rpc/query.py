@@ -21,7 +21,7 @@ from schoolgate_server.rpc.paging import Pages, add_related, responses
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.selection import groupings_of, mask_of, resolved, selection_of, show_only
 from schoolgate_server.rpc.source_keys import checked_key
-from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+from schoolgate_server.rpc.tokens import make_token, not_the_token, question_of, read_token
 from schoolgate_server.rpc.watch import Watch
 
 _MOST_PER_PAGE = 5000
@@ -85,11 +85,7 @@ class Query(Watch):
             violations.add("max_records", "must be 0, for no limit, or more")
         violations.raise_any()
         bound_to = question_of(_without_limit(request))
-        if request.page_token:
-            seq, after = read_token(bound_to, request.page_token, int, str)
-            await published_seq(self._store, request.school_id)
-        else:
-            seq, after = await instant_of(self._store, request), ""
+        seq, after = await self._first_place(request, bound_to)
         question = await resolved(self._store, request, selection, seq)
 
         async def fetch(after_id: str, limit: int) -> Sequence[SerialisedRecord]:
@@ -114,6 +110,15 @@ class Query(Watch):
                 yield response
             if ended:
                 return
+
+    async def _first_place(self, request: q.QueryRecordsRequest, bound_to: bytes) -> tuple[int, str]:
+        """Return the seq that an answer is as of, and the record that it goes on after, "" for none."""
+        if not request.page_token:
+            return await instant_of(self._store, request), ""
+        seq, after = read_token(bound_to, request.page_token, int, str)
+        if seq > await published_seq(self._store, request.school_id):
+            raise not_the_token()
+        return seq, after
 
     async def CountRecords(self, request: q.CountRecordsRequest, context: Context) -> q.CountRecordsResponse:
         violations = Violations()

@@ -18,11 +18,11 @@ from schoolgate_server.reporting.attendance import Registers, all_together
 from schoolgate_server.reporting.roll import ON_ROLL, registered, roll, survivors
 from schoolgate_server.reporting.standing import Unresolved, cut, standing, valid_on
 from schoolgate_server.rpc.checks import Violations, is_iso_date
-from schoolgate_server.rpc.instants import Timed, check_instant, instant_of
+from schoolgate_server.rpc.instants import Timed, check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.reporting_reads import Reads
-from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+from schoolgate_server.rpc.tokens import make_token, not_the_token, question_of, read_token
 
 MOST_DAYS = 400
 MOST_PUPILS = 500
@@ -163,6 +163,8 @@ class Reporting(ReportingServiceServicer):
             ServiceError: ``SCHOOL_NOT_FOUND``; what ``instant_of`` raises.
         """
         school = await self._store.schools.get(request.school_id)
+        if seq > await published_seq(self._store, request.school_id):
+            raise not_the_token()
         return Reads(self._store, school, seq or await instant_of(self._store, request))
 
 

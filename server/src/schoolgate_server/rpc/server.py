@@ -40,6 +40,7 @@ from schoolgate_server.rpc.reporting import Reporting
 from schoolgate_server.rpc.roles import METHOD_ROLES
 from schoolgate_server.rpc.schools import Schools
 from schoolgate_server.rpc.sync import Sync
+from schoolgate_server.rpc.watchers import WatchInterceptor
 from schoolgate_server.rpc.writeback import Writeback
 from schoolgate_server.tasks import end_tasks
 
@@ -72,8 +73,9 @@ class Listen:
     """Where to listen, and how much to take in.
 
     ``port`` 0 takes a free one. ``request_bytes`` bounds one request, ``concurrent_calls`` the calls at work
-    at once, streams included; what exceeds either is answered with RESOURCE_EXHAUSTED. ``read_s`` is how many
-    seconds a read may take, ``drain_s`` how many calls at work get to end when the server stops.
+    at once, streams included; what exceeds either is answered with RESOURCE_EXHAUSTED. Half of these may
+    watch, and an eighth watch one school. ``read_s`` is how many seconds a read may take, ``drain_s`` how
+    many calls at work get to end when the server stops.
     """
 
     address: str = "127.0.0.1"
@@ -255,6 +257,7 @@ def build_server(
             HealthInterceptor(max(1, min(_MOST_HEALTH_CALLS, listen.concurrent_calls // 4))),
             AuthInterceptor(callers, frozenset[str]().union(*served.values()), closing),
             DeadlineInterceptor(listen.read_s),
+            WatchInterceptor(max(1, listen.concurrent_calls // 2), max(1, listen.concurrent_calls // 8)),
         ],
         options=_options(listen),
         maximum_concurrent_rpcs=listen.concurrent_calls,

@@ -23,6 +23,8 @@ _Second = TypeVar("_Second", str, int)
 
 _DIGEST_BYTES = 16
 _LONGEST = 1024
+_GREATEST = (1 << 63) - 1
+"""Integer that the store can compare with. The checksum is no secret: anybody can make a token."""
 _NOT_THE_QUESTION = ("page_token", "page_size")
 
 
@@ -70,10 +72,17 @@ def read_token(question: bytes, token: str, /, *types: type) -> tuple[object, ..
         position = orjson.loads(raw[_DIGEST_BYTES:])
         if [type(part) for part in position] != list(types):
             raise ValueError
+        if not all(0 <= part <= _GREATEST for part in position if type(part) is int):
+            raise ValueError
     except ValueError:
-        raise ServiceError(
-            reasons.ERROR_REASON_PAGE_TOKEN_INVALID,
-            "",
-            violations=[Violation("page_token", "must be the next_page_token of the same question")],
-        ) from None
+        raise not_the_token() from None
     return tuple(position)
+
+
+def not_the_token() -> ServiceError:
+    """Return the refusal of a token that no answer to the question gave."""
+    return ServiceError(
+        reasons.ERROR_REASON_PAGE_TOKEN_INVALID,
+        "",
+        violations=[Violation("page_token", "must be the next_page_token of the same question")],
+    )

@@ -21,6 +21,10 @@ class StoreUnavailable(StoreError):
     """MongoDB could not be reached, has no primary, or did not answer in time. Retry later."""
 
 
+class StoreTooSlow(StoreUnavailable):
+    """MongoDB is there, and did not get done in the time that an operation has. Ask for less."""
+
+
 class RawPageMissing(StoreError):
     """Retained source rows are no longer there. Read them from the MIS again."""
 

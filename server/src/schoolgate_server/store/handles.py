@@ -21,6 +21,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     DuplicateKeyError,
+    ExecutionTimeout,
     OperationFailure,
     PyMongoError,
 )
@@ -28,16 +29,14 @@ from pymongo.operations import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from schoolgate_server.store.errors import StoreError, StoreMisconfigured, StoreUnavailable
+from schoolgate_server.store.errors import StoreError, StoreMisconfigured, StoreTooSlow, StoreUnavailable
+from schoolgate_server.store.limits import OPERATION_LIMIT
 
 _T = TypeVar("_T")
 
 Document: TypeAlias = dict[str, Any]
 Query: TypeAlias = Mapping[str, Any]
 Write: TypeAlias = InsertOne[Document] | ReplaceOne[Document] | UpdateOne | DeleteOne
-
-OPERATION_LIMIT = 30.0
-"""Seconds that one store operation may take; MongoDB itself stops at the same limit (``maxTimeMS``)."""
 
 CHUNK = 5_000
 """Documents per operation: large enough to be fast, small enough to end well within the time limit."""
@@ -104,6 +103,8 @@ def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
         raise BulkFailed(duplicates, len(codes) - duplicates) from None
     except ConnectionFailure as error:
         raise StoreUnavailable(f"MongoDB cannot be reached: {type(error).__name__}") from error
+    except ExecutionTimeout as error:
+        raise StoreTooSlow("MongoDB did not get done in time") from error
     except PyMongoError as error:
         if _may_be_repeated(error):
             raise StoreUnavailable(f"MongoDB did not do it in time: {type(error).__name__}") from error

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import pymongo
 
+OPERATION_LIMIT = 30.0
+"""Seconds that one store operation may take; MongoDB itself stops at the same limit (``maxTimeMS``)."""
+
 
 @contextmanager
 def shortened(seconds: float) -> Generator[None]:

@@ -154,6 +154,13 @@ def test_a_token_of_another_method_is_refused() -> None:
         read_token(QUESTION, token, int, str)
 
 
+@pytest.mark.parametrize("seq", [-1, 1 << 63, (1 << 64) - 1])
+def test_a_token_of_a_seq_that_none_can_be_is_refused(seq: int) -> None:
+    """Anybody can work out a checksum."""
+    with pytest.raises(ServiceError):
+        read_token(QUESTION, make_token(QUESTION, seq, "stu_1"), int, str)
+
+
 @pytest.mark.parametrize(
     "token",
     ["", "x", "====", "AAAA", "é", "a" * 5000, make_token(QUESTION, "a"), make_token(QUESTION, "a", 1)],
