@@ -319,7 +319,7 @@ async def test_what_no_waiting_mends_is_raised(store: Store) -> None:
 
 
 async def test_the_table_of_another_school_is_left_alone(store: Store) -> None:
-    """Seen to fail where a foreign cursor has the table read anew: it then held the other school."""
+    """Seen to hang where a foreign cursor has the table read anew: it then follows the other school."""
     async with serving(store) as running:
         await running.client.create_school("elm", "scripted")
         await Writer(store, 1).write(3)
