@@ -89,15 +89,23 @@ class Following:
         self._kept = _Kept({}, "", self._stand)
         self._left = 0
         self._is_mortal = True
+        self._turn = asyncio.Lock()
         self._published = 0
         self._response = q.WatchChangesResponse()
         self._heard: list[_Heard] = []
 
     async def look(self) -> None:
-        """Read some pages, whatever is being committed at this moment."""
-        self._left = self._random.choice((0, 1, 1, 2, 3))
-        if self._left:
-            await self._follow(self._random.choice((2, 5, 5, 20)))
+        """Read some pages, whatever is being committed at this moment.
+
+        Two servers at work may come to such a moment together. A table has one follower, so the second of
+        them leaves it to the first.
+        """
+        if self._turn.locked():
+            return
+        async with self._turn:
+            self._left = self._random.choice((0, 1, 1, 2, 3))
+            if self._left:
+                await self._follow(self._random.choice((2, 5, 5, 20)))
 
     async def finish(self) -> None:
         """Read until nothing is left to tell, and compare the table with what is published (G13)."""
