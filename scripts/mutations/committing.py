@@ -220,8 +220,8 @@ MUTANTS = (
         "g14",
         "a commit which nobody confirmed counts as done",
         "server/src/schoolgate_server/store/handles.py",
-        "if not (tries_left and error.has_error_label(_UNKNOWN_COMMIT)):\n                        raise\n",
-        "if not error.has_error_label(_UNKNOWN_COMMIT):\n                        raise\n"
+        "if not (tries_left and error.has_error_label(UNKNOWN_COMMIT)):\n                        raise\n",
+        "if not error.has_error_label(UNKNOWN_COMMIT):\n                        raise\n"
         "                    return\n",
         SIMULATION,
         "histories and 0-7",

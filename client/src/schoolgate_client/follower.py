@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -18,7 +18,7 @@ from schoolgate.v1.query_service_pb2 import WATCH_START_SNAPSHOT, WatchChangesRe
 from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate_client.tables import Table
 
-_BEGIN_ANEW = frozenset({"CURSOR_INVALID", "CURSOR_TOO_OLD", "CURSOR_FROM_FUTURE"})
+_BEGIN_ANEW = frozenset({"CURSOR_INVALID", "CURSOR_FOREIGN", "CURSOR_TOO_OLD", "CURSOR_FROM_FUTURE"})
 _FINAL = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -67,8 +67,9 @@ class Follower:
     """Keeps ``table`` equal to what a server has of a school, for as long as :meth:`run` runs.
 
     ``kinds`` are the kinds to follow, all where there are none; another choice than that of the stored cursor
-    begins with a snapshot. ``token`` is asked for the caller's token at every connection. Changes go into the
-    table before the next ones are asked for, so that a slow table costs neither side memory.
+    begins with a snapshot. The table of another school is refused. ``token`` is asked for the caller's token
+    at every connection. Changes go into the table before the next ones are asked for, so that a slow table
+    costs neither side memory.
 
     Raises:
         ValueError: ``heartbeat_seconds`` is below 1.
@@ -113,12 +114,13 @@ class Follower:
             try:
                 await self._follow(anew=anew)
             except grpc.aio.AioRpcError as error:
-                reason = _reason(error)
-                if reason in _BEGIN_ANEW and not anew:
+                reason, metadata = _reason(error)
+                begins_anew = reason in _BEGIN_ANEW and metadata.get("same_school") != "false"
+                if begins_anew and not anew:
                     _log.warning("school %s is read anew: %s", self._request.school_id, reason)
                     anew = True
                     continue
-                if error.code() in _FINAL and reason not in _BEGIN_ANEW:
+                if error.code() in _FINAL and not begins_anew:
                     raise FollowFailed(reason, error.details() or "") from error
                 _log.info("following school %s was interrupted: %s", self._request.school_id, reason)
             else:
@@ -166,12 +168,12 @@ class Follower:
         return None if response is grpc.aio.EOF else response
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """Return the reason of the server's ErrorInfo; the status's name where there is none."""
+def _reason(error: grpc.aio.AioRpcError) -> tuple[str, Mapping[str, str]]:
+    """Return reason and metadata of the server's ErrorInfo; the status's name where there is none."""
     for key, value in error.trailing_metadata():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             for detail in Status.FromString(value).details:
                 info = ErrorInfo()
                 if detail.Unpack(info) and info.domain == "schoolgate":
-                    return info.reason
-    return error.code().name
+                    return info.reason, info.metadata
+    return error.code().name, {}

@@ -8,7 +8,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from schoolgate_server.store.errors import StoreUnavailable
-from schoolgate_server.store.handles import limited
+from schoolgate_server.store.limits import limited
 from schoolgate_server.store.store import Store
 from tests.contract.store.conftest import OpenStore
 from tests.support.faults import Step

@@ -318,6 +318,18 @@ async def test_what_no_waiting_mends_is_raised(store: Store) -> None:
     assert failed.value.reason == "SCHOOL_NOT_FOUND"
 
 
+async def test_another_choice_of_kinds_begins_anew(store: Store) -> None:
+    async with serving(store) as running:
+        await Writer(store, 1).write(6)
+        table = MemoryTable()
+        async with following(follower := Follower(running.client.channel, SCHOOL, table)):
+            await until_current(follower, running.client)
+        students = (kinds.KIND_STUDENT,)
+        async with following(follower := Follower(running.client.channel, SCHOOL, table, kinds=students)):
+            await until_current(follower, running.client)
+        assert table.records == await current(running.client, students)
+
+
 async def test_the_table_of_another_school_is_left_alone(store: Store) -> None:
     """Seen to hang where a foreign cursor has the table read anew: it then follows the other school."""
     async with serving(store) as running:

@@ -17,7 +17,7 @@ from schoolgate.v1.school_service_pb2 import School
 from schoolgate_server.rpc import query
 from schoolgate_server.rpc.server import Listen
 from schoolgate_server.rpc.tokens import make_token, question_of
-from schoolgate_server.store.handles import limited
+from schoolgate_server.store.limits import limited
 from schoolgate_server.store.records import Records
 from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL

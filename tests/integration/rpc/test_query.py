@@ -257,45 +257,6 @@ async def test_a_malformed_reference_is_refused(synced: Client, asked: dict[str,
     assert (failure.reason, list(failure.violations)) == ("REQUEST_INVALID", [field])
 
 
-async def test_versions_say_what_changed(synced: Client, mis: ScriptedMis) -> None:
-    for surname in ("Second", "Third"):
-        mis.rows[STUDENTS][0] = student(0, surname=surname, sex_code="F", forename="Ada")
-        await synced.sync_to_the_end(SCHOOL)
-    [record] = await records(synced, filters=[equal("surname", "Third")])
-    request = q.ListVersionsRequest(school_id=SCHOOL, record_id=record.id)
-    versions = (await synced.query.ListVersions(request)).versions
-    assert [v.record.version for v in versions] == [3, 2, 1]
-    assert [list(v.changed_fields) for v in versions] == [["surname"], ["forename", "surname"], []]
-    assert [v.HasField("superseded_at") for v in versions] == [False, True, True]
-
-    request.page_size = 2
-    first = await synced.query.ListVersions(request)
-    assert [list(v.changed_fields) for v in first.versions] == [["surname"], ["forename", "surname"]]
-    request.page_token = first.next_page_token
-    last = await synced.query.ListVersions(request)
-    assert [v.record.version for v in last.versions] == [1]
-    assert last.next_page_token == ""
-
-
-async def test_a_record_that_never_was_has_no_versions(synced: Client) -> None:
-    request = q.ListVersionsRequest(school_id=SCHOOL, record_id=f"stu_{1:032x}")
-    assert (await refused(synced.query.ListVersions(request))).reason == "RECORD_NOT_FOUND"
-
-
-async def test_versions_say_the_values_before_and_after(synced: Client, mis: ScriptedMis) -> None:
-    mis.rows[STUDENTS][0] = student(0, surname="Second", forename="Ada")
-    await synced.sync_to_the_end(SCHOOL)
-    [record] = await records(synced, filters=[equal("surname", "Second")])
-    answer = await synced.query.ListVersions(q.ListVersionsRequest(school_id=SCHOOL, record_id=record.id))
-    newest, first = answer.versions
-    assert [change.field for change in newest.changes] == list(newest.changed_fields)
-    changes = {change.field: change for change in newest.changes}
-    assert changes["surname"] == q.FieldChange(field="surname", old_value="Surname000", new_value="Second")
-    assert changes["forename"] == q.FieldChange(field="forename", new_value="Ada")
-    assert not first.changes
-    assert newest.record.run_id != first.record.run_id
-
-
 async def test_records_by_ids_and_keys(synced: Client) -> None:
     everything = await records(synced)
     key = SourceKey(namespace="scripted/students", parts=[KeyPart(integer=7)])

@@ -218,7 +218,8 @@ async def test_a_cursor_is_of_one_registration_and_of_its_kinds(
     for request in foreign:
         failure = await refused(synced.query.WatchChanges(request))
         assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_FOREIGN")
-        assert failure.metadata == {"school_id": request.school_id}
+        same = "true" if request.school_id == SCHOOL else "false"
+        assert failure.metadata == {"school_id": request.school_id, "same_school": same}
     for damaged in (cursor[:-2] + "AA", "🦉" * 400, "AAAA", "x" * 5000, ""):
         failure = await refused(synced.query.WatchChanges(asking(cursor=damaged)))
         assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID")

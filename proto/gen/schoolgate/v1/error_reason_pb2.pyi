@@ -220,9 +220,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CURSOR_FOREIGN: _ErrorReason.ValueType  # 33
     """The cursor was given for another school, an earlier registration of this one, or other kinds.
-    INVALID_ARGUMENT. Metadata: school_id. Next: begin with a snapshot.
+    INVALID_ARGUMENT. Metadata: school_id, same_school ("true" where only the registration or the kinds differ). Next: begin with a
+    snapshot; where the cursor is another school's, in a table of its own.
 
-        {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+        {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak", "same_school": "true"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 34
     """What changed after the cursor is no longer known in full.
@@ -459,9 +460,10 @@ INVALID_ARGUMENT. Next: begin with a snapshot.
 """
 ERROR_REASON_CURSOR_FOREIGN: ErrorReason.ValueType  # 33
 """The cursor was given for another school, an earlier registration of this one, or other kinds.
-INVALID_ARGUMENT. Metadata: school_id. Next: begin with a snapshot.
+INVALID_ARGUMENT. Metadata: school_id, same_school ("true" where only the registration or the kinds differ). Next: begin with a
+snapshot; where the cursor is another school's, in a table of its own.
 
-    {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak"}}
+    {"reason": "CURSOR_FOREIGN", "domain": "schoolgate", "metadata": {"school_id": "oak", "same_school": "true"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 34
 """What changed after the cursor is no longer known in full.

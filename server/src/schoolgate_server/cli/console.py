@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+NOTHING = "–"
+"""What a table shows where there is no value."""
+
 _PIPE_WIDTH = 240
 """Columns where the output is no terminal: wide enough that nothing is cut on its way to another program."""
 

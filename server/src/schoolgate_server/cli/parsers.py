@@ -30,8 +30,6 @@ _TIMEOUT = 600.0
 _WIDTH_WITH_IDS = 100
 """Columns from which on there is room for ids of records; --json has them anyhow."""
 
-_NOTHING = "–"
-
 
 def compare_parsers(
     client: Client,
@@ -131,7 +129,7 @@ def _differences(answer: CompareParsersResponse, *, ids: bool) -> Table:
 
 
 def _value(difference: FieldDifference, text: str) -> str:
-    return records.cell(KINDS[difference.kind], difference.field, text) if text else _NOTHING
+    return records.cell(KINDS[difference.kind], difference.field, text) if text else console.NOTHING
 
 
 def register(app: typer.Typer) -> None:

@@ -45,8 +45,6 @@ Tombstones = Annotated[bool, typer.Option("--tombstones", help="Include records 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")]
 
 _TABLE_LIMIT = 50
-_NONE = "–"
-"""What a table shows where records have no value."""
 
 
 def write_json(message: Message) -> None:
@@ -213,7 +211,7 @@ def _groups(info: KindInfo, request: CountRecordsRequest, answer: CountRecordsRe
     for group in answer.groups:
         values = [value.text if value.HasField("text") else None for value in group.values]
         cells = [
-            records.cell(info, field, value) if value else _NONE
+            records.cell(info, field, value) if value else console.NOTHING
             for field, value in zip(fields, values, strict=True)
         ]
         console.add_row(made, [*cells, group.count])

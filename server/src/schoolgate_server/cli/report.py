@@ -262,7 +262,7 @@ def _students(client: Client, school: str, ids: list[str], seq: int) -> dict[str
 
 def _row(figures: pb.AttendanceFigures) -> list[str]:
     possible = figures.possible_sessions
-    share = f"{100 * figures.attended_sessions / possible:.1f}%" if possible else "–"
+    share = f"{100 * figures.attended_sessions / possible:.1f}%" if possible else console.NOTHING
     return [share, *(console.number(getattr(figures, name)) for name in _SESSIONS.values())]
 
 
@@ -307,7 +307,7 @@ def roll(
     made = console.table("year group", *shown, right=shown)
     for one in answer.year_groups:
         counts = [int(getattr(one.figures, name)) for name in shown.values()]
-        console.add_row(made, [one.year_group_code or "–", *counts])
+        console.add_row(made, [one.year_group_code or console.NOTHING, *counts])
     sums = [int(getattr(answer.total, name)) for name in shown.values()]
     console.add_row(made, ["all", *sums], style="bold")
     console.out().print(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.cells import cell_len
@@ -12,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from schoolgate.v1.query_service_pb2 import ListVersionsRequest, Version
+from schoolgate.v1.query_service_pb2 import FieldChange, ListVersionsRequest, Version
 from schoolgate.v1.record_pb2 import Record
+from schoolgate_sdk.kinds import KindInfo
 from schoolgate_server.cli import console, questions, records
 from schoolgate_server.cli.client import Client, client_command
 from schoolgate_server.cli.query import Json, write_json
 
-_NONE = "–"
 _WIDEST = 40
 """Characters of a value before; a longer one is folded, and does not move the others."""
 
@@ -83,11 +83,7 @@ def _changes(version: Version, before: Version | None) -> list[tuple[str, str, s
     """Return name, value before and value after of everything that a version changed."""
     info = records.info_of(version.record)
     rows = [
-        (
-            change.field,
-            records.cell(info, change.field, change.old_value) if change.HasField("old_value") else _NONE,
-            records.cell(info, change.field, change.new_value) if change.HasField("new_value") else _NONE,
-        )
+        (change.field, _value(info, change, "old_value"), _value(info, change, "new_value"))
         for change in version.changes
     ]
     if before is None:
@@ -99,6 +95,12 @@ def _changes(version: Version, before: Version | None) -> list[tuple[str, str, s
     if states[0] != states[1]:
         rows.append(("(state)", *states))
     return rows
+
+
+def _value(info: KindInfo, change: FieldChange, side: Literal["old_value", "new_value"]) -> str:
+    return (
+        records.cell(info, change.field, getattr(change, side)) if change.HasField(side) else console.NOTHING
+    )
 
 
 def _keys(record: Record) -> str:

@@ -47,10 +47,11 @@ class Cursors:
         """
         owner, fields = _parts(cursor)
         if owner != self._owner:
+            is_of_school = isinstance(owner, list) and owner[:1] == self._owner[:1]
             raise ServiceError(
                 reasons.ERROR_REASON_CURSOR_FOREIGN,
                 "",
-                metadata={"school_id": self._school_id},
+                metadata={"school_id": self._school_id, "same_school": "true" if is_of_school else "false"},
                 violations=[Violation("cursor", "must be one of this school and of the same kinds")],
             )
         return Position(*fields)

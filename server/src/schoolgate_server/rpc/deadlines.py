@@ -7,44 +7,35 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
 
-import grpc
-
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc import query
-from schoolgate_server.rpc.interceptors import Context, Continuation, Handler, wrapped
-from schoolgate_server.rpc.roles import METHOD_ROLES
+from schoolgate_server.rpc.interceptors import Around, Context, MethodInterceptor
 from schoolgate_server.store.limits import shortened
-
-_READS = ("Get", "List", "Count", "Query")
-"""How the names of methods begin that only read, and end by themselves: watching goes on as it likes."""
 
 _GRACE_S = 1.0
 """Seconds by which MongoDB may end an operation after us: it is we who say why."""
 
 
-class DeadlineInterceptor(grpc.aio.ServerInterceptor):
+class DeadlineInterceptor(MethodInterceptor):
     """Ends reads after ``seconds``, what they do in MongoDB included, with ``DEADLINE_EXCEEDED``.
 
     A caller's own deadline counts where it is shorter. Streams of records end by themselves, with a page
     token, so these get ``seconds`` more than that: for callers who do not take what is sent.
     """
 
+    beginnings = ("Get", "List", "Count", "Query")
+    """Of methods that only read, and end by themselves: watching goes on as it likes."""
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        method = path.rpartition("/")[2]
-        if handler is None or path not in METHOD_ROLES or not method.startswith(_READS):
-            return handler
-        allowed = self._seconds + (query.LONGEST_S if handler.response_streaming else 0)
+    def around(self, method: str, *, streams: bool) -> Around:
+        """Return what ends a call of ``method`` in time."""
+        allowed = self._seconds + (query.LONGEST_S if streams else 0)
 
         @asynccontextmanager
-        async def around(_request: object, context: Context) -> AsyncGenerator[None]:
+        async def in_time(_request: object, context: Context) -> AsyncGenerator[None]:
             # None without a deadline, whatever the stubs say.
             left = cast("float | None", context.time_remaining())
             seconds = allowed if left is None else min(allowed, left)
@@ -62,4 +53,4 @@ class DeadlineInterceptor(grpc.aio.ServerInterceptor):
                     metadata={"method": method, "limit_seconds": f"{allowed:g}"},
                 ) from None
 
-        return wrapped(handler, around)
+        return in_time

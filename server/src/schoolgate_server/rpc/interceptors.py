@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Set
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -120,6 +121,26 @@ async def _request_within(requests: AsyncIterator[object], seconds: float) -> ob
 def _refuse_undecodable(request: object) -> None:
     if isinstance(request, _Undecodable):
         raise invalid_request(Violation("", "the bytes are no message of this method's request type"))
+
+
+class MethodInterceptor(grpc.aio.ServerInterceptor, ABC):
+    """Has something open around calls of this API's methods whose names begin in one of some ways."""
+
+    beginnings: ClassVar[tuple[str, ...]]
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        method = path.rpartition("/")[2]
+        if handler is None or path not in METHOD_ROLES or not method.startswith(self.beginnings):
+            return handler
+        return wrapped(handler, self.around(method, streams=bool(handler.response_streaming)))
+
+    @abstractmethod
+    def around(self, method: str, *, streams: bool) -> Around:
+        """Return what is open around each call of ``method``."""
 
 
 class CorrelationInterceptor(grpc.aio.ServerInterceptor):

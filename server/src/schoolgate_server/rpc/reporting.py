@@ -163,7 +163,7 @@ class Reporting(ReportingServiceServicer):
             ServiceError: ``SCHOOL_NOT_FOUND``; what ``instant_of`` raises.
         """
         school = await self._store.schools.get(request.school_id)
-        if seq > await published_seq(self._store, request.school_id):
+        if seq and seq > await published_seq(self._store, request.school_id):
             raise not_the_token()
         return Reads(self._store, school, seq or await instant_of(self._store, request))
 

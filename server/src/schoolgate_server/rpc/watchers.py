@@ -6,41 +6,32 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import grpc
-
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc import calls
-from schoolgate_server.rpc.interceptors import Context, Continuation, Handler, wrapped
-from schoolgate_server.rpc.roles import METHOD_ROLES
-
-_WATCHING = "Watch"
-"""How the names of methods begin that end when their callers want."""
+from schoolgate_server.rpc.interceptors import Around, Context, MethodInterceptor
 
 
-class WatchInterceptor(grpc.aio.ServerInterceptor):
+class WatchInterceptor(MethodInterceptor):
     """Leaves room for whoever does not watch, and for those who watch other schools.
 
     All calls at once share one limit. So of those that may stay open for days there are at most ``most``, and
     at most ``most_of_school`` for one school; more are answered with ``TOO_MANY_CALLS``.
     """
 
+    beginnings = ("Watch",)
+    """Of methods that end when their callers want."""
+
     def __init__(self, most: int, most_of_school: int) -> None:
         self._most = most
         self._most_of_school = most_of_school
         self._open: Counter[str] = Counter()
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        method = path.rpartition("/")[2]
-        if handler is None or path not in METHOD_ROLES or not method.startswith(_WATCHING):
-            return handler
+    def around(self, method: str, *, streams: bool) -> Around:
+        """Return what a call of ``method`` takes its place in."""
 
         @asynccontextmanager
-        async def around(request: object, _context: Context) -> AsyncGenerator[None]:
+        async def placed(request: object, _context: Context) -> AsyncGenerator[None]:
             school = calls.school_of(request) or ""
             if self._open[school] >= self._most_of_school:
                 raise _too_many(method, self._most_of_school, " for one school")
@@ -54,7 +45,7 @@ class WatchInterceptor(grpc.aio.ServerInterceptor):
                 if not self._open[school]:
                     del self._open[school]
 
-        return wrapped(handler, around)
+        return placed
 
 
 def _too_many(method: str, most: int, of: str) -> ServiceError:

@@ -20,10 +20,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.documents import check_size, document_of, superseded
-from schoolgate_server.store.errors import CommitConflict, StoreError, StoreUnavailable
+from schoolgate_server.store.errors import BulkFailed, CommitConflict, StoreError, StoreUnavailable
 from schoolgate_server.store.fences import Fences
 from schoolgate_server.store.handles import (
-    BulkFailed,
     Collection,
     Document,
     Session,

@@ -7,8 +7,8 @@ from datetime import UTC
 
 from schoolgate.v1.diagnostics_service_pb2 import Decision, DecisionReason
 from schoolgate_server.model.errors import Violation, invalid_request
-from schoolgate_server.store.errors import StoreError
-from schoolgate_server.store.handles import BulkFailed, Collection, Document, chunks
+from schoolgate_server.store.errors import BulkFailed, StoreError
+from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.paging import before_of
 
 

@@ -25,6 +25,15 @@ class StoreTooSlow(StoreUnavailable):
     """MongoDB is there, and did not get done in the time that an operation has. Ask for less."""
 
 
+class BulkFailed(StoreError):
+    """MongoDB refused some writes of a bulk, ``duplicates`` of them for a key that exists already."""
+
+    def __init__(self, duplicates: int, others: int) -> None:
+        super().__init__(f"MongoDB refused writes: {duplicates} duplicate keys, {others} other reasons")
+        self.duplicates = duplicates
+        self.others = others
+
+
 class RawPageMissing(StoreError):
     """Retained source rows are no longer there. Read them from the MIS again."""
 

@@ -14,14 +14,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import IndexModel, ReadPreference, ReturnDocument
 from pymongo.errors import (
-    BulkWriteError,
-    ConnectionFailure,
     DuplicateKeyError,
-    ExecutionTimeout,
     OperationFailure,
     PyMongoError,
 )
@@ -29,8 +25,8 @@ from pymongo.operations import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from schoolgate_server.store.errors import StoreError, StoreMisconfigured, StoreTooSlow, StoreUnavailable
-from schoolgate_server.store.limits import OPERATION_LIMIT
+from schoolgate_server.store.errors import StoreError, StoreMisconfigured
+from schoolgate_server.store.limits import UNKNOWN_COMMIT, limited
 
 _T = TypeVar("_T")
 
@@ -69,59 +65,8 @@ class Handle(Protocol):
         """Close all connections."""
 
 
-_UNKNOWN_COMMIT = "UnknownTransactionCommitResult"
-
-
-class BulkFailed(StoreError):
-    """MongoDB refused some writes of a bulk, ``duplicates`` of them for a key that exists already."""
-
-    def __init__(self, duplicates: int, others: int) -> None:
-        super().__init__(f"MongoDB refused writes: {duplicates} duplicate keys, {others} other reasons")
-        self.duplicates = duplicates
-        self.others = others
-
-
 class NoChangeStream(StoreError):
     """MongoDB, or the handle, has no change streams for us."""
-
-
-@contextmanager
-def limited(seconds: float = OPERATION_LIMIT) -> Generator[None]:
-    """Run driver calls under a time limit and translate unavailability.
-
-    Limits nest: the shorter one counts. ``BulkWriteError`` quotes whole documents in its text, so it is
-    replaced, without its cause, by :class:`BulkFailed`.
-    """
-    try:
-        with pymongo.timeout(seconds):
-            yield
-    except BulkWriteError as error:
-        if _may_be_repeated(error) or not error.details.get("writeErrors"):
-            raise StoreUnavailable("MongoDB did not confirm a write in time") from None
-        codes = [failure.get("code") for failure in error.details["writeErrors"]]
-        duplicates = codes.count(11000)
-        raise BulkFailed(duplicates, len(codes) - duplicates) from None
-    except ConnectionFailure as error:
-        raise StoreUnavailable(f"MongoDB cannot be reached: {type(error).__name__}") from error
-    except ExecutionTimeout as error:
-        raise StoreTooSlow("MongoDB did not get done in time") from error
-    except PyMongoError as error:
-        if _may_be_repeated(error):
-            raise StoreUnavailable(f"MongoDB did not do it in time: {type(error).__name__}") from error
-        raise
-
-
-_PASSING = ("RetryableWriteError", "TransientTransactionError", _UNKNOWN_COMMIT)
-_INTERRUPTED = 11601
-"""MongoDB's code for an operation that somebody ended, as a new owner does with the old one's."""
-
-
-def _may_be_repeated(error: PyMongoError) -> bool:
-    return (
-        error.timeout
-        or any(error.has_error_label(label) for label in _PASSING)
-        or (isinstance(error, OperationFailure) and error.code == _INTERRUPTED)
-    )
 
 
 class Session:
@@ -161,7 +106,7 @@ class Session:
                 try:
                     await _settled(self.driver.commit_transaction())
                 except PyMongoError as error:
-                    if not (tries_left and error.has_error_label(_UNKNOWN_COMMIT)):
+                    if not (tries_left and error.has_error_label(UNKNOWN_COMMIT)):
                         raise
                 else:
                     return

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.errors import LeaseLost
-from schoolgate_server.store.handles import Collection, Document, limited
-from schoolgate_server.store.limits import OPERATION_LIMIT
+from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.limits import OPERATION_LIMIT, limited
 
 GRACE = timedelta(seconds=5)
 """How long after its expiry a lease still keeps others out.

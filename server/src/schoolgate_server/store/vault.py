@@ -25,7 +25,8 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.errors import StoreUnavailable
-from schoolgate_server.store.handles import CODEC, Database, Document, Handle, limited, storable
+from schoolgate_server.store.handles import CODEC, Database, Document, Handle, storable
+from schoolgate_server.store.limits import limited
 from schoolgate_server.store.requests import reused
 from schoolgate_server.store.schools import Schools
 
