@@ -40,11 +40,11 @@ from schoolgate_sdk import (
     Scope,
     source_key,
 )
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.store.embedded import EmbeddedMongod, EmbeddedOptions
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 

@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "g17",
         "a partner's credentials go to whoever points at the partner's address",
-        "server/src/schoolgate_server/sync/partners.py",
+        "server/src/schoolgate_server/mis/partners.py",
         "if known_by is None or any(given.get(name) != value for name, value in known_by.items()):",
         "if False:",
         f"{ENGINE}/test_partners.py",

@@ -17,11 +17,11 @@ from schoolgate.v1.diagnostics_service_pb2 import Decision
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, SourceKey, source_key
 from schoolgate_sdk.kinds import KINDS_BY_NAME
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.progress import is_final
 from schoolgate_server.sync.supervisor import Supervisor

@@ -16,14 +16,14 @@ from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, encode_key, source_key
 from schoolgate_sdk.traffic import Traffic
+from schoolgate_server.mis.connectors import ConnectorHost
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.ids import Minter
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.scripted import ScriptedMis, scripted_connector
 

@@ -31,9 +31,9 @@ from schoolgate_sdk import (
     Scope,
     source_key,
 )
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.engine import SCHOOL, Engine, MirrorSeal, TickingClock

@@ -27,9 +27,9 @@ from schoolgate.v1 import sync_service_pb2_grpc as sync_grpc
 from schoolgate.v1 import writeback_service_pb2_grpc as writeback_grpc
 from schoolgate_sdk import Connector
 from schoolgate_server.log import Redactor
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.server import Listen, RpcServer, build_server
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 

@@ -29,6 +29,7 @@ from schoolgate_sdk.errors import (
     SchemaChanged,
     Transient,
     Unsupported,
+    WriteStopped,
 )
 from schoolgate_sdk.hooks import HOOK_NAMESPACE, hookimpl
 from schoolgate_sdk.keys import KeyPart, SourceKey, decode_key, encode_key, source_key
@@ -49,7 +50,9 @@ from schoolgate_sdk.reading import (
     SurfaceProbe,
 )
 from schoolgate_sdk.writing import (
+    Departure,
     FindWrite,
+    Leaving,
     WriteOperation,
     WriteReceipt,
     WriteRequest,
@@ -72,6 +75,7 @@ __all__ = [
     "CountRows",
     "CursorExpired",
     "Dataset",
+    "Departure",
     "EndOfSnapshot",
     "EntityDenied",
     "EntityGrantState",
@@ -83,6 +87,7 @@ __all__ = [
     "KeyPart",
     "KindInfo",
     "KindSpec",
+    "Leaving",
     "LeftOut",
     "Page",
     "Parsed",
@@ -108,6 +113,7 @@ __all__ = [
     "WriteRequest",
     "WriteRows",
     "WriteSafety",
+    "WriteStopped",
     "WriteValue",
     "decode_key",
     "encode_key",

@@ -117,3 +117,9 @@ class Unsupported(ConnectorError):
     """The MIS or this connector does not offer what was asked for."""
 
     failure_type = failure_pb2.FAILURE_TYPE_UNSUPPORTED
+
+
+class WriteStopped(ConnectorError):
+    """The server let a write not leave (``WriteRequest.leaving``); no connector raises it by itself."""
+
+    failure_type = failure_pb2.FAILURE_TYPE_TRANSIENT

@@ -8,11 +8,12 @@ made good.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.errors import Unsupported
 from schoolgate_sdk.keys import SourceKey
 
@@ -57,7 +58,12 @@ class WriteOperation:
 
     ``name`` is that of an operation of the write-back service ("record_behaviour_event"). ``required`` and
     ``optional`` name the values that it reads; ``natural_key`` those by which its effect is found again
-    where ``safety`` is ``NATURAL_KEY_READBACK``. ``entities`` are the MIS's that must be granted.
+    where ``safety`` is ``NATURAL_KEY_READBACK``. ``entities`` are the MIS's that must be granted. ``kinds``
+    are those of the records that ``deactivate_record`` and ``correct_record`` can be applied to.
+
+    ``announces`` promises that :attr:`WriteRequest.leaving` is called once all is ready and nothing has left.
+    Only then can the server show what would be sent, stop a write at the last moment, and tell a write that
+    never left from one whose outcome is unknown.
 
     Raises:
         ValueError: a natural key is missing where it is needed, or names what the operation does not read.
@@ -69,6 +75,8 @@ class WriteOperation:
     optional: tuple[str, ...] = ()
     natural_key: tuple[str, ...] = ()
     entities: tuple[str, ...] = ()
+    kinds: tuple[Kind.ValueType, ...] = ()
+    announces: bool = False
 
     def __post_init__(self) -> None:
         if self.safety is WriteSafety.NATURAL_KEY_READBACK and not self.natural_key:
@@ -78,6 +86,26 @@ class WriteOperation:
             raise ValueError(f"the natural key of {self.name} names no values of it: {', '.join(unknown)}")
 
 
+class Departure(NamedTuple):
+    """What is about to leave for the MIS: ``target`` says what is done ("POST BehaviourEventRecords"), and
+    ``body`` is what is sent as a text. Neither holds credentials.
+    """
+
+    target: str
+    body: str
+
+    def __repr__(self) -> str:
+        return f"Departure({self.target!r}, {len(self.body)} characters)"
+
+
+Leaving: TypeAlias = Callable[[Departure], None]
+"""Is told what is about to leave; raises ``WriteStopped`` where it must not."""
+
+
+def _nobody_asks(departure: Departure) -> None:
+    """Let everything leave."""
+
+
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
     """One write to the MIS under one idempotency key; ``values`` holds the operation's typed values.
@@ -85,12 +113,16 @@ class WriteRequest:
     Values bear the names of the operation's fields in the write-back service; those that are record ids there
     (``student_id``) are the MIS's keys here. ``not_before`` is the moment of the first attempt, where the
     caller knows it: an effect that the MIS dates earlier is none of this write's.
+
+    ``leaving`` is to be called immediately before the first byte of the write leaves, after every wait and
+    every read that prepares it. What it raises must be passed on, and then nothing may be sent.
     """
 
     operation: str
     idempotency_key: str
     values: Mapping[str, WriteValue] = field(default_factory=dict[str, WriteValue])
     not_before: datetime | None = None
+    leaving: Leaving = field(default=_nobody_asks, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +130,15 @@ class WriteReceipt:
     """What the MIS answered to a write: its own ids of what came to be, where it told them.
 
     ``pending`` is the id under which an asynchronous MIS works on the write; it has then not taken effect
-    yet, and :class:`FindWrite` says when it has.
+    yet, and :class:`FindWrite` says when it has. ``keys`` are the source keys under which the datasets will
+    have what came to be, where they are known; they go with ``mis_ids``. ``response`` is what the MIS said,
+    for people, as far as it is worth keeping; the server keeps it encrypted.
     """
 
     mis_ids: tuple[str, ...] = ()
     pending: str | None = None
+    keys: tuple[SourceKey, ...] = ()
+    response: str = field(default="", repr=False)
 
 
 @runtime_checkable
@@ -113,7 +149,9 @@ class WriteRows(Protocol):
         """Send ``request`` once; never retries.
 
         Raises:
-            Transient: whether it took effect is not known.
+            Transient: whether it took effect is not known; of an operation that announces, where
+                ``request.leaving`` was called.
+            WriteStopped: ``request.leaving`` raised it; nothing was sent.
             Unsupported: the operation is none of this connector's, or a value cannot be written; nothing was
                 sent.
             ConnectorError: any other, where the MIS is known to have refused it.

@@ -18,6 +18,8 @@ from pymongo.uri_parser import parse_uri
 
 from schoolgate_sdk.traffic import Traffic, TrafficLimits
 from schoolgate_server.log import Redactor, configure_logging, loop_exception_handler
+from schoolgate_server.mis.connectors import load_connectors
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners, PartnersFile, PartnersInvalid
 from schoolgate_server.model.clock import system_clock
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers, CallersFile, CallersInvalid
@@ -35,9 +37,7 @@ from schoolgate_server.store.errors import EmbeddedError, StoreMisconfigured, St
 from schoolgate_server.store.handles import Document
 from schoolgate_server.store.store import Store
 from schoolgate_server.store.vault import CredentialVault, Kms
-from schoolgate_server.sync.connectors import load_connectors
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners, PartnersFile, PartnersInvalid
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key

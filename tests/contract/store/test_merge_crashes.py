@@ -12,11 +12,11 @@ import pytest
 from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK, KIND_GROUP_MEMBERSHIP, KIND_STUDENT
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_IDENTITY, TOMBSTONE_REASON_MERGED
 from schoolgate.v1.sync_service_pb2 import Run
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.merging import merge
 from schoolgate_server.sync.operations import OperationEnv
 from schoolgate_server.sync.options import SyncOptions

@@ -13,7 +13,7 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import EndOfSnapshot
 from schoolgate_server.ingest.projection import LARGEST_RECORD
-from schoolgate_server.sync.connections import connection_of
+from schoolgate_server.mis.connections import connection_of
 from tests.support.engine import SCHOOL, Engine, TickingClock, outcome
 from tests.support.scripted import STUDENTS, ScriptedSession, student
 

@@ -33,9 +33,9 @@ from schoolgate_sdk.testing.lying import (
     Pages,
     lying_connector,
 )
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import ReadLimits, SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.support.engine import SCHOOL, Engine, MirrorSeal, TickingClock, outcome

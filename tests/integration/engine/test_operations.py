@@ -11,10 +11,10 @@ import pytest
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_server.mis.connections import connection_of
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.sync import runner
-from schoolgate_server.sync.connections import connection_of
 from schoolgate_server.sync.operations import OperationEnv
 from tests.support.engine import SCHOOL, Engine
 

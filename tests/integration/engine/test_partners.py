@@ -15,10 +15,10 @@ from schoolgate.v1 import failure_pb2 as f
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School, SyncSchedule
 from schoolgate_sdk import Identity
+from schoolgate_server.mis.partners import PartnersFile, PartnersInvalid
 from schoolgate_server.model.clock import system_clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.partners import PartnersFile, PartnersInvalid
 from tests.support.engine import SCHOOL, Engine, TickingClock, engine_over
 from tests.support.guarded import Asked, GuardedMis, guarded_connector, guarded_mis
 from tests.support.scripted import GROUPS, STUDENTS, ScriptedMis, group, student

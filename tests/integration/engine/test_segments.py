@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schoolgate_sdk import EndOfSnapshot, Incomplete, Page
-from schoolgate_server.sync.blame import ContractBroken
+from schoolgate_server.mis.blame import ContractBroken
 from schoolgate_server.sync.options import ReadLimits
 from schoolgate_server.sync.segments import SegmentRows, read_segments
 

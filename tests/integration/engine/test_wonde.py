@@ -29,8 +29,8 @@ from schoolgate_sdk.testing.conformance.comparing import Entity, compare, fields
 from schoolgate_sdk.testing.conformance.editing import EDITS, small_school
 from schoolgate_sdk.testing.conformance.expecting import Expectation
 from schoolgate_sdk.testing.world import World
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_wonde.conformance import conformance

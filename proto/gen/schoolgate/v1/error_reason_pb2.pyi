@@ -256,6 +256,51 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "DEADLINE_EXCEEDED", "domain": "schoolgate", "metadata": {"method": "CountRecords", "limit_seconds": "60"}}
     """
+    ERROR_REASON_WRITE_NOT_FOUND: _ErrorReason.ValueType  # 39
+    """The school has no write under this id.
+    NOT_FOUND. Metadata: school_id, write_id.
+
+        {"reason": "WRITE_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "write_id": "wrt_…"}}
+    """
+    ERROR_REASON_WRITE_POLICY_OFF: _ErrorReason.ValueType  # 40
+    """The school's policy does not let this operation be written in this server's environment.
+    FAILED_PRECONDITION. Metadata: operation, environment. Next: WritebackService.SetWritePolicy, where writing is wanted.
+
+        {"reason": "WRITE_POLICY_OFF", "domain": "schoolgate",
+         "metadata": {"operation": "record_behaviour_event", "environment": "production"}}
+    """
+    ERROR_REASON_WRITE_UNSUPPORTED: _ErrorReason.ValueType  # 41
+    """The school's connector cannot write this operation.
+    FAILED_PRECONDITION. Metadata: operation, connector. Next: DiagnosticsService.ListConnectors shows what it can write.
+
+        {"reason": "WRITE_UNSUPPORTED", "domain": "schoolgate",
+         "metadata": {"operation": "record_attendance_mark", "connector": "bromcom"}}
+    """
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 42
+    """The idempotency key came before with a different action.
+    ALREADY_EXISTS. Metadata: write_id. Next: take another key for another action, or read the write that has this one.
+
+        {"reason": "IDEMPOTENCY_KEY_REUSED", "domain": "schoolgate", "metadata": {"write_id": "wrt_…"}}
+    """
+    ERROR_REASON_APPROVER_IS_SUBMITTER: _ErrorReason.ValueType  # 43
+    """A write cannot be approved by the caller who submitted it.
+    PERMISSION_DENIED. Metadata: write_id. Next: let another person with role APPROVER look at it.
+
+        {"reason": "APPROVER_IS_SUBMITTER", "domain": "schoolgate", "metadata": {"write_id": "wrt_…"}}
+    """
+    ERROR_REASON_WRITE_STATE_MISMATCH: _ErrorReason.ValueType  # 44
+    """What is asked for cannot be done with a write in this state: what has left cannot be cancelled, what is settled not resolved.
+    FAILED_PRECONDITION. Metadata: write_id, state.
+
+        {"reason": "WRITE_STATE_MISMATCH", "domain": "schoolgate", "metadata": {"write_id": "wrt_…", "state": "CONFIRMED"}}
+    """
+    ERROR_REASON_WRITE_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 45
+    """As many writes of this operation were accepted within 24 hours as the school's policy lets through.
+    RESOURCE_EXHAUSTED, with RetryInfo. Metadata: operation, daily_quota.
+
+        {"reason": "WRITE_QUOTA_EXCEEDED", "domain": "schoolgate",
+         "metadata": {"operation": "record_behaviour_event", "daily_quota": "500"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every error of this API carries (domain "schoolgate").
@@ -495,5 +540,50 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 38
 DEADLINE_EXCEEDED. Metadata: method, limit_seconds. Next: ask for less: a smaller page, fewer days, more filters.
 
     {"reason": "DEADLINE_EXCEEDED", "domain": "schoolgate", "metadata": {"method": "CountRecords", "limit_seconds": "60"}}
+"""
+ERROR_REASON_WRITE_NOT_FOUND: ErrorReason.ValueType  # 39
+"""The school has no write under this id.
+NOT_FOUND. Metadata: school_id, write_id.
+
+    {"reason": "WRITE_NOT_FOUND", "domain": "schoolgate", "metadata": {"school_id": "oak", "write_id": "wrt_…"}}
+"""
+ERROR_REASON_WRITE_POLICY_OFF: ErrorReason.ValueType  # 40
+"""The school's policy does not let this operation be written in this server's environment.
+FAILED_PRECONDITION. Metadata: operation, environment. Next: WritebackService.SetWritePolicy, where writing is wanted.
+
+    {"reason": "WRITE_POLICY_OFF", "domain": "schoolgate",
+     "metadata": {"operation": "record_behaviour_event", "environment": "production"}}
+"""
+ERROR_REASON_WRITE_UNSUPPORTED: ErrorReason.ValueType  # 41
+"""The school's connector cannot write this operation.
+FAILED_PRECONDITION. Metadata: operation, connector. Next: DiagnosticsService.ListConnectors shows what it can write.
+
+    {"reason": "WRITE_UNSUPPORTED", "domain": "schoolgate",
+     "metadata": {"operation": "record_attendance_mark", "connector": "bromcom"}}
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 42
+"""The idempotency key came before with a different action.
+ALREADY_EXISTS. Metadata: write_id. Next: take another key for another action, or read the write that has this one.
+
+    {"reason": "IDEMPOTENCY_KEY_REUSED", "domain": "schoolgate", "metadata": {"write_id": "wrt_…"}}
+"""
+ERROR_REASON_APPROVER_IS_SUBMITTER: ErrorReason.ValueType  # 43
+"""A write cannot be approved by the caller who submitted it.
+PERMISSION_DENIED. Metadata: write_id. Next: let another person with role APPROVER look at it.
+
+    {"reason": "APPROVER_IS_SUBMITTER", "domain": "schoolgate", "metadata": {"write_id": "wrt_…"}}
+"""
+ERROR_REASON_WRITE_STATE_MISMATCH: ErrorReason.ValueType  # 44
+"""What is asked for cannot be done with a write in this state: what has left cannot be cancelled, what is settled not resolved.
+FAILED_PRECONDITION. Metadata: write_id, state.
+
+    {"reason": "WRITE_STATE_MISMATCH", "domain": "schoolgate", "metadata": {"write_id": "wrt_…", "state": "CONFIRMED"}}
+"""
+ERROR_REASON_WRITE_QUOTA_EXCEEDED: ErrorReason.ValueType  # 45
+"""As many writes of this operation were accepted within 24 hours as the school's policy lets through.
+RESOURCE_EXHAUSTED, with RetryInfo. Metadata: operation, daily_quota.
+
+    {"reason": "WRITE_QUOTA_EXCEEDED", "domain": "schoolgate",
+     "metadata": {"operation": "record_behaviour_event", "daily_quota": "500"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

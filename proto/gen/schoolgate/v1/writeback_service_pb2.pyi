@@ -82,6 +82,38 @@ WRITE_STATE_CANCELLED: WriteState.ValueType  # 11
 """Cancelled before it was sent."""
 Global___WriteState: _TypeAlias = WriteState  # noqa: Y015
 
+class _WriteStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WriteStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRITE_STATUS_UNSPECIFIED: _WriteStatus.ValueType  # 0
+    """Not given; never stored."""
+    WRITE_STATUS_PENDING_MIS_SYNC: _WriteStatus.ValueType  # 1
+    """On its way: PENDING, SENDING, SENT, and UNKNOWN while it is being read back."""
+    WRITE_STATUS_SYNCED: _WriteStatus.ValueType  # 2
+    """In the MIS, and seen there: CONFIRMED."""
+    WRITE_STATUS_NEEDS_ATTENTION: _WriteStatus.ValueType  # 3
+    """A person has to look: NEEDS_ATTENTION, REJECTED, FAILED, DIVERGED."""
+    WRITE_STATUS_WITHDRAWN: _WriteStatus.ValueType  # 4
+    """Withdrawn on purpose: CANCELLED, REVERSED."""
+
+class WriteStatus(_WriteStatus, metaclass=_WriteStatusEnumTypeWrapper):
+    """Where a write stands, for people."""
+
+WRITE_STATUS_UNSPECIFIED: WriteStatus.ValueType  # 0
+"""Not given; never stored."""
+WRITE_STATUS_PENDING_MIS_SYNC: WriteStatus.ValueType  # 1
+"""On its way: PENDING, SENDING, SENT, and UNKNOWN while it is being read back."""
+WRITE_STATUS_SYNCED: WriteStatus.ValueType  # 2
+"""In the MIS, and seen there: CONFIRMED."""
+WRITE_STATUS_NEEDS_ATTENTION: WriteStatus.ValueType  # 3
+"""A person has to look: NEEDS_ATTENTION, REJECTED, FAILED, DIVERGED."""
+WRITE_STATUS_WITHDRAWN: WriteStatus.ValueType  # 4
+"""Withdrawn on purpose: CANCELLED, REVERSED."""
+Global___WriteStatus: _TypeAlias = WriteStatus  # noqa: Y015
+
 class _WritePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -93,7 +125,7 @@ class _WritePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WritePoli
     WRITE_POLICY_OFF: _WritePolicy.ValueType  # 1
     """Nothing is sent. The default."""
     WRITE_POLICY_DRY_RUN: _WritePolicy.ValueType  # 2
-    """Validated and shown, not sent."""
+    """Validated, and what would be sent is shown; nothing is stored or sent."""
     WRITE_POLICY_APPROVAL: _WritePolicy.ValueType  # 3
     """Sent after approval by a second person."""
     WRITE_POLICY_ON: _WritePolicy.ValueType  # 4
@@ -107,7 +139,7 @@ WRITE_POLICY_UNSPECIFIED: WritePolicy.ValueType  # 0
 WRITE_POLICY_OFF: WritePolicy.ValueType  # 1
 """Nothing is sent. The default."""
 WRITE_POLICY_DRY_RUN: WritePolicy.ValueType  # 2
-"""Validated and shown, not sent."""
+"""Validated, and what would be sent is shown; nothing is stored or sent."""
 WRITE_POLICY_APPROVAL: WritePolicy.ValueType  # 3
 """Sent after approval by a second person."""
 WRITE_POLICY_ON: WritePolicy.ValueType  # 4
@@ -256,14 +288,169 @@ class RecordAssessmentResult(_message.Message):
 Global___RecordAssessmentResult: _TypeAlias = RecordAssessmentResult  # noqa: Y015
 
 @_typing.final
+class RecordConsent(_message.Message):
+    """Records whether consent of one type is given for a pupil."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_CODE_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    student_id: _builtins.str
+    """Record id of the pupil."""
+    type_code: _builtins.str
+    """The school's code for the type of consent."""
+    granted: _builtins.bool
+    """Whether it is given."""
+    date: _builtins.str
+    """First day on which that holds, ISO 8601 date."""
+    def __init__(
+        self,
+        *,
+        student_id: _builtins.str = ...,
+        type_code: _builtins.str = ...,
+        granted: _builtins.bool = ...,
+        date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "granted", b"granted", "student_id", b"student_id", "type_code", b"type_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordConsent: _TypeAlias = RecordConsent  # noqa: Y015
+
+@_typing.final
+class RecordInterventionNote(_message.Message):
+    """Records a note about an intervention for a pupil."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STUDENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_CODE_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
+    student_id: _builtins.str
+    """Record id of the pupil."""
+    type_code: _builtins.str
+    """The school's code for the type of intervention."""
+    date: _builtins.str
+    """Day of the intervention, ISO 8601 date."""
+    note: _builtins.str
+    """The note."""
+    staff_id: _builtins.str
+    """Record id of the member of staff."""
+    def __init__(
+        self,
+        *,
+        student_id: _builtins.str = ...,
+        type_code: _builtins.str = ...,
+        date: _builtins.str = ...,
+        note: _builtins.str = ...,
+        staff_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "note", b"note", "staff_id", b"staff_id", "student_id", b"student_id", "type_code", b"type_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordInterventionNote: _TypeAlias = RecordInterventionNote  # noqa: Y015
+
+@_typing.final
+class DeactivateRecord(_message.Message):
+    """Takes back what an earlier write made: the MIS deletes or deactivates the entity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Record id of what the MIS is to take back."""
+    reason: _builtins.str
+    """Why, for the audit; it is not sent."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "record_id", b"record_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeactivateRecord: _TypeAlias = DeactivateRecord  # noqa: Y015
+
+@_typing.final
+class CorrectRecord(_message.Message):
+    """Corrects values of an entity that the MIS has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Record id of what is to be corrected."""
+    code: _builtins.str
+    """Attendance mark: the school's code."""
+    points: _builtins.int
+    """Behaviour event: points."""
+    result: _builtins.str
+    """Assessment result: the result."""
+    comment: _builtins.str
+    """Attendance mark or behaviour event: the comment."""
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        code: _builtins.str | None = ...,
+        points: _builtins.int | None = ...,
+        result: _builtins.str | None = ...,
+        comment: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_points", b"_points", "_result", b"_result", "code", b"code", "comment", b"comment", "points", b"points", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_comment", b"_comment", "_points", b"_points", "_result", b"_result", "code", b"code", "comment", b"comment", "points", b"points", "record_id", b"record_id", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
+    _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015
+    _WhichOneofReturnType__points: _TypeAlias = _typing.Literal["points"]  # noqa: Y015
+    _WhichOneofArgType__points: _TypeAlias = _typing.Literal["_points", b"_points"]  # noqa: Y015
+    _WhichOneofReturnType__result: _TypeAlias = _typing.Literal["result"]  # noqa: Y015
+    _WhichOneofArgType__result: _TypeAlias = _typing.Literal["_result", b"_result"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__comment) -> _WhichOneofReturnType__comment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__points) -> _WhichOneofReturnType__points | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__result) -> _WhichOneofReturnType__result | None: ...
+
+Global___CorrectRecord: _TypeAlias = CorrectRecord  # noqa: Y015
+
+@_typing.final
 class WriteOperation(_message.Message):
-    """One logical action on the MIS."""
+    """One logical action on the MIS. The names of these fields are the names of operations."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORD_BEHAVIOUR_EVENT_FIELD_NUMBER: _builtins.int
     RECORD_ATTENDANCE_MARK_FIELD_NUMBER: _builtins.int
     RECORD_ASSESSMENT_RESULT_FIELD_NUMBER: _builtins.int
+    RECORD_CONSENT_FIELD_NUMBER: _builtins.int
+    RECORD_INTERVENTION_NOTE_FIELD_NUMBER: _builtins.int
+    DEACTIVATE_RECORD_FIELD_NUMBER: _builtins.int
+    CORRECT_RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record_behaviour_event(self) -> Global___RecordBehaviourEvent:
         """A behaviour event."""
@@ -276,22 +463,172 @@ class WriteOperation(_message.Message):
     def record_assessment_result(self) -> Global___RecordAssessmentResult:
         """An assessment result."""
 
+    @_builtins.property
+    def record_consent(self) -> Global___RecordConsent:
+        """A consent."""
+
+    @_builtins.property
+    def record_intervention_note(self) -> Global___RecordInterventionNote:
+        """A note about an intervention."""
+
+    @_builtins.property
+    def deactivate_record(self) -> Global___DeactivateRecord:
+        """What an earlier write made is taken back."""
+
+    @_builtins.property
+    def correct_record(self) -> Global___CorrectRecord:
+        """Values are corrected."""
+
     def __init__(
         self,
         *,
         record_behaviour_event: Global___RecordBehaviourEvent | None = ...,
         record_attendance_mark: Global___RecordAttendanceMark | None = ...,
         record_assessment_result: Global___RecordAssessmentResult | None = ...,
+        record_consent: Global___RecordConsent | None = ...,
+        record_intervention_note: Global___RecordInterventionNote | None = ...,
+        deactivate_record: Global___DeactivateRecord | None = ...,
+        correct_record: Global___CorrectRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "record_assessment_result", b"record_assessment_result", "record_attendance_mark", b"record_attendance_mark", "record_behaviour_event", b"record_behaviour_event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["correct_record", b"correct_record", "deactivate_record", b"deactivate_record", "operation", b"operation", "record_assessment_result", b"record_assessment_result", "record_attendance_mark", b"record_attendance_mark", "record_behaviour_event", b"record_behaviour_event", "record_consent", b"record_consent", "record_intervention_note", b"record_intervention_note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "record_assessment_result", b"record_assessment_result", "record_attendance_mark", b"record_attendance_mark", "record_behaviour_event", b"record_behaviour_event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct_record", b"correct_record", "deactivate_record", b"deactivate_record", "operation", b"operation", "record_assessment_result", b"record_assessment_result", "record_attendance_mark", b"record_attendance_mark", "record_behaviour_event", b"record_behaviour_event", "record_consent", b"record_consent", "record_intervention_note", b"record_intervention_note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["record_behaviour_event", "record_attendance_mark", "record_assessment_result"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["record_behaviour_event", "record_attendance_mark", "record_assessment_result", "record_consent", "record_intervention_note", "deactivate_record", "correct_record"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
 Global___WriteOperation: _TypeAlias = WriteOperation  # noqa: Y015
+
+@_typing.final
+class WritePayload(_message.Message):
+    """What leaves, or would leave, for the MIS in one attempt; without credentials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """What is done, for example "POST BehaviourEventRecords"."""
+    body: _builtins.str
+    """The body as it is sent, for example JSON."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        body: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WritePayload: _TypeAlias = WritePayload  # noqa: Y015
+
+@_typing.final
+class WriteAttempt(_message.Message):
+    """One attempt to send a write."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WriteAttempt._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: WriteAttempt._Outcome.ValueType  # 0
+        """It is under way, or its server died with it."""
+        OUTCOME_ACCEPTED: WriteAttempt._Outcome.ValueType  # 1
+        """The MIS took it."""
+        OUTCOME_REFUSED: WriteAttempt._Outcome.ValueType  # 2
+        """The MIS refused it; it had no effect."""
+        OUTCOME_NOT_SENT: WriteAttempt._Outcome.ValueType  # 3
+        """It is known not to have left this service."""
+        OUTCOME_UNKNOWN: WriteAttempt._Outcome.ValueType  # 4
+        """Nobody knows whether it took effect."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """What came of an attempt."""
+
+    OUTCOME_UNSPECIFIED: WriteAttempt.Outcome.ValueType  # 0
+    """It is under way, or its server died with it."""
+    OUTCOME_ACCEPTED: WriteAttempt.Outcome.ValueType  # 1
+    """The MIS took it."""
+    OUTCOME_REFUSED: WriteAttempt.Outcome.ValueType  # 2
+    """The MIS refused it; it had no effect."""
+    OUTCOME_NOT_SENT: WriteAttempt.Outcome.ValueType  # 3
+    """It is known not to have left this service."""
+    OUTCOME_UNKNOWN: WriteAttempt.Outcome.ValueType  # 4
+    """Nobody knows whether it took effect."""
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1 for the first."""
+    correlation_id: _builtins.str
+    """What the logs of this service carry for it."""
+    outcome: Global___WriteAttempt.Outcome.ValueType
+    """What came of it."""
+    response: _builtins.str
+    """What the MIS answered, as far as the connector hands it on. Kept encrypted."""
+    receipt: _builtins.str
+    """The id under which an asynchronous MIS worked on it."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """What went wrong, where something did."""
+
+    @_builtins.property
+    def sent(self) -> Global___WritePayload:
+        """What left, where it did and this is known. Kept encrypted."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        correlation_id: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___WriteAttempt.Outcome.ValueType = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        sent: Global___WritePayload | None = ...,
+        response: _builtins.str = ...,
+        receipt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_failure", b"_failure", "_sent", b"_sent", "ended_at", b"ended_at", "failure", b"failure", "sent", b"sent", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at", "_failure", b"_failure", "_sent", b"_sent", "correlation_id", b"correlation_id", "ended_at", b"ended_at", "failure", b"failure", "number", b"number", "outcome", b"outcome", "receipt", b"receipt", "response", b"response", "sent", b"sent", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_at: _TypeAlias = _typing.Literal["ended_at"]  # noqa: Y015
+    _WhichOneofArgType__ended_at: _TypeAlias = _typing.Literal["_ended_at", b"_ended_at"]  # noqa: Y015
+    _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
+    _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    _WhichOneofReturnType__sent: _TypeAlias = _typing.Literal["sent"]  # noqa: Y015
+    _WhichOneofArgType__sent: _TypeAlias = _typing.Literal["_sent", b"_sent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at) -> _WhichOneofReturnType__ended_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sent) -> _WhichOneofReturnType__sent | None: ...
+
+Global___WriteAttempt: _TypeAlias = WriteAttempt  # noqa: Y015
 
 @_typing.final
 class Write(_message.Message):
@@ -309,8 +646,27 @@ class Write(_message.Message):
     SUBMITTED_BY_FIELD_NUMBER: _builtins.int
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    CONFIRMED_SEQ_FIELD_NUMBER: _builtins.int
+    NEEDS_APPROVAL_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    APPROVED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    REVERSES_FIELD_NUMBER: _builtins.int
+    REVERSED_BY_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_RECORD_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_NAME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
     write_id: _builtins.str
-    """Opaque ("wrt_…")."""
+    """Opaque ("wrt_…"); made from school and idempotency key."""
     school_id: _builtins.str
     """The school."""
     idempotency_key: _builtins.str
@@ -319,17 +675,47 @@ class Write(_message.Message):
     """Where it stands."""
     submitted_by: _builtins.str
     """Name of the caller who submitted it."""
+    status: Global___WriteStatus.ValueType
+    """Where it stands, for people."""
+    confirmed_seq: _builtins.int
+    """The school's seq at which it was seen there; 0 before."""
+    needs_approval: _builtins.bool
+    """The policy waits for a second person: who approved is in approved_by."""
+    approved_by: _builtins.str
+    """Name of the caller who approved it."""
+    waits_for: _builtins.str
+    """The earlier write that this one waits for, where their order matters."""
+    reverses: _builtins.str
+    """The write that this one undoes."""
+    reversed_by: _builtins.str
+    """The write that undoes this one."""
+    superseded_by: _builtins.str
+    """The later write that changed the same thing since this one was confirmed; the MIS says what that one wrote."""
+    task: _builtins.str
+    """What a person has to do in the MIS, where the connector cannot do it."""
+    environment: _builtins.str
+    """The environment whose policy governs it."""
+    source_record_id: _builtins.str
+    """The caller's id of the record that the write comes from."""
+    operation_name: _builtins.str
+    """Name of the operation, for example "record_behaviour_event"."""
+    revision: _builtins.int
+    """Changes with every change of the write."""
+    correlation_id: _builtins.str
+    """Correlation id of the call that submitted it."""
+    resolved_by: _builtins.str
+    """Name of the caller who settled what could not be decided, where one did."""
     @_builtins.property
     def operation(self) -> Global___WriteOperation:
-        """The action."""
+        """The action. Kept encrypted."""
 
     @_builtins.property
     def mis_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of the resulting entities at the MIS, as text."""
+        """The MIS's own ids of what came to be, as text."""
 
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
-        """Why it stands there, when not well."""
+        """Why it stands there, when not well; or what it waits for."""
 
     @_builtins.property
     def submitted_at(self) -> _timestamp_pb2.Timestamp:
@@ -337,7 +723,23 @@ class Write(_message.Message):
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When its state last changed."""
+        """When it last changed."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WriteAttempt]:
+        """The attempts to send it, the first one first."""
+
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Record ids of what came to be, once it was seen in the MIS's own data."""
+
+    @_builtins.property
+    def approved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was approved."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """It is not sent any more after this time."""
 
     def __init__(
         self,
@@ -352,13 +754,37 @@ class Write(_message.Message):
         submitted_by: _builtins.str = ...,
         submitted_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        status: Global___WriteStatus.ValueType = ...,
+        attempts: _abc.Iterable[Global___WriteAttempt] | None = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+        confirmed_seq: _builtins.int = ...,
+        needs_approval: _builtins.bool = ...,
+        approved_by: _builtins.str = ...,
+        approved_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        waits_for: _builtins.str = ...,
+        reverses: _builtins.str = ...,
+        reversed_by: _builtins.str = ...,
+        superseded_by: _builtins.str = ...,
+        task: _builtins.str = ...,
+        environment: _builtins.str = ...,
+        source_record_id: _builtins.str = ...,
+        operation_name: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        correlation_id: _builtins.str = ...,
+        resolved_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "failure", b"failure", "operation", b"operation", "submitted_at", b"submitted_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at", "_failure", b"_failure", "approved_at", b"approved_at", "expires_at", b"expires_at", "failure", b"failure", "operation", b"operation", "submitted_at", b"submitted_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failure", b"_failure", "failure", b"failure", "idempotency_key", b"idempotency_key", "mis_ids", b"mis_ids", "operation", b"operation", "school_id", b"school_id", "state", b"state", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "updated_at", b"updated_at", "write_id", b"write_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at", "_failure", b"_failure", "approved_at", b"approved_at", "approved_by", b"approved_by", "attempts", b"attempts", "confirmed_seq", b"confirmed_seq", "correlation_id", b"correlation_id", "environment", b"environment", "expires_at", b"expires_at", "failure", b"failure", "idempotency_key", b"idempotency_key", "mis_ids", b"mis_ids", "needs_approval", b"needs_approval", "operation", b"operation", "operation_name", b"operation_name", "record_ids", b"record_ids", "resolved_by", b"resolved_by", "reversed_by", b"reversed_by", "reverses", b"reverses", "revision", b"revision", "school_id", b"school_id", "source_record_id", b"source_record_id", "state", b"state", "status", b"status", "submitted_at", b"submitted_at", "submitted_by", b"submitted_by", "superseded_by", b"superseded_by", "task", b"task", "updated_at", b"updated_at", "waits_for", b"waits_for", "write_id", b"write_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__approved_at: _TypeAlias = _typing.Literal["approved_at"]  # noqa: Y015
+    _WhichOneofArgType__approved_at: _TypeAlias = _typing.Literal["_approved_at", b"_approved_at"]  # noqa: Y015
     _WhichOneofReturnType__failure: _TypeAlias = _typing.Literal["failure"]  # noqa: Y015
     _WhichOneofArgType__failure: _TypeAlias = _typing.Literal["_failure", b"_failure"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__approved_at) -> _WhichOneofReturnType__approved_at | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__failure) -> _WhichOneofReturnType__failure | None: ...
 
 Global___Write: _TypeAlias = Write  # noqa: Y015
@@ -373,15 +799,27 @@ class SubmitWriteRequest(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    SOURCE_RECORD_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     idempotency_key: _builtins.str
-    """The caller's own key; empty means one derived from the action."""
+    """The caller's own key, 1 to 200 printable characters and no personal data; empty means one derived from school, operation,
+    what it is about and source_record_id. The same key with another action is refused. Keys do not expire.
+    """
     validate_only: _builtins.bool
     """Validate and answer without making anything durable."""
+    source_record_id: _builtins.str
+    """The caller's id of the record that the write comes from: tells two actions apart that are otherwise the same. At most 200
+    characters.
+    """
     @_builtins.property
     def operation(self) -> Global___WriteOperation:
         """The action."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is too late to send it; at most 30 days from now. Not given means the server's default."""
 
     def __init__(
         self,
@@ -390,12 +828,16 @@ class SubmitWriteRequest(_message.Message):
         operation: Global___WriteOperation | None = ...,
         idempotency_key: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        source_record_id: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_at", b"_expires_at", "expires_at", b"expires_at", "operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "operation", b"operation", "school_id", b"school_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_at", b"_expires_at", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "operation", b"operation", "school_id", b"school_id", "source_record_id", b"source_record_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expires_at: _TypeAlias = _typing.Literal["expires_at"]  # noqa: Y015
+    _WhichOneofArgType__expires_at: _TypeAlias = _typing.Literal["_expires_at", b"_expires_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_at) -> _WhichOneofReturnType__expires_at | None: ...
 
 Global___SubmitWriteRequest: _TypeAlias = SubmitWriteRequest  # noqa: Y015
 
@@ -406,20 +848,40 @@ class SubmitWriteResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WRITE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    repeated: _builtins.bool
+    """The key came before; the write is the one of then, as it stands now."""
+    policy: Global___WritePolicy.ValueType
+    """The policy that governs it."""
+    idempotency_key: _builtins.str
+    """The key that it has, or would have."""
     @_builtins.property
     def write(self) -> Global___Write:
-        """The write."""
+        """The write, durable; not given where nothing was stored (validate_only, policy DRY_RUN)."""
+
+    @_builtins.property
+    def preview(self) -> Global___WritePayload:
+        """What would be sent, under policy DRY_RUN."""
 
     def __init__(
         self,
         *,
         write: Global___Write | None = ...,
+        preview: Global___WritePayload | None = ...,
+        repeated: _builtins.bool = ...,
+        policy: Global___WritePolicy.ValueType = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_preview", b"_preview", "preview", b"preview", "write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_preview", b"_preview", "idempotency_key", b"idempotency_key", "policy", b"policy", "preview", b"preview", "repeated", b"repeated", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__preview: _TypeAlias = _typing.Literal["preview"]  # noqa: Y015
+    _WhichOneofArgType__preview: _TypeAlias = _typing.Literal["_preview", b"_preview"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preview) -> _WhichOneofReturnType__preview | None: ...
 
 Global___SubmitWriteResponse: _TypeAlias = SubmitWriteResponse  # noqa: Y015
 
@@ -475,7 +937,7 @@ Global___GetWriteResponse: _TypeAlias = GetWriteResponse  # noqa: Y015
 
 @_typing.final
 class ListWritesRequest(_message.Message):
-    """Request of ListWrites."""
+    """Request of ListWrites. Each condition that is given must hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -483,12 +945,24 @@ class ListWritesRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MIS_ID_FIELD_NUMBER: _builtins.int
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    STUDENT_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     page_size: _builtins.int
     """Most writes to return, 1 to 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the previous call."""
+    mis_id: _builtins.str
+    """Only writes that made the entity with this id of the MIS."""
+    record_id: _builtins.str
+    """Only writes that made this record, as seen in the MIS's own data."""
+    student_id: _builtins.str
+    """Only writes about this pupil (record id)."""
+    idempotency_key: _builtins.str
+    """Only the write under this key."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___WriteState.ValueType]:
         """Only these states; empty means all."""
@@ -500,10 +974,14 @@ class ListWritesRequest(_message.Message):
         states: _abc.Iterable[Global___WriteState.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        mis_id: _builtins.str = ...,
+        record_id: _builtins.str = ...,
+        student_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "school_id", b"school_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "mis_id", b"mis_id", "page_size", b"page_size", "page_token", b"page_token", "record_id", b"record_id", "school_id", b"school_id", "states", b"states", "student_id", b"student_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -566,18 +1044,22 @@ class WatchWritesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WRITE_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    caught_up: _builtins.bool
+    """All writes that had not come to their end have been sent; what follows are changes. Comes once, without a write."""
     @_builtins.property
     def write(self) -> Global___Write:
-        """The write whose state changed."""
+        """The write whose state changed, as it stands now; a state that did not last may be left out."""
 
     def __init__(
         self,
         *,
         write: Global___Write | None = ...,
+        caught_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -592,22 +1074,26 @@ class ApproveWriteRequest(_message.Message):
     SCHOOL_ID_FIELD_NUMBER: _builtins.int
     WRITE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     write_id: _builtins.str
     """The write."""
     request_id: _builtins.str
     """Makes a repeated call harmless. A UUID."""
+    comment: _builtins.str
+    """Why, for the audit."""
     def __init__(
         self,
         *,
         school_id: _builtins.str = ...,
         write_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -646,22 +1132,26 @@ class CancelWriteRequest(_message.Message):
     SCHOOL_ID_FIELD_NUMBER: _builtins.int
     WRITE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     write_id: _builtins.str
     """The write."""
     request_id: _builtins.str
     """Makes a repeated call harmless. A UUID."""
+    comment: _builtins.str
+    """Why, for the audit."""
     def __init__(
         self,
         *,
         school_id: _builtins.str = ...,
         write_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -734,7 +1224,9 @@ class ReverseWriteResponse(_message.Message):
     WRITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def write(self) -> Global___Write:
-        """The write that undoes it, or the task's write."""
+        """The write that undoes it. Where the connector cannot, it NEEDS_ATTENTION and has a task for a person, which ResolveWrite
+        settles.
+        """
 
     def __init__(
         self,
@@ -764,7 +1256,7 @@ class ResolveWriteRequest(_message.Message):
         OUTCOME_UNSPECIFIED: ResolveWriteRequest._Outcome.ValueType  # 0
         """Not given; refused."""
         OUTCOME_TOOK_EFFECT: ResolveWriteRequest._Outcome.ValueType  # 1
-        """It took effect."""
+        """It took effect; or the task is done."""
         OUTCOME_NO_EFFECT_SEND_AGAIN: ResolveWriteRequest._Outcome.ValueType  # 2
         """It had no effect and may be sent again."""
         OUTCOME_NO_EFFECT_GIVE_UP: ResolveWriteRequest._Outcome.ValueType  # 3
@@ -776,7 +1268,7 @@ class ResolveWriteRequest(_message.Message):
     OUTCOME_UNSPECIFIED: ResolveWriteRequest.Outcome.ValueType  # 0
     """Not given; refused."""
     OUTCOME_TOOK_EFFECT: ResolveWriteRequest.Outcome.ValueType  # 1
-    """It took effect."""
+    """It took effect; or the task is done."""
     OUTCOME_NO_EFFECT_SEND_AGAIN: ResolveWriteRequest.Outcome.ValueType  # 2
     """It had no effect and may be sent again."""
     OUTCOME_NO_EFFECT_GIVE_UP: ResolveWriteRequest.Outcome.ValueType  # 3
@@ -787,6 +1279,7 @@ class ResolveWriteRequest(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MIS_IDS_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     write_id: _builtins.str
@@ -797,6 +1290,10 @@ class ResolveWriteRequest(_message.Message):
     """Why, for the audit."""
     request_id: _builtins.str
     """Makes a repeated call harmless. A UUID."""
+    @_builtins.property
+    def mis_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The MIS's own ids of what came to be, where the person saw them. At most 20."""
+
     def __init__(
         self,
         *,
@@ -805,10 +1302,11 @@ class ResolveWriteRequest(_message.Message):
         outcome: Global___ResolveWriteRequest.Outcome.ValueType = ...,
         comment: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        mis_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "outcome", b"outcome", "request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "mis_ids", b"mis_ids", "outcome", b"outcome", "request_id", b"request_id", "school_id", b"school_id", "write_id", b"write_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,6 +1337,48 @@ class ResolveWriteResponse(_message.Message):
 Global___ResolveWriteResponse: _TypeAlias = ResolveWriteResponse  # noqa: Y015
 
 @_typing.final
+class OperationPolicy(_message.Message):
+    """What may be done with writes of one operation in one environment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    DAILY_QUOTA_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """Name of the operation."""
+    policy: Global___WritePolicy.ValueType
+    """The policy."""
+    daily_quota: _builtins.int
+    """Most writes that are accepted within 24 hours; 0 means no limit."""
+    set_by: _builtins.str
+    """Name of the caller who set it; empty where nobody did."""
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was set."""
+
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        policy: Global___WritePolicy.ValueType = ...,
+        daily_quota: _builtins.int = ...,
+        set_by: _builtins.str = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_set_at", b"_set_at", "set_at", b"set_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_set_at", b"_set_at", "daily_quota", b"daily_quota", "operation", b"operation", "policy", b"policy", "set_at", b"set_at", "set_by", b"set_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__set_at: _TypeAlias = _typing.Literal["set_at"]  # noqa: Y015
+    _WhichOneofArgType__set_at: _TypeAlias = _typing.Literal["_set_at", b"_set_at"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__set_at) -> _WhichOneofReturnType__set_at | None: ...
+
+Global___OperationPolicy: _TypeAlias = OperationPolicy  # noqa: Y015
+
+@_typing.final
 class SetWritePolicyRequest(_message.Message):
     """Request of SetWritePolicy."""
 
@@ -848,14 +1388,28 @@ class SetWritePolicyRequest(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    DAILY_QUOTA_FIELD_NUMBER: _builtins.int
+    CANCEL_QUEUED_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     school_id: _builtins.str
     """The school."""
     operation: _builtins.str
-    """Name of the operation, for example "record_behaviour_event"; empty means all."""
+    """Name of the operation, for example "record_behaviour_event"; empty means all, each in place of what it had."""
     policy: Global___WritePolicy.ValueType
     """The policy."""
     request_id: _builtins.str
     """Makes a repeated call harmless. A UUID."""
+    environment: _builtins.str
+    """Lower-case letters, digits and hyphens; empty means the server's own. A policy holds for servers of its environment only, so
+    that a copy of the database elsewhere writes nothing.
+    """
+    daily_quota: _builtins.int
+    """Most writes that are accepted within 24 hours, per operation; 0 means no limit."""
+    cancel_queued: _builtins.bool
+    """With OFF: cancel what is queued, so that it is not sent later either. Else it waits for another policy, or expires."""
+    comment: _builtins.str
+    """Why, for the audit."""
     def __init__(
         self,
         *,
@@ -863,10 +1417,14 @@ class SetWritePolicyRequest(_message.Message):
         operation: _builtins.str = ...,
         policy: Global___WritePolicy.ValueType = ...,
         request_id: _builtins.str = ...,
+        environment: _builtins.str = ...,
+        daily_quota: _builtins.int = ...,
+        cancel_queued: _builtins.bool = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "policy", b"policy", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_queued", b"cancel_queued", "comment", b"comment", "daily_quota", b"daily_quota", "environment", b"environment", "operation", b"operation", "policy", b"policy", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -878,18 +1436,90 @@ class SetWritePolicyResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    POLICY_FIELD_NUMBER: _builtins.int
-    policy: Global___WritePolicy.ValueType
-    """The policy now in force."""
+    POLICIES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    environment: _builtins.str
+    """The environment."""
+    queued: _builtins.int
+    """Writes of the operations concerned that are queued and have not left."""
+    in_flight: _builtins.int
+    """Writes of the operations concerned that have left, or may have, and are not confirmed: WatchWrites tells what becomes of them."""
+    cancelled: _builtins.int
+    """Writes that this call cancelled."""
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationPolicy]:
+        """The policies now in force in that environment, one per operation."""
+
     def __init__(
         self,
         *,
-        policy: Global___WritePolicy.ValueType = ...,
+        policies: _abc.Iterable[Global___OperationPolicy] | None = ...,
+        environment: _builtins.str = ...,
+        queued: _builtins.int = ...,
+        in_flight: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "environment", b"environment", "in_flight", b"in_flight", "policies", b"policies", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetWritePolicyResponse: _TypeAlias = SetWritePolicyResponse  # noqa: Y015
+
+@_typing.final
+class GetWritePolicyRequest(_message.Message):
+    """Request of GetWritePolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHOOL_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    school_id: _builtins.str
+    """The school."""
+    environment: _builtins.str
+    """Empty means the server's own."""
+    def __init__(
+        self,
+        *,
+        school_id: _builtins.str = ...,
+        environment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "school_id", b"school_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWritePolicyRequest: _TypeAlias = GetWritePolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetWritePolicyResponse(_message.Message):
+    """Response of GetWritePolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    environment: _builtins.str
+    """The environment."""
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationPolicy]:
+        """The policies in force, one per operation."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___OperationPolicy] | None = ...,
+        environment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWritePolicyResponse: _TypeAlias = GetWritePolicyResponse  # noqa: Y015

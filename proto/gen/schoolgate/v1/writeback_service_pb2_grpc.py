@@ -80,6 +80,11 @@ class WritebackServiceStub(object):
                 request_serializer=schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyRequest.SerializeToString,
                 response_deserializer=schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyResponse.FromString,
                 _registered_method=True)
+        self.GetWritePolicy = channel.unary_unary(
+                '/schoolgate.v1.WritebackService/GetWritePolicy',
+                request_serializer=schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyRequest.SerializeToString,
+                response_deserializer=schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyResponse.FromString,
+                _registered_method=True)
 
 
 class WritebackServiceServicer(object):
@@ -87,28 +92,29 @@ class WritebackServiceServicer(object):
     """
 
     def SubmitWrite(self, request, context):
-        """Validates a write and makes it durable; it is sent afterwards. Role: WRITER.
+        """Validates a write and makes it durable; it is sent afterwards. A repeated key gets the first one's write. Under policy DRY_RUN
+        nothing is stored, and the answer shows exactly what would be sent. Role: WRITER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetWrite(self, request, context):
-        """Reads one write. Role: WRITER.
+        """Reads one write, with its payload and every attempt. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWrites(self, request, context):
-        """Lists writes, newest first. Role: WRITER.
+        """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchWrites(self, request, context):
-        """Streams writes whenever their state changes. Role: WRITER.
+        """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,14 +135,14 @@ class WritebackServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReverseWrite(self, request, context):
-        """Undoes a confirmed write by a compensating one, or by a task for a person. Role: WRITER.
+        """Undoes a write that took effect, by a compensating one or by a task for a person. Role: WRITER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveWrite(self, request, context):
-        """Settles a write that needs attention. Role: OPERATOR.
+        """Settles a write that needs attention, or a task. Role: OPERATOR.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +150,13 @@ class WritebackServiceServicer(object):
 
     def SetWritePolicy(self, request, context):
         """Sets what may be written; OFF stops what is queued at once. Role: ADMIN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWritePolicy(self, request, context):
+        """Reads what may be written. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,6 +209,11 @@ def add_WritebackServiceServicer_to_server(servicer, server):
                     servicer.SetWritePolicy,
                     request_deserializer=schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyRequest.FromString,
                     response_serializer=schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyResponse.SerializeToString,
+            ),
+            'GetWritePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWritePolicy,
+                    request_deserializer=schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyRequest.FromString,
+                    response_serializer=schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +460,33 @@ class WritebackService(object):
             '/schoolgate.v1.WritebackService/SetWritePolicy',
             schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyRequest.SerializeToString,
             schoolgate_dot_v1_dot_writeback__service__pb2.SetWritePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWritePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/schoolgate.v1.WritebackService/GetWritePolicy',
+            schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyRequest.SerializeToString,
+            schoolgate_dot_v1_dot_writeback__service__pb2.GetWritePolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

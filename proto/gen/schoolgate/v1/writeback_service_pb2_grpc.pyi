@@ -34,23 +34,27 @@ class WritebackServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WritebackServiceAsyncStub: ...
     SubmitWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.SubmitWriteRequest, _writeback_service_pb2.SubmitWriteResponse]
-    """Validates a write and makes it durable; it is sent afterwards. Role: WRITER."""
+    """Validates a write and makes it durable; it is sent afterwards. A repeated key gets the first one's write. Under policy DRY_RUN
+    nothing is stored, and the answer shows exactly what would be sent. Role: WRITER.
+    """
     GetWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWriteRequest, _writeback_service_pb2.GetWriteResponse]
-    """Reads one write. Role: WRITER."""
+    """Reads one write, with its payload and every attempt. Role: READER."""
     ListWrites: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ListWritesRequest, _writeback_service_pb2.ListWritesResponse]
-    """Lists writes, newest first. Role: WRITER."""
+    """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
     WatchWrites: _grpc.UnaryStreamMultiCallable[_writeback_service_pb2.WatchWritesRequest, _writeback_service_pb2.WatchWritesResponse]
-    """Streams writes whenever their state changes. Role: WRITER."""
+    """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER."""
     ApproveWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ApproveWriteRequest, _writeback_service_pb2.ApproveWriteResponse]
     """Approves a write that its policy holds for approval; not by its submitter. Role: APPROVER."""
     CancelWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.CancelWriteRequest, _writeback_service_pb2.CancelWriteResponse]
     """Cancels a write that has not been sent. Role: WRITER."""
     ReverseWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ReverseWriteRequest, _writeback_service_pb2.ReverseWriteResponse]
-    """Undoes a confirmed write by a compensating one, or by a task for a person. Role: WRITER."""
+    """Undoes a write that took effect, by a compensating one or by a task for a person. Role: WRITER."""
     ResolveWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ResolveWriteRequest, _writeback_service_pb2.ResolveWriteResponse]
-    """Settles a write that needs attention. Role: OPERATOR."""
+    """Settles a write that needs attention, or a task. Role: OPERATOR."""
     SetWritePolicy: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.SetWritePolicyRequest, _writeback_service_pb2.SetWritePolicyResponse]
     """Sets what may be written; OFF stops what is queued at once. Role: ADMIN."""
+    GetWritePolicy: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWritePolicyRequest, _writeback_service_pb2.GetWritePolicyResponse]
+    """Reads what may be written. Role: READER."""
 
 @_typing.type_check_only
 class WritebackServiceAsyncStub(WritebackServiceStub):
@@ -58,23 +62,27 @@ class WritebackServiceAsyncStub(WritebackServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.SubmitWriteRequest, _writeback_service_pb2.SubmitWriteResponse]  # type: ignore[assignment]
-    """Validates a write and makes it durable; it is sent afterwards. Role: WRITER."""
+    """Validates a write and makes it durable; it is sent afterwards. A repeated key gets the first one's write. Under policy DRY_RUN
+    nothing is stored, and the answer shows exactly what would be sent. Role: WRITER.
+    """
     GetWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWriteRequest, _writeback_service_pb2.GetWriteResponse]  # type: ignore[assignment]
-    """Reads one write. Role: WRITER."""
+    """Reads one write, with its payload and every attempt. Role: READER."""
     ListWrites: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ListWritesRequest, _writeback_service_pb2.ListWritesResponse]  # type: ignore[assignment]
-    """Lists writes, newest first. Role: WRITER."""
+    """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
     WatchWrites: _aio.UnaryStreamMultiCallable[_writeback_service_pb2.WatchWritesRequest, _writeback_service_pb2.WatchWritesResponse]  # type: ignore[assignment]
-    """Streams writes whenever their state changes. Role: WRITER."""
+    """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER."""
     ApproveWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ApproveWriteRequest, _writeback_service_pb2.ApproveWriteResponse]  # type: ignore[assignment]
     """Approves a write that its policy holds for approval; not by its submitter. Role: APPROVER."""
     CancelWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.CancelWriteRequest, _writeback_service_pb2.CancelWriteResponse]  # type: ignore[assignment]
     """Cancels a write that has not been sent. Role: WRITER."""
     ReverseWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ReverseWriteRequest, _writeback_service_pb2.ReverseWriteResponse]  # type: ignore[assignment]
-    """Undoes a confirmed write by a compensating one, or by a task for a person. Role: WRITER."""
+    """Undoes a write that took effect, by a compensating one or by a task for a person. Role: WRITER."""
     ResolveWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ResolveWriteRequest, _writeback_service_pb2.ResolveWriteResponse]  # type: ignore[assignment]
-    """Settles a write that needs attention. Role: OPERATOR."""
+    """Settles a write that needs attention, or a task. Role: OPERATOR."""
     SetWritePolicy: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.SetWritePolicyRequest, _writeback_service_pb2.SetWritePolicyResponse]  # type: ignore[assignment]
     """Sets what may be written; OFF stops what is queued at once. Role: ADMIN."""
+    GetWritePolicy: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWritePolicyRequest, _writeback_service_pb2.GetWritePolicyResponse]  # type: ignore[assignment]
+    """Reads what may be written. Role: READER."""
 
 class WritebackServiceServicer:
     """Writes to the MIS, at most once per idempotency key, with everything on record."""
@@ -84,28 +92,30 @@ class WritebackServiceServicer:
         request: _writeback_service_pb2.SubmitWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.SubmitWriteResponse, _abc.Awaitable[_writeback_service_pb2.SubmitWriteResponse]]:
-        """Validates a write and makes it durable; it is sent afterwards. Role: WRITER."""
+        """Validates a write and makes it durable; it is sent afterwards. A repeated key gets the first one's write. Under policy DRY_RUN
+        nothing is stored, and the answer shows exactly what would be sent. Role: WRITER.
+        """
 
     def GetWrite(
         self,
         request: _writeback_service_pb2.GetWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.GetWriteResponse, _abc.Awaitable[_writeback_service_pb2.GetWriteResponse]]:
-        """Reads one write. Role: WRITER."""
+        """Reads one write, with its payload and every attempt. Role: READER."""
 
     def ListWrites(
         self,
         request: _writeback_service_pb2.ListWritesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.ListWritesResponse, _abc.Awaitable[_writeback_service_pb2.ListWritesResponse]]:
-        """Lists writes, newest first. Role: WRITER."""
+        """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
 
     def WatchWrites(
         self,
         request: _writeback_service_pb2.WatchWritesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_writeback_service_pb2.WatchWritesResponse], _abc.AsyncIterator[_writeback_service_pb2.WatchWritesResponse]]:
-        """Streams writes whenever their state changes. Role: WRITER."""
+        """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER."""
 
     def ApproveWrite(
         self,
@@ -126,14 +136,14 @@ class WritebackServiceServicer:
         request: _writeback_service_pb2.ReverseWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.ReverseWriteResponse, _abc.Awaitable[_writeback_service_pb2.ReverseWriteResponse]]:
-        """Undoes a confirmed write by a compensating one, or by a task for a person. Role: WRITER."""
+        """Undoes a write that took effect, by a compensating one or by a task for a person. Role: WRITER."""
 
     def ResolveWrite(
         self,
         request: _writeback_service_pb2.ResolveWriteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.ResolveWriteResponse, _abc.Awaitable[_writeback_service_pb2.ResolveWriteResponse]]:
-        """Settles a write that needs attention. Role: OPERATOR."""
+        """Settles a write that needs attention, or a task. Role: OPERATOR."""
 
     def SetWritePolicy(
         self,
@@ -141,5 +151,12 @@ class WritebackServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.SetWritePolicyResponse, _abc.Awaitable[_writeback_service_pb2.SetWritePolicyResponse]]:
         """Sets what may be written; OFF stops what is queued at once. Role: ADMIN."""
+
+    def GetWritePolicy(
+        self,
+        request: _writeback_service_pb2.GetWritePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_writeback_service_pb2.GetWritePolicyResponse, _abc.Awaitable[_writeback_service_pb2.GetWritePolicyResponse]]:
+        """Reads what may be written. Role: READER."""
 
 def add_WritebackServiceServicer_to_server(servicer: WritebackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

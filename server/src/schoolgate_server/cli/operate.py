@@ -52,7 +52,7 @@ def simulate(ctx: typer.Context, name: Annotated[str, typer.Argument(show_defaul
     if name in ("--help", "-h"):
         typer.echo(ctx.get_help())
         raise typer.Exit(0)
-    from schoolgate_server.sync.connectors import load_connectors
+    from schoolgate_server.mis.connectors import load_connectors
 
     host = load_connectors([name])
     if name not in host.loaded:

@@ -18,6 +18,7 @@ from schoolgate.v1.record_pb2 import (
 from schoolgate_sdk import Dataset, ReadBack, Scope, SourceKey, kind_info
 from schoolgate_server.ingest.identity import Key
 from schoolgate_server.ingest.merging import merge_changes
+from schoolgate_server.mis.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.failures import failure
@@ -26,7 +27,6 @@ from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
 from schoolgate_server.reconcile.absence import incompleteness, tombstone_reason
 from schoolgate_server.reconcile.evidence import fields_of
 from schoolgate_server.reconcile.holds import policy_of, suspicious_deletions
-from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import (
     DoubtfulChanges,

@@ -29,10 +29,10 @@ from schoolgate_sdk import (
 )
 from schoolgate_sdk.keys import check_key
 from schoolgate_server.ingest.identity import Key
+from schoolgate_server.mis.asking import READ_BACK_KEYS, asked_back, listed, require
+from schoolgate_server.mis.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.store.checkpoints import Checkpoint
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back, listed, require
-from schoolgate_server.sync.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.sync.context import RunCancelled, RunContext
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.outcome import DatasetOutcome

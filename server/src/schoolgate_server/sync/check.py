@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from schoolgate.v1.school_service_pb2 import CheckConnectionResponse, EntityGrant
 from schoolgate_sdk import Connector, EntityGrantState, Grants, Session
-from schoolgate_server.sync.asking import granted
+from schoolgate_server.mis.asking import granted
 
 _STATES = {
     EntityGrantState.GRANTED: EntityGrant.STATE_GRANTED,

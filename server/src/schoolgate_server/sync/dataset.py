@@ -8,12 +8,12 @@ from loguru import logger
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import AuthExpired, AuthInvalid, ConnectorError, Dataset, Incomplete
+from schoolgate_server.mis.blame import ConnectorDefect
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_defect, place_of
 from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.changes import store_checkpoint, sync_changes, sync_targets
 from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
 from schoolgate_server.sync.outcome import DatasetOutcome

@@ -7,10 +7,10 @@ from typing import Any
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate_server.ingest.merging import NotMergeable, merge_changes
+from schoolgate_server.mis.connections import RunFailed
 from schoolgate_server.model.changes import Commit
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.runs import RunEntry
-from schoolgate_server.sync.connections import RunFailed
 from schoolgate_server.sync.operations import OperationEnv
 
 

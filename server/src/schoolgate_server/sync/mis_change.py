@@ -17,6 +17,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_IDENTITY
 from schoolgate_sdk import KINDS, Connector
 from schoolgate_server.ingest.identity import joined_keys
+from schoolgate_server.mis.connections import RunFailed
 from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.dates import validity
@@ -28,7 +29,6 @@ from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.mis_plans import Piece
 from schoolgate_server.store.readings import StoredReading
 from schoolgate_server.store.references import Stored
-from schoolgate_server.sync.connections import RunFailed
 from schoolgate_server.sync.operations import OperationEnv
 
 

@@ -32,6 +32,9 @@ from schoolgate_sdk import (
 from schoolgate_server.ingest.identity import Identities, identities_of
 from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.mis.asking import counted
+from schoolgate_server.mis.blame import connector_at_work
+from schoolgate_server.mis.connections import connection_with
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.runs import RunEntry
@@ -39,9 +42,6 @@ from schoolgate_server.reconcile.absence import incompleteness
 from schoolgate_server.reconcile.matching import Matching, described, evidence, rules_of
 from schoolgate_server.store.mis_plans import PIECE, Piece
 from schoolgate_server.store.references import referring_fields
-from schoolgate_server.sync.asking import counted
-from schoolgate_server.sync.blame import connector_at_work
-from schoolgate_server.sync.connections import connection_with
 from schoolgate_server.sync.operations import OperationEnv
 from schoolgate_server.sync.scope import scope_of
 from schoolgate_server.sync.segments import read_segments

@@ -12,13 +12,13 @@ import orjson
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate_sdk import Connector, SchoolConnection, Session
 from schoolgate_sdk.traffic import Traffic
+from schoolgate_server.mis.connections import RunFailed
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connections import RunFailed
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.options import SyncOptions
 
 
@@ -30,7 +30,7 @@ class OperationEnv:
     it raises ``RunCancelled`` where the run is to stop. ``sessions`` opens a session with a MIS, which need
     not be the one that the school is registered with; errors of the connector that leave its block end the
     run with their failure; ``traffic`` is for the connections. An operation that cannot go on raises
-    :class:`~schoolgate_server.sync.connections.RunFailed`.
+    :class:`~schoolgate_server.mis.connections.RunFailed`.
     """
 
     store: Store

@@ -14,6 +14,7 @@ from schoolgate_sdk import Dataset, ReadBack, Row, Scope, SourceKey
 from schoolgate_server.ingest.decisions import Finding
 from schoolgate_server.ingest.pipeline import Mode
 from schoolgate_server.ingest.projection import Projected
+from schoolgate_server.mis.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
@@ -21,7 +22,6 @@ from schoolgate_server.model.questions import Question
 from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.reconcile.diff import NOTHING, Withheld
 from schoolgate_server.reconcile.holds import Suspicion, policy_of, suspicious_deletions, suspicious_updates
-from schoolgate_server.sync.asking import READ_BACK_KEYS, asked_back
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import DoubtfulChanges, begin, close, hold, is_approved
 from schoolgate_server.sync.outcome import DatasetOutcome

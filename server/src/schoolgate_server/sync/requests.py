@@ -9,16 +9,16 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import SourceKey, encode_key
+from schoolgate_server.mis.connections import connection_of
+from schoolgate_server.mis.connectors import ConnectorHost
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.notices import Notice
 from schoolgate_server.store.runs import in_progress
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connections import connection_of
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.layers import Wanted, check_window, datasets_to_read
 from schoolgate_server.sync.notifications import check_namespaces, dataset_of_kind, merged, pending
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 
 
 class RunRequests:

@@ -19,6 +19,15 @@ from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.ingest.identity import identities_of
 from schoolgate_server.ingest.pipeline import IngestContext, Totals
 from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.mis.connections import (
+    RunFailed,
+    connection_of,
+    connection_with,
+    credentials_of,
+    opened,
+)
+from schoolgate_server.mis.connectors import ConnectorHost
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
@@ -27,23 +36,14 @@ from schoolgate_server.model.profile import dropped_fields
 from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.store.lease_holder import LeaseHolder
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.conclusion import UNFINISHED, conclude
-from schoolgate_server.sync.connections import (
-    RunFailed,
-    connection_of,
-    connection_with,
-    credentials_of,
-    opened,
-)
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import CredentialsSuperseded, RunCancelled, RunContext
 from schoolgate_server.sync.dataset import WHOLE_SNAPSHOTS, DatasetSync
 from schoolgate_server.sync.dispatch import OPERATIONS
-from schoolgate_server.sync.lease import LeaseHolder
 from schoolgate_server.sync.operations import OperationEnv, perform
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.refusals import REFUSED
 from schoolgate_server.sync.surfaces import note_surfaces
 
@@ -130,7 +130,7 @@ class Runner:
             options=self.options,
             lease=lease,
             save=partial(post, True),
-            sessions=partial(opened, options=self.options),
+            sessions=partial(opened, limits=self.options),
             traffic=self.traffic,
         )
 

@@ -12,6 +12,7 @@ from loguru import logger
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School, SyncSchedule
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import place_of
@@ -20,7 +21,6 @@ from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.runs import SCHEDULED_LAYERS
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync.layers import Wanted
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.refusals import LOOKED_AT, resumes_at
 from schoolgate_server.sync.scope import academic_year
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import orjson
 
 from schoolgate_sdk import ConnectorError, EndOfSnapshot, Incomplete, Page, Row
-from schoolgate_server.sync.asking import listed, require, row_count
-from schoolgate_server.sync.blame import ConnectorDefect, ContractBroken, ask, connector_at_work, let_go
+from schoolgate_server.mis.asking import listed, require, row_count
+from schoolgate_server.mis.blame import ConnectorDefect, ContractBroken, ask, connector_at_work, let_go
 from schoolgate_server.sync.options import ReadLimits
 
 

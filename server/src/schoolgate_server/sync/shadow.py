@@ -13,6 +13,7 @@ from schoolgate_sdk import Connector, Dataset, Row, Scope
 from schoolgate_server.ingest.identity import identities_of
 from schoolgate_server.ingest.projection import Projection, Projector
 from schoolgate_server.ingest.shape import Shaper
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.codes import resolve_meanings
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.profile import dropped_fields
@@ -20,7 +21,6 @@ from schoolgate_server.model.runs import SealedSnapshot
 from schoolgate_server.reconcile.comparison import Comparison, FieldDifferences, Reading
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.replay import retained_rows
 
 CHUNK_ROWS = 100

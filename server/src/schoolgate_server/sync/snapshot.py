@@ -11,14 +11,14 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE
 from schoolgate_sdk import ConnectorError, CountRows, Dataset, EndOfSnapshot, Incomplete, ReadBack, Row, Scope
 from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
+from schoolgate_server.mis.asking import counted
+from schoolgate_server.mis.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.model.failures import failure
 from schoolgate_server.reconcile.absence import incompleteness
 from schoolgate_server.reconcile.diff import NOTHING, Withheld
 from schoolgate_server.reconcile.holds import policy_of, strange_population, suspicious_updates
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
-from schoolgate_server.sync.asking import counted
-from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import Doubts
 from schoolgate_server.sync.outcome import DatasetOutcome

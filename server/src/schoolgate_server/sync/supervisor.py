@@ -17,27 +17,27 @@ from schoolgate.v1.diagnostics_service_pb2 import CompareParsersRequest, Compare
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import ConnectorError, SourceKey
 from schoolgate_sdk.traffic import Traffic
+from schoolgate_server.mis.blame import ConnectorDefect
+from schoolgate_server.mis.connections import connection_of
+from schoolgate_server.mis.connectors import ConnectorHost
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
+from schoolgate_server.mis.sessions import session_of
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect, place_of
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
+from schoolgate_server.store.lease_holder import held_lease
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.blame import ConnectorDefect
 from schoolgate_server.sync.check import check_grants
-from schoolgate_server.sync.connections import connection_of
-from schoolgate_server.sync.connectors import ConnectorHost
 from schoolgate_server.sync.context import RunCancelled
 from schoolgate_server.sync.layers import Wanted
-from schoolgate_server.sync.lease import held_lease
 from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
 from schoolgate_server.sync.progress import RunBoard, is_final
 from schoolgate_server.sync.refusals import LOOKED_AT, condition_of
 from schoolgate_server.sync.requests import RunRequests
 from schoolgate_server.sync.runner import Runner
 from schoolgate_server.sync.schedule import REQUESTED_BY, Scheduler
-from schoolgate_server.sync.sessions import session_of
 from schoolgate_server.sync.shadow import compare_parsers
 from schoolgate_server.tasks import end_tasks
 
@@ -328,7 +328,7 @@ class Supervisor:
         lease = await self._store.leases.acquire(school_id, self._owner, ttl)
         if lease is None:
             return (await self._store.runs.get(school_id, run_id)).run
-        async with held_lease(self._store, lease, ttl) as holder, self._slots:
+        async with held_lease(self._store.leases, lease, ttl) as holder, self._slots:
             await self._store.commits.recover(holder())
             entry = await self._store.runs.begin(school_id, run_id)
             active.cancel = active.cancel or entry.run.cancel_requested

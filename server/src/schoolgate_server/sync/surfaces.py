@@ -9,8 +9,8 @@ from loguru import logger
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import ConnectorError, EntityGrantState, ProbeSurfaces, Session, SurfaceProbe
-from schoolgate_server.sync.asking import require
-from schoolgate_server.sync.blame import ConnectorDefect, ask, connector_at_work
+from schoolgate_server.mis.asking import require
+from schoolgate_server.mis.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.sync.context import RunContext
 
 _STATES: Final[Mapping[EntityGrantState, pb.SurfaceGrants.State.ValueType]] = {

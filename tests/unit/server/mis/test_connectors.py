@@ -13,8 +13,8 @@ import pytest
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_sdk import Connector, hookimpl
+from schoolgate_server.mis.connectors import load_connectors
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.sync.connectors import load_connectors
 from tests.support.scripted import ScriptedMis, scripted_connector
 
 Install = Callable[[str, Any], None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from schoolgate_sdk import CountRows, EntityGrantState, Grants, Incomplete, ReadBack, Row, Scope, SourceKey
-from schoolgate_server.sync.blame import ContractBroken, ask, connector_at_work
+from schoolgate_server.mis.blame import ContractBroken, ask, connector_at_work
 
 READ_BACK_KEYS = 200
 """Keys per request when a connector is asked for single entities; its protocol promises no more."""

@@ -1,4 +1,4 @@
-"""Holds a school's lease while a run is at work, and renews it."""
+"""Holds a school's lease while somebody is at work, and renews it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from loguru import logger
 
 from schoolgate_server.model.failures import place_of
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
-from schoolgate_server.store.leases import Lease
-from schoolgate_server.store.store import Store
+from schoolgate_server.store.leases import Lease, Leases
 from schoolgate_server.tasks import AGAIN_SECONDS, end_tasks
 
 
 class LeaseHolder:
-    """The lease that a run holds, as it stands after the latest renewal."""
+    """A lease that is held, as it stands after the latest renewal."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
@@ -32,7 +31,7 @@ class LeaseHolder:
 
 
 @asynccontextmanager
-async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerator[LeaseHolder]:
+async def held_lease(leases: Leases, lease: Lease, ttl: timedelta) -> AsyncGenerator[LeaseHolder]:
     """Renew ``lease`` in the background while the block runs, and release it afterwards.
 
     The block is cancelled when the lease is lost, and then :class:`LeaseLost` is raised: whoever lost it
@@ -47,7 +46,7 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
         while True:
             await asyncio.sleep(ttl.total_seconds() / 3)
             try:
-                holder.renewed(await store.leases.renew(holder()))
+                holder.renewed(await leases.renew(holder()))
             except StoreUnavailable:
                 logger.warning("lease of school {} not renewed: the store does not answer", lease.school_id)
             except LeaseLost:
@@ -70,4 +69,4 @@ async def held_lease(store: Store, lease: Lease, ttl: timedelta) -> AsyncGenerat
     finally:
         await end_tasks(renewing)
         if not lost:
-            await asyncio.shield(store.leases.release(holder()))
+            await asyncio.shield(leases.release(holder()))

@@ -13,8 +13,8 @@ import pytest
 
 from schoolgate_sdk import Connector, SchoolConnection, Transient
 from schoolgate_sdk.testing.lying import LyingMis, LyingSession, hang, lying_connector
-from schoolgate_server.sync.blame import ConnectorDefect
-from schoolgate_server.sync.sessions import session_of
+from schoolgate_server.mis.blame import ConnectorDefect
+from schoolgate_server.mis.sessions import session_of
 
 LONG, SHORT = timedelta(seconds=60), timedelta(seconds=0.05)
 CONNECTION = SchoolConnection("oak", {}, lambda: datetime(2026, 11, 2, tzinfo=UTC))

@@ -11,8 +11,8 @@ import pytest
 
 from schoolgate_sdk import Incomplete, Transient, source_key
 from schoolgate_sdk.testing.lying import hang, hang_on
-from schoolgate_server.sync.asking import asked_back, counted
-from schoolgate_server.sync.blame import ConnectorDefect, ContractBroken, ask, connector_at_work
+from schoolgate_server.mis.asking import asked_back, counted
+from schoolgate_server.mis.blame import ConnectorDefect, ContractBroken, ask, connector_at_work
 
 LONG = timedelta(seconds=60)
 SHORT = timedelta(seconds=0.05)

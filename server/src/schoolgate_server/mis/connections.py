@@ -10,15 +10,14 @@ from schoolgate.v1.failure_pb2 import Failure
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, ConnectorError, SchoolConnection, Session
 from schoolgate_sdk.traffic import Traffic
+from schoolgate_server.mis.blame import ConnectorDefect
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
+from schoolgate_server.mis.sessions import SessionLimits, session_of
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import from_connector, from_defect
 from schoolgate_server.model.quiet import quiet_until
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.blame import ConnectorDefect
-from schoolgate_server.sync.options import SyncOptions
-from schoolgate_server.sync.partners import NO_PARTNERS, Partners
-from schoolgate_server.sync.sessions import session_of
 
 
 class RunFailed(Exception):
@@ -109,14 +108,13 @@ async def credentials_of(
 
 @asynccontextmanager
 async def opened(
-    connector: Connector, connection: SchoolConnection, options: SyncOptions | None = None
+    connector: Connector, connection: SchoolConnection, limits: SessionLimits
 ) -> AsyncGenerator[Session]:
     """Open a session for the time of the block.
 
     Raises:
         RunFailed: it could not be opened, or the block let an error of the connector pass.
     """
-    limits = options or SyncOptions()
     try:
         async with session_of(connector, connection, limits.page_timeout, limits.close_timeout) as session:
             yield session

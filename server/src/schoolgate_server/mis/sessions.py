@@ -6,14 +6,23 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 
 from schoolgate_sdk import Connector, ReadRows, SchoolConnection, Session, Transient
+from schoolgate_server.mis.asking import require
+from schoolgate_server.mis.blame import ConnectorDefect, connector_at_work, let_go, outcome_of
 from schoolgate_server.model.failures import place_of
-from schoolgate_server.sync.asking import require
-from schoolgate_server.sync.blame import ConnectorDefect, connector_at_work, let_go, outcome_of
+
+
+class SessionLimits(Protocol):
+    """How long a session may take to open, and to close."""
+
+    @property
+    def page_timeout(self) -> timedelta: ...
+    @property
+    def close_timeout(self) -> timedelta: ...
 
 
 @asynccontextmanager

@@ -1,0 +1,267 @@
+"""Writes as the ledger keeps them, the table of operations, and which states may follow which."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate.v1.failure_pb2 import Failure
+from schoolgate.v1.kind_pb2 import (
+    KIND_ASSESSMENT_RESULT,
+    KIND_ATTENDANCE_MARK,
+    KIND_BEHAVIOUR_EVENT,
+    Kind,
+)
+
+_WRITES = uuid.UUID("2f1c0a52-8d8c-5b0e-8f4e-0f4b8a5d7c31")
+"""Namespace of all writes; changing it would let a key take effect a second time."""
+
+
+class OperationInfo(NamedTuple):
+    """What is fixed about one operation.
+
+    ``kind`` is that of the record that it makes, where the canonical model has one. ``order`` names the
+    fields of what it is about: writes of one school that agree in them are sent one after the other.
+    """
+
+    name: str
+    kind: Kind.ValueType | None
+    order: tuple[str, ...]
+
+
+OPERATIONS: Mapping[str, OperationInfo] = MappingProxyType(
+    {
+        info.name: info
+        for info in (
+            # The pupil, and what else tells two events apart for a MIS that knows no id of ours: of two that
+            # are the same the second must not be taken for the first.
+            OperationInfo(
+                "record_behaviour_event",
+                KIND_BEHAVIOUR_EVENT,
+                ("student_id", "type_code", "occurred_at", "staff_id"),
+            ),
+            OperationInfo(
+                "record_attendance_mark",
+                KIND_ATTENDANCE_MARK,
+                ("student_id", "date", "session", "period_name"),
+            ),
+            OperationInfo(
+                "record_assessment_result",
+                KIND_ASSESSMENT_RESULT,
+                ("student_id", "assessment_name", "subject_id"),
+            ),
+            OperationInfo("record_consent", None, ("student_id", "type_code")),
+            OperationInfo("record_intervention_note", None, ("student_id", "type_code", "date", "staff_id")),
+            OperationInfo("deactivate_record", None, ("record_id",)),
+            OperationInfo("correct_record", None, ("record_id",)),
+        )
+    }
+)
+"""Every operation by its name, which is that of its field in ``WriteOperation``."""
+
+_FOLLOWING: Mapping[pb.WriteState.ValueType, frozenset[pb.WriteState.ValueType]] = MappingProxyType(
+    {
+        pb.WRITE_STATE_PENDING: frozenset(
+            {
+                pb.WRITE_STATE_SENDING,
+                pb.WRITE_STATE_CANCELLED,
+                pb.WRITE_STATE_FAILED,
+                pb.WRITE_STATE_REJECTED,
+            }
+        ),
+        pb.WRITE_STATE_SENDING: frozenset(
+            {
+                pb.WRITE_STATE_SENT,
+                pb.WRITE_STATE_PENDING,
+                pb.WRITE_STATE_UNKNOWN,
+                pb.WRITE_STATE_REJECTED,
+                pb.WRITE_STATE_FAILED,
+                pb.WRITE_STATE_NEEDS_ATTENTION,
+            }
+        ),
+        pb.WRITE_STATE_UNKNOWN: frozenset(
+            {pb.WRITE_STATE_SENT, pb.WRITE_STATE_PENDING, pb.WRITE_STATE_NEEDS_ATTENTION}
+        ),
+        pb.WRITE_STATE_SENT: frozenset(
+            {pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_DIVERGED, pb.WRITE_STATE_NEEDS_ATTENTION}
+        ),
+        pb.WRITE_STATE_NEEDS_ATTENTION: frozenset(
+            {pb.WRITE_STATE_SENT, pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_PENDING, pb.WRITE_STATE_FAILED}
+        ),
+        pb.WRITE_STATE_CONFIRMED: frozenset({pb.WRITE_STATE_DIVERGED, pb.WRITE_STATE_REVERSED}),
+        pb.WRITE_STATE_DIVERGED: frozenset({pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_REVERSED}),
+        pb.WRITE_STATE_REJECTED: frozenset(),
+        pb.WRITE_STATE_FAILED: frozenset(),
+        pb.WRITE_STATE_REVERSED: frozenset(),
+        pb.WRITE_STATE_CANCELLED: frozenset(),
+    }
+)
+"""From each state, those that may follow."""
+
+_STATUS: Mapping[pb.WriteState.ValueType, pb.WriteStatus.ValueType] = MappingProxyType(
+    {
+        pb.WRITE_STATE_PENDING: pb.WRITE_STATUS_PENDING_MIS_SYNC,
+        pb.WRITE_STATE_SENDING: pb.WRITE_STATUS_PENDING_MIS_SYNC,
+        pb.WRITE_STATE_SENT: pb.WRITE_STATUS_PENDING_MIS_SYNC,
+        pb.WRITE_STATE_UNKNOWN: pb.WRITE_STATUS_PENDING_MIS_SYNC,
+        pb.WRITE_STATE_CONFIRMED: pb.WRITE_STATUS_SYNCED,
+        pb.WRITE_STATE_NEEDS_ATTENTION: pb.WRITE_STATUS_NEEDS_ATTENTION,
+        pb.WRITE_STATE_REJECTED: pb.WRITE_STATUS_NEEDS_ATTENTION,
+        pb.WRITE_STATE_FAILED: pb.WRITE_STATUS_NEEDS_ATTENTION,
+        pb.WRITE_STATE_DIVERGED: pb.WRITE_STATUS_NEEDS_ATTENTION,
+        pb.WRITE_STATE_CANCELLED: pb.WRITE_STATUS_WITHDRAWN,
+        pb.WRITE_STATE_REVERSED: pb.WRITE_STATUS_WITHDRAWN,
+    }
+)
+
+OPEN = frozenset(
+    {
+        pb.WRITE_STATE_PENDING,
+        pb.WRITE_STATE_SENDING,
+        pb.WRITE_STATE_SENT,
+        pb.WRITE_STATE_UNKNOWN,
+        pb.WRITE_STATE_NEEDS_ATTENTION,
+    }
+)
+"""States from which a write has yet to come to its end."""
+
+LEFT = frozenset({pb.WRITE_STATE_SENDING, pb.WRITE_STATE_SENT, pb.WRITE_STATE_UNKNOWN})
+"""States of a write that has left, or may have, and of which it is not known what came of it."""
+
+
+class IllegalMove(RuntimeError):
+    """A write was to go from one state into another that cannot follow: a defect."""
+
+
+@dataclass(slots=True)
+class WriteEntry:
+    """One write with what only the engine needs.
+
+    ``write`` is the public message. Its operation, and what was sent and answered, are sealed apart where the
+    store keeps them. ``slot`` is what it is about: of open writes in one slot, the one with the smallest
+    ``position`` goes first. ``due_at`` is when somebody is to look at it next; ``None`` where nothing is to
+    be done.
+
+    ``sending_until`` is when the attempt at work must have ended, by the sender's own doing, and ``epoch``
+    whose attempt it is. ``first_left_at`` is when the first attempt began that may have left. ``settles_at``
+    is from when on its absence in the MIS proves something. ``keys`` are the encoded source keys of what came
+    to be; ``found`` says that the MIS has been seen to have it. ``seq_sent`` is the school's published seq
+    when it was sent; ``looks`` counts what was done in vain in its present state.
+    """
+
+    write: pb.Write
+    slot: str = ""
+    position: int = 0
+    student_id: str = ""
+    due_at: datetime | None = None
+    sending_until: datetime | None = None
+    epoch: int = 0
+    first_left_at: datetime | None = None
+    settles_at: datetime | None = None
+    keys: list[str] = field(default_factory=list[str])
+    found: bool = False
+    seq_sent: int = 0
+    looks: int = 0
+    run_id: str = ""
+
+    @property
+    def write_id(self) -> str:
+        """The write's id."""
+        return self.write.write_id
+
+    @property
+    def school_id(self) -> str:
+        """The school."""
+        return self.write.school_id
+
+    @property
+    def attempt(self) -> pb.WriteAttempt:
+        """The latest attempt; raises ``IndexError`` where there is none."""
+        return self.write.attempts[-1]
+
+    def move(
+        self,
+        state: pb.WriteState.ValueType,
+        now: datetime,
+        *,
+        failure: Failure | None = None,
+        due_at: datetime | None = None,
+    ) -> None:
+        """Go into ``state``, for the reason ``failure`` where there is one.
+
+        Raises:
+            IllegalMove: that state cannot follow.
+        """
+        if state != self.write.state:
+            if state not in _FOLLOWING[self.write.state]:
+                before, after = pb.WriteState.Name(self.write.state), pb.WriteState.Name(state)
+                raise IllegalMove(f"a write in {before} cannot go into {after}")
+            self.looks = 0
+        self.write.state, self.write.status = state, _STATUS[state]
+        self.write.ClearField("failure")
+        if failure is not None:
+            self.write.failure.CopyFrom(failure)
+        self.due_at = due_at
+        self.touch(now)
+
+    def touch(self, now: datetime) -> None:
+        """Note that the write changes now."""
+        self.write.updated_at.FromDatetime(now)
+
+
+def status_of(state: pb.WriteState.ValueType) -> pb.WriteStatus.ValueType:
+    """Return what a state is called for people."""
+    return _STATUS[state]
+
+
+def operation_name(operation: pb.WriteOperation) -> str:
+    """Return the name of the operation that is set; empty where none is."""
+    return operation.WhichOneof("operation") or ""
+
+
+def action_of(operation: pb.WriteOperation) -> Message:
+    """Return the operation that is set; raises ``ValueError`` where none is."""
+    name = operation_name(operation)
+    if not name:
+        raise ValueError("no operation is set")
+    action: Message = getattr(operation, name)
+    return action
+
+
+def slot_of(operation: pb.WriteOperation) -> str:
+    """Return what an operation is about, opaque: writes about the same keep their order.
+
+    It says nothing to who reads it, for it is stored beside what is encrypted.
+    """
+    action = action_of(operation)
+    name = operation_name(operation)
+    parts = (name, *(str(getattr(action, field)) for field in OPERATIONS[name].order))
+    return _digest(*parts)
+
+
+def derived_key(school_id: str, operation: pb.WriteOperation, source_record_id: str) -> str:
+    """Return the idempotency key of an action that came without one: the same action has the same key."""
+    action = action_of(operation).SerializeToString(deterministic=True)
+    return f"auto-{_digest(school_id, operation_name(operation), action.hex(), source_record_id)}"
+
+
+def write_id_of(school_id: str, idempotency_key: str) -> str:
+    """Return the id of the write under a key: one key has one write, whoever asks and how often."""
+    named = f"{school_id}\n{idempotency_key}"  # a school's id has no line ends
+    return f"wrt_{uuid.uuid5(_WRITES, named).hex}"
+
+
+def _digest(*parts: str) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        sha.update(len(encoded).to_bytes(4, "big") + encoded)
+    return sha.hexdigest()[:40]
