@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _WriteSafety:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WriteSafetyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteSafety.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRITE_SAFETY_UNSPECIFIED: _WriteSafety.ValueType  # 0
+    """Not given."""
+    WRITE_SAFETY_NATIVE_KEY: _WriteSafety.ValueType  # 1
+    """The MIS takes an idempotency key and heeds it."""
+    WRITE_SAFETY_EXTERNAL_ID: _WriteSafety.ValueType  # 2
+    """The MIS stores an id of ours and can be asked for it."""
+    WRITE_SAFETY_NATURAL_KEY_READBACK: _WriteSafety.ValueType  # 3
+    """What came to be is found by what was written, as long as nobody else writes the same."""
+    WRITE_SAFETY_NONE: _WriteSafety.ValueType  # 4
+    """Nothing can be found out: a write whose outcome is unknown is never sent again by itself."""
+
+class WriteSafety(_WriteSafety, metaclass=_WriteSafetyEnumTypeWrapper):
+    """How a connector makes an operation safe to send, best first."""
+
+WRITE_SAFETY_UNSPECIFIED: WriteSafety.ValueType  # 0
+"""Not given."""
+WRITE_SAFETY_NATIVE_KEY: WriteSafety.ValueType  # 1
+"""The MIS takes an idempotency key and heeds it."""
+WRITE_SAFETY_EXTERNAL_ID: WriteSafety.ValueType  # 2
+"""The MIS stores an id of ours and can be asked for it."""
+WRITE_SAFETY_NATURAL_KEY_READBACK: WriteSafety.ValueType  # 3
+"""What came to be is found by what was written, as long as nobody else writes the same."""
+WRITE_SAFETY_NONE: WriteSafety.ValueType  # 4
+"""Nothing can be found out: a write whose outcome is unknown is never sent again by itself."""
+Global___WriteSafety: _TypeAlias = WriteSafety  # noqa: Y015
+
 class _DecisionReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -302,6 +334,62 @@ class ConnectorDataset(_message.Message):
 Global___ConnectorDataset: _TypeAlias = ConnectorDataset  # noqa: Y015
 
 @_typing.final
+class ConnectorOperation(_message.Message):
+    """One operation of WritebackService that a connector can write."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAFETY_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    ANNOUNCES_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the operation, for example "record_behaviour_event"."""
+    safety: Global___WriteSafety.ValueType
+    """How it is made safe to send."""
+    announces: _builtins.bool
+    """Whether the connector says when a write is about to leave: only then does a dry run show what would be sent, and the kill
+    switch reach a write that waits for its turn at the MIS.
+    """
+    @_builtins.property
+    def required(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the operation's fields that must be given."""
+
+    @_builtins.property
+    def optional(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those that may be given; a write with any other is refused."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_kind_pb2.Kind.ValueType]:
+        """Of deactivate_record and correct_record: kinds of records that they can be applied to."""
+
+    @_builtins.property
+    def entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Entities at the MIS that must be granted for it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        safety: Global___WriteSafety.ValueType = ...,
+        required: _abc.Iterable[_builtins.str] | None = ...,
+        optional: _abc.Iterable[_builtins.str] | None = ...,
+        kinds: _abc.Iterable[_kind_pb2.Kind.ValueType] | None = ...,
+        announces: _builtins.bool = ...,
+        entities: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announces", b"announces", "entities", b"entities", "kinds", b"kinds", "name", b"name", "optional", b"optional", "required", b"required", "safety", b"safety"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectorOperation: _TypeAlias = ConnectorOperation  # noqa: Y015
+
+@_typing.final
 class ConnectorInfo(_message.Message):
     """One configured connector."""
 
@@ -316,6 +404,7 @@ class ConnectorInfo(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    WRITES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     loaded: _builtins.bool
@@ -342,6 +431,10 @@ class ConnectorInfo(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the optional capabilities that it offers (count, grants, read_back, changes, write, events)."""
 
+    @_builtins.property
+    def writes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConnectorOperation]:
+        """The operations that it can write."""
+
     def __init__(
         self,
         *,
@@ -354,10 +447,11 @@ class ConnectorInfo(_message.Message):
         credentials: _abc.Iterable[Global___ConnectorField] | None = ...,
         datasets: _abc.Iterable[Global___ConnectorDataset] | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        writes: _abc.Iterable[Global___ConnectorOperation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "credentials", b"credentials", "datasets", b"datasets", "display_name", b"display_name", "load_error", b"load_error", "loaded", b"loaded", "name", b"name", "settings", b"settings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "credentials", b"credentials", "datasets", b"datasets", "display_name", b"display_name", "load_error", b"load_error", "loaded", b"loaded", "name", b"name", "settings", b"settings", "version", b"version", "writes", b"writes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

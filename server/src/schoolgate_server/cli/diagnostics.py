@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from schoolgate.v1.diagnostics_service_pb2 import (
     ConnectorInfo,
@@ -14,6 +15,7 @@ from schoolgate.v1.diagnostics_service_pb2 import (
     DecisionReason,
     ListConnectorsRequest,
     ListDecisionsRequest,
+    WriteSafety,
 )
 from schoolgate_server.cli import console, questions
 from schoolgate_server.cli.client import Client, client_command
@@ -110,6 +112,31 @@ def _describe(info: ConnectorInfo) -> None:
             console.add_row(made, (dataset.name, kinds, ", ".join(dataset.entities), parser))
         printer.print()
         printer.print(made)
+    if info.writes:
+        printer.print()
+        printer.print(_writes(info))
+        console.remark("values in brackets may be left out; a dry run shows what would be sent")
+
+
+def _writes(info: ConnectorInfo) -> Table:
+    """Return what a connector can write; the values come last, since they may be broken into lines."""
+    of_kinds = any(operation.kinds for operation in info.writes)
+    heads = ["operation", "safety", "dry run", *(["of"] if of_kinds else []), "values"]
+    made = console.table(*heads, whole=("dry run",))
+    for operation in info.writes:
+        # A newer server may have safety classes that this command has not heard of.
+        known = operation.safety in WriteSafety.values()
+        safety = WriteSafety.Name(operation.safety) if known else str(operation.safety)
+        values = [*operation.required, *(f"[{name}]" for name in operation.optional)]
+        cells = [
+            operation.name,
+            safety.removeprefix("WRITE_SAFETY_").lower().replace("_", " "),
+            "yes" if operation.announces else "no",
+            *([", ".join(map(questions.kind_name, operation.kinds))] if of_kinds else []),
+            ", ".join(values),
+        ]
+        console.add_row(made, cells)
+    return made
 
 
 def register(app: typer.Typer) -> None:

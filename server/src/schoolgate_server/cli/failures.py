@@ -55,6 +55,13 @@ NEXT_STEPS: Mapping[str, str] = {
     "SHUTTING_DOWN": "try again when the server is back",
     "TOO_MANY_CALLS": "end some of the calls of {method} that are open on the server, then try again",
     "DEADLINE_EXCEEDED": "ask for less: a smaller page, fewer days, more filters",
+    "WRITE_NOT_FOUND": "`schoolgate writes list {school_id}` lists the school's writes",
+    "WRITE_POLICY_OFF": "`schoolgate policy set SCHOOL {operation} dry-run` shows what would be sent",
+    "WRITE_UNSUPPORTED": "`schoolgate connectors {connector}` shows what it can write",
+    "IDEMPOTENCY_KEY_REUSED": "`schoolgate writes get SCHOOL {write_id}` shows what has this key",
+    "APPROVER_IS_SUBMITTER": "let another person approve it, with a token of their own and the role APPROVER",
+    "WRITE_STATE_MISMATCH": "`schoolgate writes get SCHOOL {write_id}` shows where it stands",
+    "WRITE_QUOTA_EXCEEDED": "wait; `schoolgate policy get SCHOOL` shows the quota of {operation}",
     "INTERNAL": "look for the correlation id {correlation_id} in the server's log, and report the defect",
 }
 """ErrorInfo.reason to what to do about it. Braces name members of ErrorInfo.metadata."""

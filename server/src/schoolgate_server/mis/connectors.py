@@ -10,8 +10,14 @@ import pluggy
 from loguru import logger
 
 from schoolgate.v1 import error_reason_pb2 as reasons
-from schoolgate.v1.diagnostics_service_pb2 import ConnectorDataset, ConnectorField, ConnectorInfo
-from schoolgate_sdk import HOOK_NAMESPACE, Connector, FieldSpec
+from schoolgate.v1.diagnostics_service_pb2 import (
+    ConnectorDataset,
+    ConnectorField,
+    ConnectorInfo,
+    ConnectorOperation,
+    WriteSafety,
+)
+from schoolgate_sdk import HOOK_NAMESPACE, Connector, FieldSpec, WriteOperation
 from schoolgate_sdk.hooks import ENTRY_POINT_GROUP, ConnectorHooks
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import party_of, place_of
@@ -112,6 +118,7 @@ def _info(connector: Connector) -> ConnectorInfo:
             for dataset in connector.datasets
         ],
         capabilities=sorted(connector.capabilities),
+        writes=[_operation(operation) for operation in connector.writes],
     )
 
 
@@ -123,4 +130,16 @@ def _field(spec: FieldSpec) -> ConnectorField:
         default_value=spec.default,
         endpoint=spec.endpoint,
         party=party_of(spec.identity),
+    )
+
+
+def _operation(operation: WriteOperation) -> ConnectorOperation:
+    return ConnectorOperation(
+        name=operation.name,
+        safety=WriteSafety.Value(f"WRITE_SAFETY_{operation.safety.name}"),
+        required=operation.required,
+        optional=operation.optional,
+        kinds=operation.kinds,
+        announces=operation.announces,
+        entities=operation.entities,
     )

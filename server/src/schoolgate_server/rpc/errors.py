@@ -152,6 +152,30 @@ PRESENTATIONS: MappingProxyType[r.ErrorReason.ValueType, Presentation] = Mapping
         r.ERROR_REASON_DEADLINE_EXCEEDED: Presentation(
             Code.DEADLINE_EXCEEDED, "the answer takes longer than it may; ask for less"
         ),
+        r.ERROR_REASON_WRITE_NOT_FOUND: Presentation(
+            Code.NOT_FOUND, "the school has no write under this id; see ListWrites"
+        ),
+        r.ERROR_REASON_WRITE_POLICY_OFF: Presentation(
+            Code.FAILED_PRECONDITION,
+            "the school's policy does not let this operation be written; see SetWritePolicy",
+        ),
+        r.ERROR_REASON_WRITE_UNSUPPORTED: Presentation(
+            Code.FAILED_PRECONDITION, "the school's connector cannot write this operation; see ListConnectors"
+        ),
+        r.ERROR_REASON_IDEMPOTENCY_KEY_REUSED: Presentation(
+            Code.ALREADY_EXISTS, "this idempotency key came before with a different action; use another one"
+        ),
+        r.ERROR_REASON_APPROVER_IS_SUBMITTER: Presentation(
+            Code.PERMISSION_DENIED, "a write is approved by somebody other than its submitter"
+        ),
+        r.ERROR_REASON_WRITE_STATE_MISMATCH: Presentation(
+            Code.FAILED_PRECONDITION, "a write in this state does not allow that; see GetWrite"
+        ),
+        r.ERROR_REASON_WRITE_QUOTA_EXCEEDED: Presentation(
+            Code.RESOURCE_EXHAUSTED,
+            "as many writes of this operation were accepted within 24 hours as the policy lets through",
+            3600.0,
+        ),
         r.ERROR_REASON_INTERNAL: Presentation(
             Code.INTERNAL, "a defect of schoolgate; the server's log has it under the correlation id"
         ),

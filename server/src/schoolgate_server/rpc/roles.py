@@ -44,7 +44,8 @@ _BY_SERVICE: dict[str, dict[Role, str]] = {
         Role.READER: "GetTimetable ListTeachers GetAttendance GetRoll",
     },
     "WritebackService": {
-        Role.WRITER: "SubmitWrite GetWrite ListWrites WatchWrites CancelWrite ReverseWrite",
+        Role.READER: "GetWrite ListWrites WatchWrites GetWritePolicy",
+        Role.WRITER: "SubmitWrite CancelWrite ReverseWrite",
         Role.APPROVER: "ApproveWrite",
         Role.OPERATOR: "ResolveWrite",
         Role.ADMIN: "SetWritePolicy",

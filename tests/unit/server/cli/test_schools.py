@@ -6,15 +6,18 @@ import pytest
 
 from schoolgate.v1.diagnostics_service_pb2 import (
     DECISION_REASON_KEY_MISSING,
+    WRITE_SAFETY_NATURAL_KEY_READBACK,
     ConnectorDataset,
     ConnectorField,
     ConnectorInfo,
+    ConnectorOperation,
     Decision,
     ListConnectorsResponse,
     ListDecisionsResponse,
+    WriteSafety,
 )
 from schoolgate.v1.failure_pb2 import AUDIENCE_OPERATOR, FAILURE_TYPE_AUTH_INVALID, Failure
-from schoolgate.v1.kind_pb2 import KIND_ENROLMENT, KIND_STUDENT
+from schoolgate.v1.kind_pb2 import KIND_BEHAVIOUR_EVENT, KIND_ENROLMENT, KIND_STUDENT
 from schoolgate.v1.school_service_pb2 import (
     CheckConnectionResponse,
     CreateSchoolRequest,
@@ -192,6 +195,34 @@ def test_connectors(ask: Run) -> None:
     assert "student, enrolment" in detail.out
     assert "a change drops the stored credentials" in " ".join(detail.out.split())
     assert ask("connectors", "nothing").status == 1
+
+
+def test_what_a_connector_can_write_is_shown(
+    ask: Run, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    event = ConnectorOperation(
+        name="record_behaviour_event",
+        safety=WRITE_SAFETY_NATURAL_KEY_READBACK,
+        required=["student_id", "points"],
+        optional=["comment"],
+        announces=True,
+    )
+    undo = ConnectorOperation(
+        name="deactivate_record",
+        safety=WriteSafety.ValueType(99),  # of a newer server
+        required=["record_id"],
+        kinds=[KIND_BEHAVIOUR_EVENT],
+    )
+    info = ConnectorInfo(name="acme", loaded=True, writes=[event, undo])
+    fake.on("DiagnosticsService/ListConnectors", ListConnectorsResponse(connectors=[info]))
+    outcome = ask("connectors", "acme")
+    lines = [line.split() for line in outcome.out.splitlines()]
+    safety = ["natural", "key", "readback"]
+    values = ["student_id,", "points,", "[comment]"]
+    assert ["record_behaviour_event", *safety, "yes", *values] in lines
+    assert ["deactivate_record", "99", "no", "behaviour_event", "record_id"] in lines
+    assert "values in brackets may be left out" in outcome.err
 
 
 def test_decisions(ask: Run, fake: FakeServer) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from schoolgate.v1 import diagnostics_service_pb2 as d
 from schoolgate.v1 import error_reason_pb2 as reasons
-from schoolgate_sdk import Connector, hookimpl
+from schoolgate.v1.kind_pb2 import KIND_BEHAVIOUR_EVENT
+from schoolgate_sdk import Connector, WriteOperation, WriteSafety, hookimpl
 from schoolgate_server.mis.connectors import load_connectors
 from schoolgate_server.model.errors import ServiceError
 from tests.support.scripted import ScriptedMis, scripted_connector
@@ -86,6 +88,39 @@ def test_a_good_connector_is_loaded_and_described(install: Install) -> None:
     [info] = host.infos()
     assert info.loaded
     assert [dataset.name for dataset in info.datasets] == ["students", "groups", "memberships", "marks"]
+
+
+@pytest.mark.parametrize("safety", list(WriteSafety))
+def test_what_a_connector_can_write_is_described(install: Install, safety: WriteSafety) -> None:
+    """Each safety class, so that a new one needs a value in the API."""
+    operation = WriteOperation(
+        "deactivate_record",
+        safety,
+        required=("record_id",),
+        optional=("comment",),
+        natural_key=("record_id",),
+        entities=("Events",),
+        kinds=(KIND_BEHAVIOUR_EVENT,),
+        announces=True,
+    )
+
+    @hookimpl
+    def writing() -> Connector:
+        return replace(scripted_connector(ScriptedMis()), writes=(operation,))
+
+    install("scripted", writing)
+    [info] = load_connectors(["scripted"]).infos()
+    assert list(info.writes) == [
+        d.ConnectorOperation(
+            name="deactivate_record",
+            safety=d.WriteSafety.Value(f"WRITE_SAFETY_{safety.name}"),
+            required=["record_id"],
+            optional=["comment"],
+            kinds=[KIND_BEHAVIOUR_EVENT],
+            announces=True,
+            entities=["Events"],
+        )
+    ]
 
 
 @pytest.mark.parametrize(
