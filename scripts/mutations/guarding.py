@@ -105,6 +105,15 @@ MUTANTS = (
         "g11",
     ),
     Mutant(
+        "g19",
+        "a write is asked about before its connection stands",
+        "plugins/src/schoolgate_sdk/http.py",
+        "            data = gate.behind(request.body)",
+        "            gate.ask()",
+        "tests/unit/sdk/test_http_leaving.py",
+        "g19",
+    ),
+    Mutant(
         "g11",
         "Bromcom hides a pupil, and so nothing was written of them",
         f"{BROMCOM}/behaviour_writing.py",

@@ -17,8 +17,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import aiohttp
 import tenacity
@@ -37,59 +37,23 @@ from schoolgate_sdk.errors import (
     Transient,
     Unsupported,
 )
+from schoolgate_sdk.http_leaving import Gate, once
+from schoolgate_sdk.http_messages import Answer, Consumer, Request
 from schoolgate_sdk.http_retry import retry_after
 from schoolgate_sdk.traffic import PausesFor, Turn
+from schoolgate_sdk.writing import Leaving
+
+__all__ = ["Answer", "Consumer", "HttpClient", "HttpOptions", "Request", "http_client"]
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_T_co = TypeVar("_T_co", covariant=True)
 
 _CHUNK: Final = 1 << 16
 _READ_BUFFER: Final = 1 << 20
 """Bytes. With aiohttp's 64 KiB an answer of 14 MB needs a turn of the event loop per 128 KiB."""
 _REFUSAL_BYTES: Final = 1 << 16
 """Bytes of a refusal's body that are read, for :attr:`HttpOptions.refusal` to look at."""
-
-
-class Answer(NamedTuple):
-    """What a MIS answered: an accepted status, the headers and the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytearray
-
-    def __repr__(self) -> str:
-        return f"Answer(status={self.status}, {len(self.body)} bytes)"
-
-
-class Consumer(Protocol[_T_co]):
-    """Takes a body as it comes. Either method may raise a ``ConnectorError``."""
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes."""
-        ...
-
-    def close(self) -> _T_co:
-        """Return what the whole body was."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. ``entity`` is what errors say it was about; only method and entity are in ``repr``.
-
-    Redirects are never followed, for they would take the credentials along.
-    """
-
-    method: str
-    url: str = field(repr=False)
-    entity: str | None = None
-    params: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
-    headers: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
-    body: bytes | None = field(repr=False, default=None)
-    accept: frozenset[int] = frozenset({200})
-    """Statuses that are handed to the connector; every other one is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +82,6 @@ class HttpOptions:
     """Makes a more exact error of status, headers and the beginning of the body; ``None`` for the usual."""
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request once: aiohttp by itself sends a DELETE again whose connection broke, and it is a write.
-
-    It does so for the types of error that are replaced here.
-    """
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientConnectionError(type(error).__name__) from None
-
-
 @asynccontextmanager
 async def http_client(
     connection: SchoolConnection,
@@ -147,7 +100,7 @@ async def http_client(
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=aiohttp.TCPConnector(limit=connection.traffic.limits.school_concurrency),
         read_bufsize=_READ_BUFFER,
-        middlewares=(_once,),
+        middlewares=(once,),
     ) as session:
         yield HttpClient(session, connection, options, rng=rng or random.SystemRandom(), sleep=sleep)
 
@@ -223,15 +176,20 @@ class HttpClient:
         """Await ``attempt()``, again where its error says that this may help, as :meth:`read` does."""
         return await self._attempts(attempt)
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request, *, leaving: Leaving | None = None) -> Answer:
         """Send once and return the answer; this is how to write.
+
+        ``leaving`` is told method, entity and body at the last moment before the body leaves: after every
+        wait, with the connection standing; of a request without a body before the connection is looked for.
+        What it raises is raised here as it is. The MIS has then got no whole request, and nothing is held
+        against it. It is called by another task than this one.
 
         Raises as :meth:`read`, but ``Transient`` after whatever refuses nothing: another status below 400, or
         an answer that exceeds ``max_bytes``. After a ``Transient`` it is unknown whether the MIS did what was
         asked, unless it is a ``CircuitOpen``: then nothing was sent.
         """
         try:
-            return Answer(*await self._send(request, _Whole(), writes=True))
+            return Answer(*await self._send(request, _Whole(), writes=True, leaving=leaving))
         except Incomplete as error:
             raise Transient(error.message, entity=request.entity) from None
 
@@ -263,9 +221,15 @@ class HttpClient:
         return max(0.0, self._left(error)) + jitter if isinstance(error, CircuitOpen) else jitter
 
     async def _send(
-        self, request: Request, consumer: Consumer[_T], *, writes: bool = False
+        self,
+        request: Request,
+        consumer: Consumer[_T],
+        *,
+        writes: bool = False,
+        leaving: Leaving | None = None,
     ) -> tuple[int, Mapping[str, str], _T]:
-        async with self._open(request, self._timeout, writes=writes) as (response, chunks):
+        opened = self._open(request, self._timeout, writes=writes, leaving=leaving)
+        async with opened as (response, chunks):
             async for chunk in chunks:
                 consumer.feed(chunk)
             return response.status, response.headers, consumer.close()
@@ -278,11 +242,15 @@ class HttpClient:
         *,
         at_length: bool = False,
         writes: bool = False,
+        leaving: Leaving | None = None,
     ) -> AsyncGenerator[tuple[aiohttp.ClientResponse, AsyncIterator[bytes]]]:
         entity = request.entity
+        gate = None if leaving is None else Gate(request, leaving)
         async with self._turn(request) as turn, AsyncExitStack() as stack:
-            with self._failures(turn, entity):
-                response = await stack.enter_async_context(self._sent(request, patience))
+            if gate is not None:
+                stack.callback(gate.close)
+            with self._failures(turn, entity, gate):
+                response = await stack.enter_async_context(self._sent(request, patience, gate))
                 if response.status not in request.accept:
                     raise await self._refused(turn, response, entity, writes=writes)
             if at_length:
@@ -302,32 +270,42 @@ class HttpClient:
         return road.turn(options.longest_wait, entity=request.entity)
 
     def _sent(
-        self, request: Request, timeout: aiohttp.ClientTimeout
+        self, request: Request, timeout: aiohttp.ClientTimeout, gate: Gate | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers: Mapping[str, str] = request.headers
+        data: bytes | AsyncIterator[bytes] | None = request.body
+        if gate is not None and request.body:
+            headers = {**headers, "Content-Length": str(len(request.body))}
+            data = gate.behind(request.body)
+        elif gate is not None:
+            gate.ask()
         return self._session.request(
             request.method,
             URL(request.url),
             params=request.params or None,
-            headers=request.headers,
-            data=request.body,
+            headers=headers,
+            data=data,
             timeout=timeout,
             allow_redirects=False,
         )
 
     @contextmanager
-    def _failures(self, turn: Turn, entity: str | None) -> Generator[None]:
-        """Say what a broken connection means, and count it."""
+    def _failures(self, turn: Turn, entity: str | None, gate: Gate | None = None) -> Generator[None]:
+        """Say what a broken connection means, and count it, unless it broke because ``gate`` stayed shut."""
         mis = self._options.mis
         try:
             yield
-        # Neither is chained: a text may hold the address, and with it what was asked for. A type says enough.
-        except TimeoutError:
+        except (TimeoutError, aiohttp.ClientError) as error:
+            if gate is not None and gate.stopped is not None:
+                raise gate.stopped from None
             turn.failed()
-            raise Transient(f"{mis} did not answer in time", entity=entity) from None
-        except aiohttp.ClientError as error:
-            turn.failed()
-            what = type(error).__name__
-            raise Transient(f"the connection to {mis} failed: {what}", entity=entity) from None
+            what = (
+                f"{mis} did not answer in time"
+                if isinstance(error, TimeoutError)
+                else f"the connection to {mis} failed: {type(error).__name__}"
+            )
+            # Not chained: its text may hold the address, and with it what was asked for. A type says enough.
+            raise Transient(what, entity=entity) from None
 
     async def _body(
         self, turn: Turn, response: aiohttp.ClientResponse, entity: str | None
