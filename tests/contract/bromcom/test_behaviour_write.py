@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
+import orjson
 import pytest
 
 from schoolgate_bromcom.session import BromcomSession
 from schoolgate_sdk import (
     ConnectorError,
+    Departure,
     EntityDenied,
     FindWrite,
     Incomplete,
@@ -20,11 +23,12 @@ from schoolgate_sdk import (
     WriteRequest,
     WriteRows,
     WriteSafety,
+    WriteStopped,
     WriteValue,
 )
 from tests.contract.bromcom.conftest import CONNECTOR, Mis, read_all
 
-[OPERATION] = CONNECTOR.writes
+OPERATION = next(each for each in CONNECTOR.writes if each.name == "record_behaviour_event")
 VALUES: Mapping[str, WriteValue] = {
     "student_id": SourceKey("bromcom/student", (7,)),
     "type_code": "5",
@@ -37,6 +41,11 @@ VALUES: Mapping[str, WriteValue] = {
 
 def _request(**changes: WriteValue) -> WriteRequest:
     return WriteRequest("record_behaviour_event", "key-1", {**VALUES, **changes})
+
+
+def _receipt(number: int) -> WriteReceipt:
+    key = SourceKey("bromcom/behaviour_event_record", (number,))
+    return WriteReceipt((str(number),), keys=(key,))
 
 
 def _requests(mis: Mis) -> int:
@@ -60,11 +69,34 @@ async def test_an_event_is_written_once_and_read_as_it_was_written(mis: Mis) -> 
     [number] = _written(mis)
     event = mis.world.behaviour[number]
     assert (event.event_type, event.staff, event.points, event.comment) == (5, 3, -2, VALUES["comment"])
-    assert await session.find_write(_request(), None) == WriteReceipt((str(number),))
+    assert await session.find_write(_request(), None) == _receipt(number)
     rows, _ = await read_all(session, "behaviour_events")
     [row] = [row for row in rows if row["eventRecordId"] == number]
     [parsed] = CONNECTOR.dataset("behaviour_events").parser(row, mis.settings)
+    assert parsed.key == SourceKey("bromcom/behaviour_event_record", (number,))
     assert str(parsed.message).splitlines()[1:3] == ['occurred_at: "2026-09-15T10:05:00"', "points: -2"]
+
+
+async def test_g19_a_write_is_shown_as_it_leaves_and_one_that_is_stopped_does_not(mis: Mis) -> None:
+    """Seen to fail with a client that does not pass ``leaving`` on."""
+    assert OPERATION.announces
+    session = await mis.session()
+    told: list[Departure] = []
+
+    def stop(departure: Departure) -> None:
+        told.append(departure)
+        raise WriteStopped("the policy is off")
+
+    with pytest.raises(WriteStopped):
+        await session.write(replace(_request(), leaving=stop))
+    assert (_written(mis), _requests(mis)) == ([], 0)
+
+    await session.write(replace(_request(), leaving=told.append))
+    assert told[0] == told[1]
+    assert told[0].target == "POST BehaviourEventRecords"
+    assert orjson.loads(told[0].body)["comment"] == VALUES["comment"]
+    assert not any(secret in told[0].body for secret in mis.credentials.values())
+    assert len(_written(mis)) == 1
 
 
 @pytest.mark.parametrize("kind", ["error_after_effect", "false_after_effect", "lost_answer"])
@@ -74,7 +106,7 @@ async def test_an_answer_that_is_lost_is_unknown_and_its_effect_is_found(mis: Mi
     with pytest.raises(Transient):
         await session.write(_request())
     [number] = _written(mis)
-    assert await session.find_write(_request(), None) == WriteReceipt((str(number),))
+    assert await session.find_write(_request(), None) == _receipt(number)
 
 
 async def test_what_had_no_effect_is_found_not_to_have_happened(mis: Mis) -> None:
@@ -202,7 +234,7 @@ async def test_of_two_that_are_the_same_the_one_whose_id_was_told_is_it(mis: Mis
     await session.write(_request())
     first, second = _written(mis)
     for number in (first, second):
-        told = WriteReceipt((str(number),))
+        told = _receipt(number)
         assert await session.find_write(_request(), told) == told
 
 
@@ -211,7 +243,7 @@ async def test_g11_an_event_whose_id_was_told_had_its_effect_whatever_became_of_
     session = await mis.session()
     await session.write(_request())
     [number] = _written(mis)
-    told = WriteReceipt((str(number),))
+    told = _receipt(number)
     assert await session.find_write(_request(type_code="4"), told) == told  # its type was corrected since
     mis.world.delete_behaviour(number)
     with pytest.raises(Incomplete, match="told"):

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from schoolgate_sdk import Incomplete, SourceKey, Transient, Unsupported, WriteReceipt, WriteRequest
+from schoolgate_sdk import (
+    Departure,
+    Incomplete,
+    SourceKey,
+    Transient,
+    Unsupported,
+    WriteReceipt,
+    WriteRequest,
+    WriteStopped,
+)
 from schoolgate_wonde.client import FieldErrors
 from schoolgate_wonde.plugin import WondeSession
 from tests.contract.wonde.conftest import Wonde, serving
@@ -66,7 +75,36 @@ async def test_a_write_is_pending_until_it_is_shown(later: Wonde) -> None:
     assert found is not None
     assert found.pending is None
     assert len(found.mis_ids) == 1
+    assert found.keys == (SourceKey("wonde/attendance", ("attendance/session", *found.mis_ids)),)
+    assert receipt.response == f'{{"writeback_id":"{receipt.pending}"}}'
     assert code_of(later) == "L"
+
+
+async def test_g19_a_write_is_shown_as_it_leaves_and_one_that_is_stopped_does_not(wonde: Wonde) -> None:
+    """What has to be read for it is read before. Seen to fail with a client that does not pass ``leaving``
+    on, and with the codes read after asking.
+    """
+    told: list[tuple[Departure, int]] = []
+    log = wonde.api.log
+
+    def stop(departure: Departure) -> None:
+        told.append((departure, log.total))
+        raise WriteStopped("the policy is off")
+
+    before = code_of(wonde)
+    async with wonde.session(behaviour_writes="yes") as session:
+        for request in (mark(wonde), event(wonde, 2), event(wonde, -2)):
+            with pytest.raises(WriteStopped):
+                await session.write(replace(request, leaving=stop))
+            assert told[-1][1] == log.total
+    assert log.as_json()["resources"] == {"attendance-codes": log.total}
+    assert code_of(wonde) == before
+    assert [departure.target for departure, _ in told] == [
+        "POST attendance/session",
+        "POST achievements",
+        "POST behaviours",
+    ]
+    assert '"comment":"Bus was late"' in told[0][0].body
 
 
 async def lose(wonde: Wonde, session: WondeSession, request: WriteRequest, fault: str) -> None:

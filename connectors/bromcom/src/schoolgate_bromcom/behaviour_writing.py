@@ -10,10 +10,12 @@ A school needs a paid Third Party Write Licence; without it Bromcom refuses, wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
+
+import orjson
 
 from schoolgate_bromcom import values
 from schoolgate_bromcom.client import BromcomClient
@@ -46,8 +48,9 @@ RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
     optional=("comment",),
     natural_key=("student_id", "type_code", "occurred_at", "staff_id", "points", "comment"),
     entities=(ENTITY,),
+    announces=True,
 )
-"""The one write that public sources show. No attendance write is public, so there is none here."""
+"""The one write over the Partner API that public sources show; no surface has a public attendance write."""
 
 _MOST_PAGES: Final = 20
 _MINUTE: Final = len("2026-09-22T10:05")
@@ -123,14 +126,15 @@ class BehaviourWriter:
 
         Raises:
             Transient: the outcome is unknown, or (``CircuitOpen``) nothing was sent.
+            WriteStopped: as ``request.leaving`` raised it; nothing was sent.
             Unsupported: a value cannot be written; nothing was sent. Or Bromcom does not know the entity.
             ConnectorError: as :meth:`BromcomClient.post` raises, where Bromcom refused.
         """
         event = _Event(request, self._settings)
-        data = await self._client.post(ENTITY, event.body)
+        data = await self._client.post(ENTITY, event.body, request.leaving)
         match data:
-            case {"eventRecordId": int(number)} if number > 0:
-                return WriteReceipt((str(number),))
+            case {"eventRecordId": int(number)} if number > 0 and not isinstance(number, bool):
+                return _receipt({number}, orjson.dumps({"eventRecordId": number}).decode())
             case _:
                 return WriteReceipt()
 
@@ -149,14 +153,15 @@ class BehaviourWriter:
         if await self._rows(event) != rows:
             raise Transient("two reads of the pupil's events do not agree", entity=ENTITY)
         found = [_compared(row, event) for row in rows]
-        told = {str(number) for number, _ in found}.intersection(receipt.mis_ids if receipt else ())
+        ids = receipt.mis_ids if receipt else ()
+        told = {number for number, _ in found if str(number) in ids}
         if told:
-            return WriteReceipt(tuple(sorted(told)))
+            return _receipt(told)
         if receipt and receipt.mis_ids:
             raise Incomplete("the event whose id Bromcom told is not shown", entity=ENTITY)
         same = {number for number, likeness in found if likeness == _SAME}
         if len(same) == 1:
-            return WriteReceipt((str(same.pop()),))
+            return _receipt(same)
         if same:
             raise Incomplete("several events are as this one was written", entity=ENTITY)
         if any(likeness == _ALIKE for _, likeness in found):
@@ -183,6 +188,16 @@ class BehaviourWriter:
                 return found
             found += rows
         raise Incomplete("Bromcom gave more events than a pupil can have", entity=ENTITY)
+
+
+def _receipt(numbers: Collection[int], response: str = "") -> WriteReceipt:
+    """Return the receipt of events by their numbers, under the keys that the dataset has them by."""
+    ordered = sorted(numbers)
+    return WriteReceipt(
+        tuple(map(str, ordered)),
+        keys=tuple(SourceKey(keys.BEHAVIOUR_EVENT_RECORD, (number,)) for number in ordered),
+        response=response,
+    )
 
 
 _SAME, _ALIKE, _OTHER = "same", "alike", "other"

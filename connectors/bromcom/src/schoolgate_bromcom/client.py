@@ -13,7 +13,7 @@ import orjson
 
 from schoolgate_bromcom import filters
 from schoolgate_bromcom.settings import BromcomSettings
-from schoolgate_sdk import Row, SchemaChanged, Transient, rows_among
+from schoolgate_sdk import Leaving, Row, SchemaChanged, Transient, rows_among
 from schoolgate_sdk.http import HttpClient, Request
 from schoolgate_sdk.json_bounds import JsonBounds, decode_json
 
@@ -56,11 +56,14 @@ class BromcomClient:
         request = Request("GET", f"{self._settings.base_url}/{name}", name, params=query)
         return await self._http.read(request, lambda answer: self._decode(answer.body, name))
 
-    async def post(self, entity: str, body: Callable[[int], Mapping[str, object]]) -> object:
+    async def post(
+        self, entity: str, body: Callable[[int], Mapping[str, object]], leaving: Leaving
+    ) -> object:
         """Send ``body``, given the school's number, to ``entity`` (its usual name), once; return the answer's
-        data.
+        data. ``leaving`` is asked at the last moment.
 
         Raises:
+            WriteStopped: as ``leaving`` raised it; nothing was sent.
             Transient: the outcome is unknown, be it that an answer under HTTP 200 says that it did not
                 succeed: reads have seen that from a Bromcom that was unwell. After a ``CircuitOpen`` it is
                 known that nothing was sent.
@@ -76,7 +79,7 @@ class BromcomClient:
             body=orjson.dumps(body(self._settings.school_number)),
             accept=frozenset({200, 201}),
         )
-        answer = await self._http.send(request)
+        answer = await self._http.send(request, leaving=leaving)
         try:
             envelope: Any = decode_json(answer.body)
         except orjson.JSONDecodeError:

@@ -21,6 +21,7 @@ from schoolgate_sdk import (
     ConnectorError,
     EntityDenied,
     Identity,
+    Leaving,
     Row,
     SchemaChanged,
     Transient,
@@ -130,10 +131,13 @@ class WondeClient:
             return None
         return min(found, _MOST_COUNTED)
 
-    async def send(self, method: str, resource: str, body: Mapping[str, object]) -> Mapping[str, Any]:
-        """Send a write once and return Wonde's answer.
+    async def send(
+        self, method: str, resource: str, body: Mapping[str, object], leaving: Leaving
+    ) -> Mapping[str, Any]:
+        """Send a write once and return Wonde's answer; ``leaving`` is asked at the last moment.
 
         Raises:
+            WriteStopped: as ``leaving`` raised it; nothing was sent.
             Transient: whether it took effect is not known.
             FieldErrors: HTTP 422.
             ConnectorError: as :meth:`page`, but at the first attempt.
@@ -146,7 +150,7 @@ class WondeClient:
             body=orjson.dumps(body),
             accept=frozenset({200, 201, 202, 422}),
         )
-        answer = await self._http.send(request)
+        answer = await self._http.send(request, leaving=leaving)
         try:
             found = _json(answer, resource, 1)
         except (SchemaChanged, Transient):

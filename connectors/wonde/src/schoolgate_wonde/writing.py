@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
+import orjson
 from google.protobuf.message import Message
 
 from schoolgate.v1.attendance_pb2 import (
@@ -53,6 +54,7 @@ RECORD_ATTENDANCE_MARK: Final = WriteOperation(
     optional=("period_name", "comment", "minutes_late"),
     natural_key=("student_id", "date", "session", "period_name", "code", "comment", "minutes_late"),
     entities=(SESSION,),
+    announces=True,
 )
 """A mark of a session (AM, PM), or of a lesson (LESSON) with the name of its period; the school must then
 have approved ``attendance/lesson`` too, and what a lesson is found by: ``lessons``, ``periods``, ``classes``.
@@ -65,6 +67,7 @@ RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
     optional=("comment",),
     natural_key=("student_id", "type_code", "occurred_at", "staff_id", "points", "comment"),
     entities=("achievements", "behaviours"),
+    announces=True,
 )
 """Points below zero go to ``behaviours``, others to ``achievements``."""
 
@@ -101,6 +104,8 @@ class WondeWriter:
     async def write(self, request: WriteRequest) -> WriteReceipt:
         """See ``WriteRows``.
 
+        What has to be read first is read before ``request.leaving`` is asked.
+
         Raises:
             FieldErrors: HTTP 422; it took no effect.
         """
@@ -111,14 +116,15 @@ class WondeWriter:
             event = self._event(request)
             resource = event.resource
             body = {resource: [event.form(fields.paths(resource, self._settings))]}
-        answer = await self._client.send("POST", resource, body)
+        answer = await self._client.send("POST", resource, body, request.leaving)
         match answer.get("writeback_id"):
             case str(found) if found.strip():
-                return WriteReceipt(pending=found.strip())
+                pending = found.strip()
             case int(number) if not isinstance(number, bool):
-                return WriteReceipt(pending=str(number))
+                pending = str(number)
             case _:
                 raise Transient("Wonde's answer has no writeback_id", entity=resource)
+        return WriteReceipt(pending=pending, response=orjson.dumps({"writeback_id": pending}).decode())
 
     async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
         """See ``FindWrite``."""
@@ -128,9 +134,11 @@ class WondeWriter:
         else:
             name, wanted = "behaviour_events", self._event(request)
         found = await self._found(name, wanted, request.not_before)
-        same = found.same if receipt is None else found.same.intersection(receipt.mis_ids) or found.same
+        ids = () if receipt is None else receipt.mis_ids
+        same = {key for key in found.same if key.parts[-1] in ids} or found.same
         if len(same) == 1:
-            return WriteReceipt(tuple(same))
+            [key] = same
+            return WriteReceipt((str(key.parts[-1]),), keys=(key,))
         if same:
             raise Incomplete("several records are as this one was written")
         if receipt is not None and receipt.pending:
@@ -192,14 +200,13 @@ class WondeWriter:
     async def _found(self, name: str, wanted: _Mark | _Event, began: datetime | None) -> _Found:
         """Look for what is as it was written, and what may be, among what changed since the first attempt."""
         after = None if began is None else began - _CLOCKS
-        same: set[str] = set()
-        alike: set[str] = set()
+        same: set[SourceKey] = set()
+        alike: set[SourceKey] = set()
         async for parsed in self._changed(BY_NAME[name], wanted.resource, after):
-            number = str(parsed.key.parts[-1])
             if wanted.is_in(parsed):
-                same.add(number)
+                same.add(parsed.key)
             elif wanted.is_like(parsed):
-                alike.add(number)
+                alike.add(parsed.key)
         return _Found(frozenset(same), frozenset(alike))
 
     async def _changed(
@@ -221,10 +228,10 @@ class WondeWriter:
 
 
 class _Found(NamedTuple):
-    """Ids of records that are as a write asked for, and of those that somebody may have made of it since."""
+    """Keys of records that are as a write asked for, and of those that somebody may have made of it since."""
 
-    same: frozenset[str]
-    alike: frozenset[str]
+    same: frozenset[SourceKey]
+    alike: frozenset[SourceKey]
 
 
 def _parsed(dataset: WondeDataset, row: Mapping[str, object], settings: Mapping[str, str]) -> list[Parsed]:
