@@ -137,6 +137,27 @@ LEFT = frozenset({pb.WRITE_STATE_SENDING, pb.WRITE_STATE_SENT, pb.WRITE_STATE_UN
 """States of a write that has left, or may have, and of which it is not known what came of it."""
 
 
+class WriteConditions(NamedTuple):
+    """Which writes are listed: those for which each condition holds that is given.
+
+    ``states`` that are empty mean all. ``mis_id`` is one that the MIS gave what came to be, ``record_id`` the
+    record of it, and ``student_id`` the record of the pupil that the write is about.
+    """
+
+    states: frozenset[pb.WriteState.ValueType] = frozenset()
+    mis_id: str = ""
+    record_id: str = ""
+    student_id: str = ""
+    idempotency_key: str = ""
+
+
+class SealedContent(NamedTuple):
+    """What an attempt sent and was answered, as the store has it: ``sealed`` is ``plain`` encrypted."""
+
+    plain: bytes
+    sealed: bytes
+
+
 class IllegalMove(RuntimeError):
     """A write was to go from one state into another that cannot follow: a defect."""
 
@@ -155,6 +176,8 @@ class WriteEntry:
     is from when on its absence in the MIS proves something. ``keys`` are the encoded source keys of what came
     to be; ``found`` says that the MIS has been seen to have it. ``seq_sent`` is the school's published seq
     when it was sent; ``looks`` counts what was done in vain in its present state.
+
+    ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers.
     """
 
     write: pb.Write
@@ -171,6 +194,9 @@ class WriteEntry:
     seq_sent: int = 0
     looks: int = 0
     run_id: str = ""
+    sealed: dict[int, SealedContent] = field(
+        default_factory=dict[int, SealedContent], repr=False, compare=False
+    )
 
     @property
     def write_id(self) -> str:

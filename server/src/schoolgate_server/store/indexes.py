@@ -61,6 +61,31 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("body.schedules.layer", ASCENDING)], name="scheduled", sparse=True),
     ],
     "holds": [_index("newest", "school", "-created_at", "-_id")],
+    "writes": [
+        # Pages of the ledger, newest first: all, those in some states, a pupil's, those behind a record or an
+        # id of the MIS. Most writes have one record and one id, and only once they have taken effect.
+        _index("newest", "school", "-submitted_at", "-_id"),
+        _index("states", "school", "state", "-submitted_at", "-_id"),
+        _index("student", "school", "student", "-submitted_at", "-_id", only="student"),
+        _index("records", "school", "records", "-submitted_at", "-_id", only="records"),
+        _index("mis_ids", "school", "mis_ids", "-submitted_at", "-_id", only="mis_ids"),
+        # Which write a row of the MIS comes from, before there is a record.
+        _index("keys", "school", "keys", only="keys"),
+        # What is to be done next, of all schools: nearly all writes have come to their end and are not in it.
+        _index("due", "environment", "school", "due_at", only="due_at"),
+        # Whose turn it is among writes about the same, and which position is next.
+        _index("slots", "school", "slot", "open", "position"),
+        # What is queued or under way, counted without reading it; "open" is in it, for to know that a filter
+        # is met MongoDB would read the document.
+        IndexModel(
+            [(field, ASCENDING) for field in ("school", "environment", "open", "operation", "state", "_id")],
+            name="open",
+            partialFilterExpression={"open": True},
+        ),
+        # Whoever watches; the quota of a day.
+        _index("changed", "school", "updated_at", "_id"),
+        _index("accepted", "school", "environment", "operation", "submitted_at"),
+    ],
     "mis_plans": [_index("pieces", "school", "plan", "kind", "n")],
     "proposals": [_index("open", "school", "state", "-created_at", "-_id")],
     "audit": [_index("newest", "school", "-at", "-_id")],

@@ -30,6 +30,8 @@ from schoolgate_server.store.references import References
 from schoolgate_server.store.runs import Runs
 from schoolgate_server.store.schools import Schools
 from schoolgate_server.store.vault import Credentials, NoVault, RowSeal
+from schoolgate_server.store.write_policies import WritePolicies
+from schoolgate_server.store.writes import Writes
 
 
 class Store:
@@ -64,6 +66,12 @@ class Store:
         self.mis_plans = MisPlans(database.collection("mis_plans"))
         self.moves = Moves(heads, records, database.collection("runs"), self.leases)
         self.audit = Audit(database.collection("audit"))
+        self.writes = Writes(
+            database.collection("writes"), database.collection("write_heads"), lambda: self.row_seal
+        )
+        self.write_policies = WritePolicies(database.collection("write_policies"))
+        # Who sends a school's writes need not be who syncs it.
+        self.write_leases = Leases(database.collection("write_leases"), clock)
         self.credentials: Credentials = NoVault()
         self.row_seal: RowSeal = NoVault()
         self.remember_secrets: Callable[[Iterable[str]], None] = _forget
