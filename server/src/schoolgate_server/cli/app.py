@@ -19,6 +19,7 @@ from schoolgate_server.cli import (
     mis_change,
     operate,
     parsers,
+    policies,
     query,
     report,
     runs,
@@ -26,6 +27,8 @@ from schoolgate_server.cli import (
     tokens,
     versions,
     watch,
+    write,
+    writes,
 )
 
 app = typer.Typer(
@@ -51,6 +54,9 @@ for _module in (
     diagnostics,
     parsers,
     connector,
+    write,
+    writes,
+    policies,
     tokens,
 ):
     _module.register(app)

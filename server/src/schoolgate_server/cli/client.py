@@ -19,6 +19,7 @@ from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate.v1.reporting_service_pb2_grpc import ReportingServiceStub
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
+from schoolgate.v1.writeback_service_pb2_grpc import WritebackServiceStub
 from schoolgate_sdk.addresses import is_loopback
 from schoolgate_server.cli.failures import CommandFailed, from_rpc
 
@@ -77,6 +78,7 @@ class Client:
         self.reporting = ReportingServiceStub(channel)
         self.diagnostics = DiagnosticsServiceStub(channel)
         self.identity = IdentityServiceStub(channel)
+        self.writeback = WritebackServiceStub(channel)
 
     def call(
         self,
