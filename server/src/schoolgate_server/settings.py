@@ -198,6 +198,43 @@ class SyncSettings(Group):
     )
 
 
+class WritebackSettings(Group):
+    """How writes to MISs are accepted and sent."""
+
+    environment: str = Field(
+        default="production",
+        pattern=r"^[a-z0-9-]{1,63}$",
+        description="Whose policies hold here; under another name a copy of the database writes nothing.",
+    )
+    expires_h: float = Field(
+        default=24.0,
+        gt=0,
+        le=720,
+        description="Hours that a write may wait unless its caller says otherwise: nothing old leaves late.",
+    )
+    send_s: float = Field(
+        default=60.0,
+        ge=5,
+        le=600,
+        description="Seconds that one attempt may take, the wait for its turn at the MIS included.",
+    )
+    settle_s: float = Field(
+        default=120.0,
+        ge=1,
+        le=3600,
+        description="Seconds after which a request that was given up has no effect any more (ADR 0016).",
+    )
+    concurrency: int = Field(
+        default=4,
+        ge=1,
+        le=32,
+        description="Writes of one school on their way at once; the rest wait in order.",
+    )
+    schools_at_work: int = Field(
+        default=16, ge=1, le=1000, description="Schools whose writes are sent at once; the others take turns."
+    )
+
+
 class TrafficSettings(Group):
     """How much MISs are asked, over all schools of this server."""
 
@@ -269,6 +306,7 @@ class Settings(BaseSettings):
     )
     partners: PartnersSettings = Field(default_factory=PartnersSettings)
     sync: SyncSettings = Field(default_factory=SyncSettings)
+    writeback: WritebackSettings = Field(default_factory=WritebackSettings)
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
