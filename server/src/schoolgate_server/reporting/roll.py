@@ -6,7 +6,7 @@ Source: DfE, Common Basic Data Set (CBDS), enrolment status.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 from schoolgate.v1 import reporting_service_pb2 as pb
@@ -34,6 +34,21 @@ class Registered(NamedTuple):
 
     figure: str
     year_group_code: str
+
+
+def is_on_roll(enrolments: Iterable[Record], day: str) -> bool | None:
+    """Whether one pupil, with all of these enrolments, is on roll on ``day``; ``None`` where nobody can tell.
+
+    Nobody can where an enrolment that covers the day has no status that means something, or where one left
+    for a reason that says nothing of its days.
+    """
+    unresolved = Unresolved()
+    statuses = {record.enrolment.status for record in valid_on(enrolments, day, unresolved)}
+    if _deciding(statuses)[1] in ON_ROLL:
+        return True
+    without_meaning = any(not status or status not in r.EnrolmentStatus.values() for status in statuses)
+    unexplained = any(one.reason == pb.UNRESOLVED_REASON_LEFT_UNEXPLAINED for one in unresolved.told())
+    return None if without_meaning or unexplained else False
 
 
 def survivors(students: Iterable[Record]) -> dict[str, str]:
@@ -84,6 +99,16 @@ def registered(
     return found
 
 
+def _deciding(
+    statuses: Set[r.EnrolmentStatus.ValueType],
+) -> tuple[r.EnrolmentStatus.ValueType | None, str | None]:
+    """Return the status that decides what a pupil counts as, and the figure; none for one who has gone."""
+    deciding = next((status for status in _ORDER if status in statuses), None)
+    if deciding is not None:
+        return deciding, _ORDER[deciding]
+    return None, None if statuses == {r.ENROLMENT_STATUS_PREVIOUS} else "unmapped"
+
+
 def _of_one(
     pupil: str, held: list[Record], known: Mapping[str, Record], unresolved: Unresolved
 ) -> Registered | None:
@@ -93,12 +118,11 @@ def _of_one(
             code = record.enrolment.status_code
             reason = pb.UNRESOLVED_REASON_CODE_WITHOUT_MEANING if code else pb.UNRESOLVED_REASON_CODE_MISSING
             unresolved.note(reason, record.id, detail=code)
-    deciding = next((status for status in _ORDER if status in statuses), None)
-    if deciding is None and statuses == {r.ENROLMENT_STATUS_PREVIOUS}:
+    deciding, figure = _deciding(statuses)
+    if figure is None:
         return None
     if r.ENROLMENT_STATUS_CURRENT in statuses and statuses & _DUAL:
         unresolved.note(pb.UNRESOLVED_REASON_ENROLMENTS_CONFLICT, pupil)
-    figure = "unmapped" if deciding is None else _ORDER[deciding]
     # The enrolment that decides says which year group, else any other of the day, else the pupil.
     ranked = sorted(held, key=lambda record: (record.enrolment.status != deciding, record.id))
     codes = [record.enrolment.year_group_code for record in ranked]

@@ -1,30 +1,20 @@
-"""Checking requests: everything that is wrong is collected first and told at once."""
+"""Checking requests: what their fields have in common."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import date
-from typing import NamedTuple
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import kind_pb2
 from schoolgate_sdk import KINDS, KindInfo
-from schoolgate_server.model.errors import ServiceError, Violation
+from schoolgate_server.model.checks import FoundViolations, has_form_of_record_id, is_iso_date
 
 SCHOOL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _RUN_ID = re.compile(r"run_[0-9A-Za-z]{1,64}")
-_RECORD_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
-_PREFIXES = frozenset(info.prefix for info in KINDS.values())
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-
 
 LONGEST_NAME = 80
 """Characters of a name that a caller may give for something of ours, and that an error repeats of any."""
-
-MOST_VIOLATIONS = 20
-"""Violations that an error tells; of the others it tells the number."""
 
 
 def echo(name: str) -> str:
@@ -32,65 +22,8 @@ def echo(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-class _Found(NamedTuple):
-    reason: r.ErrorReason.ValueType
-    violation: Violation
-    metadata: Mapping[str, str]
-
-
-def is_record_id(text: str) -> bool:
-    """Whether ``text`` is the id of a record of some kind, known or not."""
-    return bool(_RECORD_ID.fullmatch(text)) and text.partition("_")[0] in _PREFIXES
-
-
-def is_iso_date(text: str) -> bool:
-    """Whether ``text`` is a calendar date in the form YYYY-MM-DD."""
-    if not _ISO_DATE.fullmatch(text):
-        return False
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-class Violations:
-    """What is wrong with one request.
-
-    Descriptions name fields and limits; they never repeat values, which may be secrets or pupils' data.
-    """
-
-    def __init__(self) -> None:
-        self._found: list[_Found] = []
-
-    def add(
-        self,
-        field: str,
-        description: str,
-        reason: r.ErrorReason.ValueType = r.ERROR_REASON_REQUEST_INVALID,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Note that ``field`` is wrong; ``metadata`` is what ``reason`` documents."""
-        self._found.append(_Found(reason, Violation(field, description), metadata or {}))
-
-    def raise_any(self) -> None:
-        """Raise a :class:`ServiceError` with everything noted, if anything was.
-
-        Its reason is the common one of all that was noted, else ``REQUEST_INVALID``.
-        """
-        if not self._found:
-            return
-        first = self._found[0]
-        told = [f"{field}: {description}" for _, (field, description), _ in self._found[:MOST_VIOLATIONS]]
-        if len(self._found) > len(told):
-            told.append(f"and {len(self._found) - len(told)} more")
-        alike = all(found.reason == first.reason for found in self._found)
-        raise ServiceError(
-            first.reason if alike else r.ERROR_REASON_REQUEST_INVALID,
-            "; ".join(told),
-            metadata=first.metadata if alike else None,
-            violations=[found.violation for found in self._found],
-        )
+class Violations(FoundViolations):
+    """What is wrong with one request of the API."""
 
     def school_id(self, value: str, field: str = "school_id") -> None:
         if not SCHOOL_ID.fullmatch(value):
@@ -104,7 +37,7 @@ class Violations:
             self.add("run_id", 'must be the id of a run ("run_…")')
 
     def record_id(self, value: str, field: str = "record_id") -> None:
-        if not _RECORD_ID.fullmatch(value):
+        if not has_form_of_record_id(value):
             self.add(field, 'must be the id of a record ("stu_…")')
 
     def request_id(self, value: str) -> None:

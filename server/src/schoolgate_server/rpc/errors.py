@@ -13,8 +13,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from schoolgate.v1 import error_reason_pb2 as r
+from schoolgate_server.model.checks import MOST_VIOLATIONS
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.rpc.checks import MOST_VIOLATIONS
 
 DOMAIN = "schoolgate"
 """``ErrorInfo.domain`` of every error of this API."""

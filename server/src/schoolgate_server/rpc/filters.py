@@ -15,8 +15,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate_sdk import KindInfo
+from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.questions import Condition, Value
-from schoolgate_server.rpc.checks import Violations, echo, is_iso_date
+from schoolgate_server.rpc.checks import Violations, echo
 
 MOST_FILTERS = 20
 MOST_VALUES = 1000

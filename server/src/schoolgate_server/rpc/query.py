@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import SourceKey
 from schoolgate_sdk import KINDS, encode_key
+from schoolgate_server.model.checks import is_record_id
 from schoolgate_server.model.errors import Violation, invalid_request, record_not_found
 from schoolgate_server.model.groups import Values, as_text, summed
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.questions import SerialisedRecord
 from schoolgate_server.rpc.changes import changed_fields, field_changes
-from schoolgate_server.rpc.checks import Violations, is_record_id
+from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.expansion import Expander, expansions_of
 from schoolgate_server.rpc.instants import check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context

@@ -16,10 +16,11 @@ from schoolgate.v1.sync_service_pb2 import (
     SyncLayer,
 )
 from schoolgate_sdk import KINDS, Connector, FieldSpec
+from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.codes import meaning_number
 from schoolgate_server.model.profile import CORE_PROFILE, expand
 from schoolgate_server.model.quiet import DEFAULT_TIME_ZONE, END_OF_DAY
-from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo, is_iso_date
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, echo
 
 # A school is one document with the results of its latest 20 requests beside it, and MongoDB takes 16 MB.
 _LONGEST_TITLE = 200

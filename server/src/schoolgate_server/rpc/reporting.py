@@ -12,12 +12,13 @@ from schoolgate.v1 import reporting_service_pb2 as pb
 from schoolgate.v1.record_pb2 import Record
 from schoolgate.v1.reporting_service_pb2_grpc import ReportingServiceServicer
 from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.questions import Condition
 from schoolgate_server.reporting import timetable
 from schoolgate_server.reporting.attendance import Registers, all_together
 from schoolgate_server.reporting.roll import ON_ROLL, registered, roll, survivors
 from schoolgate_server.reporting.standing import Unresolved, cut, standing, valid_on
-from schoolgate_server.rpc.checks import Violations, is_iso_date
+from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.instants import Timed, check_instant, instant_of, published_seq
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store

@@ -13,6 +13,7 @@ from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_sdk import KINDS, KindInfo, encode_key
+from schoolgate_server.model.checks import is_record_id
 from schoolgate_server.model.groups import Grouping
 from schoolgate_server.model.questions import (
     GROWING,
@@ -22,7 +23,7 @@ from schoolgate_server.model.questions import (
     Question,
     day_field,
 )
-from schoolgate_server.rpc.checks import Violations, echo, is_record_id
+from schoolgate_server.rpc.checks import Violations, echo
 from schoolgate_server.rpc.filters import conditions_from, filterable, is_date_field, operators_for
 from schoolgate_server.rpc.instants import check_instant
 from schoolgate_server.rpc.ports import Store

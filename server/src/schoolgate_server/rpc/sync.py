@@ -10,9 +10,10 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import sync_service_pb2 as s
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
 from schoolgate_server.model.audit import AuditEntry
+from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
-from schoolgate_server.rpc.checks import LONGEST_NAME, Violations, is_iso_date
+from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.source_keys import checked_key

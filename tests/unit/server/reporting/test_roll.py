@@ -17,7 +17,7 @@ from schoolgate.v1.record_pb2 import (
     Record,
     TombstoneReason,
 )
-from schoolgate_server.reporting.roll import Registered, registered, roll, survivors
+from schoolgate_server.reporting.roll import Registered, is_on_roll, registered, roll, survivors
 from schoolgate_server.reporting.standing import Unresolved
 from tests.unit.server.reporting.made import enrolment, record
 
@@ -177,3 +177,43 @@ def test_the_figures_add_up(drawn: list[tuple[int, str, str]]) -> None:
         assert sum(getattr(part, field) for part in parts) == getattr(total, field)
     assert total.on_roll == sum(bool(held & set("CMS")) for held in statuses.values())
     assert Counter(one.figure for one in pupils.values())["guests"] == total.guests
+
+
+@pytest.mark.parametrize(
+    ("statuses", "answer"),
+    [
+        ("C", True),
+        ("M", True),
+        ("S", True),
+        ("G S", True),
+        ("? C", True),
+        ("G", False),
+        ("F", False),
+        ("P", False),
+        ("", False),
+        ("?", None),
+        ("? G", None),
+    ],
+)
+def test_one_pupil_is_on_roll_by_a_registration_single_or_dual(statuses: str, answer: bool | None) -> None:
+    assert is_on_roll([enrolment(ANN, status) for status in statuses.split()], DAY) is answer
+
+
+def test_one_pupil_is_on_roll_from_the_first_day_to_the_one_before_the_last() -> None:
+    held = [enrolment(ANN, "C", "2026-09-01", "2026-11-03")]
+    days = ("2026-08-31", "2026-09-01", "2026-11-02", "2026-11-03")
+    assert [is_on_roll(held, day) for day in days] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("reason", "answer"),
+    [
+        (TOMBSTONE_REASON_LEFT, True),
+        (TOMBSTONE_REASON_DELETED_IN_MIS, False),
+        (TOMBSTONE_REASON_PERMISSION_LOST, None),
+    ],
+)
+def test_an_enrolment_that_left_counts_as_its_reason_says(
+    reason: TombstoneReason.ValueType, answer: bool | None
+) -> None:
+    assert is_on_roll([enrolment(ANN, "C", left=reason)], DAY) is answer

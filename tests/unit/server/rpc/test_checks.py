@@ -7,9 +7,10 @@ from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate_sdk import KINDS, KindInfo, kind_info
+from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import Condition, Value
-from schoolgate_server.rpc.checks import Violations, echo, is_iso_date
+from schoolgate_server.rpc.checks import Violations, echo
 from schoolgate_server.rpc.errors import rich_status
 from schoolgate_server.rpc.filters import conditions_from, filterable, is_date_field, operators_for
 
