@@ -19,10 +19,11 @@ from schoolgate_bromcom.simulator.command import build_application
 from schoolgate_bromcom.simulator.effects import SchoolAccount
 from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
 from schoolgate_bromcom.simulator.faults import Fault
-from schoolgate_bromcom.simulator.record_rows import SETTINGS
+from schoolgate_bromcom.simulator.record_rows import RESULT_SETTINGS, SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH
+from schoolgate_bromcom.simulator.soap_writes import WRITE_PATH
 from schoolgate_sdk import EndOfSnapshot, ReadRows, Row, SchoolConnection, Scope
 from schoolgate_sdk.testing.world import World
 
@@ -110,7 +111,7 @@ def _recording(recorded: list[Sent]) -> Middleware:
     @web.middleware
     async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = await request.read()
-        where = "soap" if request.path == PATH else "partner"
+        where = "soap" if request.path in {PATH, WRITE_PATH} else "partner"
         recorded.append(Sent(where, dict(request.headers), body))
         return await handler(request)
 
@@ -161,6 +162,7 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
             settings = {
                 **DEFAULTS,
                 **SETTINGS,
+                **RESULT_SETTINGS,
                 "base_url": str(server.make_url("/v2")),
                 "school_number": "20001",
                 "page_size": str(page_size),
@@ -170,6 +172,7 @@ async def start_mis() -> AsyncGenerator[StartMis, None]:
                 "surface": surface,
                 "surface_fallback": "no",
                 "soap_url": str(server.make_url(PATH)),
+                "soap_write_url": str(server.make_url(WRITE_PATH)),
             }
             credentials = dict(CREDENTIALS) | (ACCOUNT if surface == "soap" else {})
             return Mis(api, settings["base_url"], open_session, settings, credentials, recorded)

@@ -215,7 +215,8 @@ async def test_no_attendance_is_written(mis: Mis) -> None:
     session: BromcomSession = await mis.session()
     with pytest.raises(Unsupported, match="cannot write record_attendance_mark"):
         await session.write(WriteRequest("record_attendance_mark", "key-2"))
-    assert [operation.name for operation in CONNECTOR.writes] == ["record_behaviour_event"]
+    names = [operation.name for operation in CONNECTOR.writes]
+    assert names == ["record_behaviour_event", "record_assessment_result"]
     assert OPERATION.safety is WriteSafety.NATURAL_KEY_READBACK
 
 

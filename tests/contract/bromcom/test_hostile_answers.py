@@ -23,6 +23,7 @@ from schoolgate_sdk import (
     SchemaChanged,
     SchoolConnection,
     Scope,
+    SourceKey,
     Transient,
     WriteReceipt,
     WriteRequest,
@@ -223,7 +224,8 @@ async def test_a_write_whose_answer_holds_what_no_row_can_is_known_to_have_succe
     answer = f'{{"success":true,"data":{{"eventRecordId":7,"comment":{odd}}}}}'
     given = {name: DEFAULTS[name] for name in EVENT_SETTINGS}
     await read_students_from(answering(answer), write, owner_id_is_staff_id="yes", **given)
-    assert found == [WriteReceipt(("7",))]
+    key = SourceKey("bromcom/behaviour_event_record", (7,))
+    assert found == [WriteReceipt(("7",), keys=(key,), response='{"eventRecordId":7}')]
 
 
 async def test_g11_an_event_whose_columns_come_twice_may_be_the_one_looked_for(

@@ -122,6 +122,7 @@ def test_the_hook_describes_the_connector() -> None:
         "base_url",
         "plain_http",
         "soap_url",
+        "soap_write_url",
     }
     assert {spec.name for spec in connector.settings if not spec.scope} == {
         "plain_http",
@@ -136,4 +137,10 @@ def test_the_hook_describes_the_connector() -> None:
         "surface_fallback",
         "soap_timeout_seconds",
         "soap_max_response_mib",
+        "soap_write_url",
+        "result_write_operation",
+        "result_assessment_types",
+        "result_terms",
+        "result_year_groups",
+        "result_subject_id_is_subject_id",
     }

@@ -17,10 +17,11 @@ from schoolgate_bromcom.simulator.effects import SchoolAccount, set_grant
 from schoolgate_bromcom.simulator.entities import ENTITIES
 from schoolgate_bromcom.simulator.faults import Fault as SimulatorFault
 from schoolgate_bromcom.simulator.faults import FaultKind
-from schoolgate_bromcom.simulator.record_rows import SETTINGS
+from schoolgate_bromcom.simulator.record_rows import RESULT_SETTINGS, SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH
+from schoolgate_bromcom.simulator.soap_writes import WRITE_PATH
 from schoolgate_bromcom.surfaces import Surface
 from schoolgate_sdk.testing.conformance.target import (
     Clock,
@@ -65,16 +66,15 @@ _Start: TypeAlias = Callable[[World, Clock], AbstractAsyncContextManager[Simulat
 
 def conformance() -> ConformanceTarget:
     """Return the target for the Partner API, and with it the one for the SOAP services."""
-    writes = (f"write.record_behaviour_event.{name}" for name in _WRITE_CHECKS)
     soap = ConformanceTarget(
         start=_starting(Surface.SOAP),
         surface=Surface.SOAP.value,
-        faults=_FAULTS - {"truncate_page"},
+        faults=(_FAULTS - {"truncate_page"}) | _OF_WRITES,
         waivers=(
             *_WAIVERS,
             unchecked("wire.truncate_page", reason=_NO_COUNT),
             unchecked("reading.memory", reason=_BUFFERS),
-            *(unchecked(check, reason=_NO_WRITES) for check in writes),
+            *_unwritten("record_behaviour_event", _PARTNER_WRITES),
             unchecked("reading.resume", reason=_NO_PAGES),
             unchecked("wire.loop_page", reason=_NO_PAGES),
             unchecked("grants.revoked_mid_read", reason=_ONE_ANSWER),
@@ -83,13 +83,19 @@ def conformance() -> ConformanceTarget:
     return ConformanceTarget(
         start=_starting(Surface.PARTNER),
         surface=Surface.PARTNER.value,
-        faults=_FAULTS | {"loop_page", "error_before_effect", "error_after_effect", "lost_answer"},
-        waivers=_WAIVERS,
+        faults=_FAULTS | _OF_WRITES | {"loop_page"},
+        waivers=(*_WAIVERS, *_unwritten("record_assessment_result", _SOAP_WRITES)),
         further=(soap,),
     )
 
 
-_NO_WRITES: Final = "The SOAP services for reading write nothing."
+def _unwritten(operation: str, reason: str) -> tuple[Waiver, ...]:
+    return tuple(unchecked(f"write.{operation}.{name}", reason=reason) for name in _WRITE_CHECKS)
+
+
+_OF_WRITES: Final = frozenset({"error_before_effect", "error_after_effect", "lost_answer"})
+_PARTNER_WRITES: Final = "Behaviour events are written over the Partner API."
+_SOAP_WRITES: Final = "Assessment results are written over the SOAP services."
 _NO_PAGES: Final = "The SOAP services give an entity in one answer: there is nothing to go on from."
 _ONE_ANSWER: Final = "The SOAP services give an entity in one answer: there is no later page to be refused."
 _NO_COUNT: Final = (
@@ -160,10 +166,12 @@ def _mis(api: PartnerApi, url: str, surface: Surface) -> SimulatedMis:
         school.world,
         settings={
             **SETTINGS,
+            **RESULT_SETTINGS,
             "surface": surface.value,
             "surface_fallback": "no",
             "base_url": f"{url}/v2",
             "soap_url": f"{url}{PATH}",
+            "soap_write_url": f"{url}{WRITE_PATH}",
             "school_number": str(_SCHOOL),
             "page_size": str(_PAGE),
             "request_timeout_seconds": str(_TIMEOUT),

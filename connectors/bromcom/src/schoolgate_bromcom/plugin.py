@@ -12,7 +12,9 @@ from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, Behavio
 from schoolgate_bromcom.client import BromcomClient
 from schoolgate_bromcom.datasets import DATASETS
 from schoolgate_bromcom.partner_reader import PartnerReader
-from schoolgate_bromcom.session import BromcomSession, SurfaceReader
+from schoolgate_bromcom.result_settings import ResultSettings
+from schoolgate_bromcom.result_writing import RECORD_ASSESSMENT_RESULT, ResultWriter
+from schoolgate_bromcom.session import BromcomSession, OperationWriter, SurfaceReader
 from schoolgate_bromcom.settings import CREDENTIALS, SETTINGS, BromcomSettings, application_of
 from schoolgate_bromcom.soap_client import SoapClient
 from schoolgate_bromcom.soap_reader import SoapReader
@@ -64,8 +66,13 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
         raise AuthInvalid("credential application_id is missing", identity=Identity.PARTNER)
     if account is None and Surface.SOAP in surfaces.in_use:
         raise AuthInvalid("credential soap_username is missing", identity=Identity.SCHOOL)
+    results = ResultSettings.parse(connection.settings)
     readers: dict[Surface, SurfaceReader] = {}
-    writer: BehaviourWriter | None = None
+    writers: dict[str, OperationWriter | str] = {
+        RECORD_BEHAVIOUR_EVENT.name: "behaviour events can be written over the Partner API alone",
+        RECORD_ASSESSMENT_RESULT.name: "assessment results can be written over the SOAP services alone, "
+        "where setting result_write_operation names the operation, which is not public",
+    }
     async with AsyncExitStack() as stack:
         # Each surface has a client of its own, so that neither party's credentials reach the other's host.
         if application is not None and surfaces.may_use(Surface.PARTNER):
@@ -73,18 +80,23 @@ async def open_session(connection: SchoolConnection) -> AsyncGenerator[BromcomSe
                 http_client(connection, settings.http, _partner_headers(*application))
             )
             client = BromcomClient(http, settings)
-            writer = BehaviourWriter(client, connection.settings)
+            writers[RECORD_BEHAVIOUR_EVENT.name] = BehaviourWriter(client, connection.settings)
             readers[Surface.PARTNER] = PartnerReader(client, connection.settings, settings.page_size)
-        if account is not None and surfaces.may_use(Surface.SOAP):
+        if account is not None and (results.operation or surfaces.may_use(Surface.SOAP)):
             options = soap_client.http_options(settings, surfaces)
             http = await stack.enter_async_context(
                 http_client(connection, options, {"User-Agent": _USER_AGENT})
             )
             services = SoapClient(http, surfaces.soap_url, settings.school_number, account)
-            readers[Surface.SOAP] = SoapReader(
-                services, connection.settings, surfaces.entities, settings.page_size
-            )
-        yield BromcomSession(readers, surfaces, connection.settings, writer)
+            if surfaces.may_use(Surface.SOAP):
+                readers[Surface.SOAP] = SoapReader(
+                    services, connection.settings, surfaces.entities, settings.page_size
+                )
+            if results.operation:
+                writers[RECORD_ASSESSMENT_RESULT.name] = ResultWriter(
+                    services, readers, surfaces, connection.settings, results
+                )
+        yield BromcomSession(readers, surfaces, connection.settings, writers)
 
 
 def _partner_headers(application_id: str, application_secret: str) -> dict[str, str]:
@@ -120,7 +132,7 @@ def schoolgate_connector() -> Connector:
         datasets=tuple(dataset.describe() for dataset in DATASETS),
         open=open_session,
         capabilities=frozenset({"grants", "read_back"}),
-        writes=(RECORD_BEHAVIOUR_EVENT,),
+        writes=(RECORD_BEHAVIOUR_EVENT, RECORD_ASSESSMENT_RESULT),
         code_meanings=_CODE_MEANINGS,
         simulate=_simulate,
         conformance=_conformance,

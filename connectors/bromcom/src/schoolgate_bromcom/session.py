@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
-from schoolgate_bromcom.behaviour_writing import RECORD_BEHAVIOUR_EVENT, BehaviourWriter
 from schoolgate_bromcom.datasets import DATASETS, BromcomDataset
 from schoolgate_bromcom.surfaces import Surface, SurfaceSettings
 from schoolgate_sdk import (
@@ -59,12 +58,24 @@ class SurfaceReader(Protocol):
         ...
 
 
+class OperationWriter(Protocol):
+    """What writes one operation."""
+
+    async def write(self, request: WriteRequest) -> WriteReceipt:
+        """See ``WriteRows``."""
+        ...
+
+    async def find(self, request: WriteRequest, receipt: WriteReceipt | None, /) -> WriteReceipt | None:
+        """See ``FindWrite``."""
+        ...
+
+
 class BromcomSession:
     """Implements ``ReadRows``, ``ReadBack``, ``Grants``, ``ProbeSurfaces``, ``WriteRows`` and ``FindWrite``
     of the SDK. Bromcom has no count that could be asked for.
 
-    ``readers`` are the surfaces for which there are credentials; ``writer`` is the Partner API's, for nothing
-    can be written by way of the other.
+    ``readers`` are the surfaces for which there are credentials; ``writers`` has what writes each operation,
+    or in its place why the school's settings and credentials do not let it be written.
     """
 
     def __init__(
@@ -72,9 +83,9 @@ class BromcomSession:
         readers: Mapping[Surface, SurfaceReader],
         surfaces: SurfaceSettings,
         settings: Mapping[str, str],
-        writer: BehaviourWriter | None = None,
+        writers: Mapping[str, OperationWriter | str],
     ) -> None:
-        self._writer = writer
+        self._writers = writers
         self._readers = readers
         self._surfaces = surfaces
         self._settings = settings
@@ -171,11 +182,11 @@ class BromcomSession:
             return frozenset(() if rejected.key is None else (rejected.key,))
 
     async def write(self, request: WriteRequest) -> WriteReceipt:
-        """Send a write once; only behaviour events can be written, over the Partner API.
+        """Send a write once.
 
         Raises:
             Unsupported: the operation or a value of it cannot be written; nothing was sent.
-            ConnectorError: as :meth:`BehaviourWriter.write` raises.
+            ConnectorError: as the operation's writer raises.
         """
         return await self._writer_of(request).write(request)
 
@@ -184,16 +195,15 @@ class BromcomSession:
 
         Raises:
             Unsupported: as :meth:`write`.
-            ConnectorError: as :meth:`BehaviourWriter.find` raises.
+            ConnectorError: as the operation's writer raises.
         """
         return await self._writer_of(request).find(request, receipt)
 
-    def _writer_of(self, request: WriteRequest) -> BehaviourWriter:
-        if request.operation != RECORD_BEHAVIOUR_EVENT.name:
-            raise Unsupported(f"Bromcom's connector cannot write {request.operation}")
-        if self._writer is None:
-            raise Unsupported("behaviour events can be written over the Partner API alone")
-        return self._writer
+    def _writer_of(self, request: WriteRequest) -> OperationWriter:
+        writer = self._writers.get(request.operation, f"Bromcom's connector cannot write {request.operation}")
+        if isinstance(writer, str):
+            raise Unsupported(writer)
+        return writer
 
     async def grants(self, entities: Sequence[str]) -> Mapping[str, EntityGrantState]:
         """Ask for no row of each entity, and return what Bromcom made of that.

@@ -15,6 +15,7 @@ from schoolgate_bromcom.configured import (
     entity_name,
 )
 from schoolgate_bromcom.datasets import DATASETS, dataset_of_entity
+from schoolgate_bromcom.result_settings import RESULT_SETTINGS
 from schoolgate_bromcom.surfaces import ACCOUNT, SURFACE_SETTINGS
 from schoolgate_sdk import AuthInvalid, FieldSpec, Identity, setting_values
 from schoolgate_sdk.http import HttpOptions
@@ -42,6 +43,7 @@ SETTINGS: Final = (
     *AGREEMENT_SETTINGS,
     *COLUMN_SETTINGS,
     *WRITE_SETTINGS,
+    *RESULT_SETTINGS,
     *(
         FieldSpec(f"entity_{dataset.name}", f"the entity that holds {dataset.name}", default=dataset.entity)
         for dataset in DATASETS

@@ -24,9 +24,11 @@ from schoolgate_sdk import (
     EntityDenied,
     Identity,
     Incomplete,
+    Leaving,
     Row,
     SchemaChanged,
     Transient,
+    Unsupported,
 )
 from schoolgate_sdk.http import HttpClient, HttpOptions, Request
 
@@ -41,9 +43,16 @@ _MOST_ENTITIES: Final = 10_000
 
 
 class Faulted(ConnectorError):
-    """The services answered with a SOAP fault; what it is about is yet to be found out."""
+    """The services answered with a SOAP fault; what it is about is yet to be found out.
+
+    ``code`` is the fault's, as it was written.
+    """
 
     failure_type: ClassVar[failure_pb2.FailureType.ValueType] = failure_pb2.FAILURE_TYPE_TRANSIENT
+
+    def __init__(self, message: str, *, entity: str | None = None, code: str = "") -> None:
+        super().__init__(message, entity=entity)
+        self.code = code
 
 
 def http_options(settings: BromcomSettings, surfaces: SurfaceSettings) -> HttpOptions:
@@ -66,7 +75,9 @@ def _fault_in(status: int, _headers: Mapping[str, str], beginning: bytes) -> Con
         answer.feed(beginning)
     except (Transient, SchemaChanged):
         return None  # a web page, say: the status says enough
-    return None if answer.fault is None else Faulted("Bromcom answered with a fault")
+    if answer.fault is None:
+        return None
+    return Faulted("Bromcom answered with a fault", code=answer.fault.code)
 
 
 class SoapClient:
@@ -165,6 +176,38 @@ class SoapClient:
             await reading.close()
         return (reading.value or "").lower() != "false"
 
+    async def save(
+        self, url: str, operation: str, arguments: Mapping[str, str], entity: str, leaving: Leaving
+    ) -> str | None:
+        """Send ``arguments`` and the credentials to an operation for writing, once; return the text of its
+        result, if it has one. ``leaving`` is shown the request without the credentials.
+
+        Raises:
+            WriteStopped: as ``leaving`` raised it; nothing was sent.
+            Unsupported: HTTP 404, or a fault that blames what was sent: by SOAP's own rules it was not
+                processed.
+            Transient: the outcome is unknown, as it is after any other fault, or a result of ``false``.
+            ConnectorError: another refusal, as :meth:`HttpClient.send` raises it.
+        """
+        school = {"schoolId": self._school}
+        account = {"username": self._account.username, "password": self._account.password}
+        request = self._request(operation, entity, {**school, **account, **arguments})
+        shown = self._request(operation, entity, {**school, **arguments}).body or b""
+        request = replace(request, url=url, shown=shown.decode())
+        answer = SoapAnswer(operation)
+        try:
+            answer.feed(bytes((await self._http.send(request, leaving=leaving)).body))
+            answer.close()
+        except Faulted as fault:
+            raise _unsaved(fault.code, entity) from None
+        except SchemaChanged:
+            raise Transient("Bromcom's answer does not say what became of the write", entity=entity) from None
+        if answer.fault is not None:
+            raise _unsaved(answer.fault.code, entity)
+        if (answer.value or "").lower() == "false":
+            raise Transient("Bromcom's answer does not say that the write succeeded", entity=entity)
+        return answer.value
+
     async def _explained(self, entity: str) -> ConnectorError:
         """Find out why asking for ``entity`` met a fault."""
         try:
@@ -203,6 +246,15 @@ class SoapClient:
         )
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{TEMPURI}{operation}"'}
         return Request("POST", self._url, entity or operation, headers=headers, body=body.encode())
+
+
+def _unsaved(code: str, entity: str) -> ConnectorError:
+    """Return what a fault in answer to a write means. SOAP 1.1 (4.4.1) has ``Client`` for a message that must
+    not be sent again as it is; with ``Server`` it may have been processed.
+    """
+    if code.rpartition(":")[2].partition(".")[0] == "Client":
+        return Unsupported("Bromcom refuses what the write holds", entity=entity)
+    return Transient("Bromcom answered the write with a fault", entity=entity)
 
 
 class _Reading:

@@ -15,10 +15,11 @@ from schoolgate_bromcom.simulator.control import Control
 from schoolgate_bromcom.simulator.effects import SchoolAccount
 from schoolgate_bromcom.simulator.entities import ENTITIES, PersonIds
 from schoolgate_bromcom.simulator.faults import Fault
-from schoolgate_bromcom.simulator.record_rows import SETTINGS
+from schoolgate_bromcom.simulator.record_rows import RESULT_SETTINGS, SETTINGS
 from schoolgate_bromcom.simulator.school import SimulatedSchool
 from schoolgate_bromcom.simulator.service import PartnerApi
 from schoolgate_bromcom.simulator.soap_service import PATH, ThirdPartyServices
+from schoolgate_bromcom.simulator.soap_writes import WRITE_PATH, ThirdPartyWrites
 from schoolgate_bromcom.simulator.writes import PartnerWrites
 from schoolgate_sdk.testing.simulating import add_fault_option, run_simulator, serve_until_ended
 from schoolgate_sdk.testing.world import World
@@ -180,6 +181,7 @@ def build_application(api: PartnerApi) -> web.Application:
             web.get("/v2/{entity}", api.entity),
             *ThirdPartyServices(api).routes(),
             *PartnerWrites(api).routes(),
+            *ThirdPartyWrites(api).routes(),
             *Control(api).routes(),
         ]
     )
@@ -200,7 +202,7 @@ async def _serve(options: Options) -> None:
             "schools": list(schools),
             "application_id": options.application_id,
             "application_secret": options.application_secret,
-            "settings": SETTINGS,
+            "settings": {**SETTINGS, **RESULT_SETTINGS, "soap_write_url": f"{url}{WRITE_PATH}"},
             "soap_url": f"{url}{PATH}",
             "accounts": {
                 str(number): {"username": account.username, "password": account.password}

@@ -10,7 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import orjson
+
 from schoolgate_bromcom.simulator.rows import Entity, TypedRow, View
+
+SAVE_RESULT: Final = "simulatedSaveOfAResult"
+"""The operation that saves a result. What Bromcom calls it is not public; this is nobody's name for it."""
+TERMS: Final = {
+    "Autumn": {"id": 31, "from": "2026-08-01", "to": "2027-01-01"},
+    "Spring": {"id": 32, "from": "2027-01-01", "to": "2027-04-10"},
+    "Summer": {"id": 33, "from": "2027-04-10", "to": "2027-08-01"},
+}
+ASSESSMENT_TYPES: Final = {
+    name: 40 + number
+    for number, name in enumerate(
+        ("Reading age", *(f"{term} assessment" for term in TERMS), "Kit's own test"), start=1
+    )
+}
+"""Also of the conformance kit's test, which it writes."""
+YEAR_GROUPS: Final = {f"Year {year}": 100 + year for year in range(7, 14)}
 
 SETTINGS: Final = {
     "employee_id_is_staff_id": "yes",
@@ -21,6 +39,15 @@ SETTINGS: Final = {
     "column_behaviour_type_name": "eventName",
 }
 """What a simulated school's registration has to say of number spaces and columns that are not public."""
+
+RESULT_SETTINGS: Final = {
+    "result_write_operation": SAVE_RESULT,
+    "result_subject_id_is_subject_id": "yes",
+    "result_assessment_types": orjson.dumps(ASSESSMENT_TYPES).decode(),
+    "result_year_groups": orjson.dumps(YEAR_GROUPS).decode(),
+    "result_terms": orjson.dumps(TERMS).decode(),
+}
+"""And what of names and ids to have results written, beside ``soap_write_url``."""
 
 
 def _locations(view: View) -> Iterator[TypedRow]:
@@ -69,7 +96,9 @@ def _behaviour_event_records(view: View) -> Iterator[TypedRow]:
 def _assessment_results(view: View) -> Iterator[TypedRow]:
     world, withheld = view.world, view.world.withheld
     for result in world.assessments.values():
-        if result.pupil not in withheld:
+        if result.pupil in withheld:
+            continue
+        for _ in range(1 + (result.number in view.doubled)):
             yield {
                 "studentId": result.pupil,
                 "assessmentTypeName": result.assessment,

@@ -20,11 +20,14 @@ PersonIds: TypeAlias = Literal["column", "absent", "same"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What rows depend on besides the world. ``today`` decides who has left."""
+    """What rows depend on besides the world. ``today`` decides who has left; ``doubled`` are the numbers of
+    results that were saved twice.
+    """
 
     world: World
     today: date
     person_ids: PersonIds = "column"
+    doubled: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class SimulatedSchool:
         self._given_today = today
         self._person_ids: PersonIds = person_ids
         self._page_size = page_size
+        self.doubled: set[int] = set()
         self._mark_subcodes = mark_subcodes
         first = world.year.valid_from.year % 100
         self._dialect = Dialect(tidy=tidy, year_suffix=f" ({first:02}/{(first + 1) % 100:02})")
@@ -98,7 +99,7 @@ class SimulatedSchool:
 
     def view(self) -> View:
         """Return what the rows of entities depend on."""
-        return View(self.world, self.today, self._person_ids)
+        return View(self.world, self.today, self._person_ids, self.doubled)
 
     def change_marks(self) -> None:
         """Let marks carry subcodes from now on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -28,7 +28,7 @@ OPERATIONS: Final = ("findEntitiesBySchoolID", "testDatabaseConnection")
 _TEMPURI: Final = "http://tempuri.org/"
 _XML: Final = "text/xml"
 _SOAP: Final = "{http://schemas.xmlsoap.org/soap/envelope/}"
-_MOST_ARGUMENTS: Final = 10
+_MOST_ARGUMENTS: Final = 20
 _PIECE: Final = 1 << 15
 _HALF: Final = (FaultKind.CUT, FaultKind.RESET, FaultKind.INVALID_JSON)
 
@@ -43,12 +43,12 @@ _DOCUMENT_TYPE: Final = (
 )
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The services answer with a fault of this text."""
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """One call: the operation and its arguments, which are the credentials among others."""
 
     operation: str
@@ -71,24 +71,28 @@ class ThirdPartyServices:
     async def call(self, request: web.Request) -> web.StreamResponse:
         """Answer one request and log it by its operation, or by the entity that it asks for."""
         try:
-            call = _call_of(await request.read(), request.headers.get("SOAPAction", ""))
-        except _Refused as refused:
-            return _fault(str(refused), "soap:Client")
+            call = call_of(
+                await request.read(),
+                request.headers.get("SOAPAction", ""),
+                ("getEntityDataBySchoolID", *OPERATIONS),
+            )
+        except Refused as refused:
+            return soap_fault(str(refused), "soap:Client")
         call.entity = call.arguments.get("entityName", call.operation)
         try:
             response = await self._answer(request, call)
-        except (_Refused, entity_filter.FilterRefused) as refused:
+        except (Refused, entity_filter.FilterRefused) as refused:
             # What the real services say is not public; the texts are made up.
-            response = _fault(f"Server was unable to process request. ---> {refused}", "soap:Server")
+            response = soap_fault(f"Server was unable to process request. ---> {refused}", "soap:Server")
         school = call.arguments.get("schoolID", "")
         self._api.log.add(call.entity, school, 0, response.status, call.rows, "soap")
         return response
 
-    async def _answer(self, request: web.Request, call: _Call) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, call: Call) -> web.StreamResponse:
         number = call.arguments.get("schoolID", "")
         school = self._api.schools.get(int(number)) if number.isascii() and number.isdigit() else None
         if school is None or school.number not in self._api.accounts:
-            raise _Refused("The school is not found.")
+            raise Refused("The school is not found.")
         call.school = school
         fault = self._api.faults.strike("soap", school.number, call.entity, 0)
         account = self._api.accounts[school.number]
@@ -99,21 +103,21 @@ class ThirdPartyServices:
             return early
         if call.operation == "testDatabaseConnection":
             return web.Response(text="".join(soap_text.response(call.operation, "true")), content_type=_XML)
-        if "soap" in self._api.expired or not _is_accepted(account, call.arguments):
-            raise _Refused("The account is not valid.")
+        if "soap" in self._api.expired or not is_accepted(account, call.arguments):
+            raise Refused("The account is not valid.")
         if call.operation == "findEntitiesBySchoolID":
             names = [{"EntityName": name} for name in sorted(account.granted)]
             return await self._table(request, call, names, {"EntityName": "string"}, fault)
         if call.entity not in account.granted or call.entity not in ENTITIES:
-            raise _Refused("The entity is not available.")
+            raise Refused("The entity is not available.")
         return await self._entity(request, call, school, fault)
 
     async def _entity(
-        self, request: web.Request, call: _Call, school: SimulatedSchool, fault: Fault | None
+        self, request: web.Request, call: Call, school: SimulatedSchool, fault: Fault | None
     ) -> web.StreamResponse:
         text = call.arguments.get("entityFilter", "")
         if "{page:" in text:
-            raise _Refused("Incorrect syntax.")
+            raise Refused("Incorrect syntax.")
         predicate, _ = entity_filter.parse(text)
         entity = ENTITIES[call.entity]
         shown = school
@@ -127,7 +131,7 @@ class ThirdPartyServices:
     async def _table(
         self,
         request: web.Request,
-        call: _Call,
+        call: Call,
         rows: Iterable[Mapping[str, object]],
         types: Mapping[str, str],
         fault: Fault | None,
@@ -151,7 +155,7 @@ class ThirdPartyServices:
         return await _streamed(request, pieces)
 
     async def _halved(
-        self, request: web.Request, call: _Call, body: bytes, fault: Fault | None
+        self, request: web.Request, call: Call, body: bytes, fault: Fault | None
     ) -> web.StreamResponse:
         """Send half of the answer, and then what the fault says."""
         assert fault is not None
@@ -172,24 +176,30 @@ class ThirdPartyServices:
         return response
 
 
-def _call_of(body: bytes, action: str) -> _Call:
+def call_of(body: bytes, action: str, operations: Collection[str]) -> Call:
+    """Return the call of one of ``operations``.
+
+    Raises:
+        Refused: it is none.
+    """
     try:
         document = ET.fromstring(body)  # noqa: S314 - a simulator's own client
     except ET.ParseError:
-        raise _Refused("The request is no XML.") from None
+        raise Refused("The request is no XML.") from None
     element = document.find(f"{_SOAP}Body/*")
     if document.tag != f"{_SOAP}Envelope" or element is None:
-        raise _Refused("The request is no SOAP.")
+        raise Refused("The request is no SOAP.")
     namespace, _, operation = element.tag.rpartition("}")
     if namespace != f"{{{_TEMPURI}" or action.strip('"') != f"{_TEMPURI}{operation}":
-        raise _Refused("Server did not recognize the value of HTTP Header SOAPAction.")
-    if operation not in {"getEntityDataBySchoolID", *OPERATIONS}:
-        raise _Refused("Server did not recognize the value of HTTP Header SOAPAction.")
+        raise Refused("Server did not recognize the value of HTTP Header SOAPAction.")
+    if operation not in operations:
+        raise Refused("Server did not recognize the value of HTTP Header SOAPAction.")
     arguments = {child.tag.rpartition("}")[2]: child.text or "" for child in islice(element, _MOST_ARGUMENTS)}
-    return _Call(operation, arguments)
+    return Call(operation, arguments)
 
 
-def _is_accepted(account: SchoolAccount, arguments: Mapping[str, str]) -> bool:
+def is_accepted(account: SchoolAccount, arguments: Mapping[str, str]) -> bool:
+    """Whether the credentials among ``arguments`` are those of the account."""
     given = (arguments.get("username", "").encode(), arguments.get("password", "").encode())
     known = (account.username.encode(), account.password.encode())
     return all(hmac.compare_digest(*pair) for pair in zip(given, known, strict=True))
@@ -210,7 +220,7 @@ async def _early(fault: Fault) -> web.StreamResponse | None:
             headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
             return web.Response(status=429, headers=headers)
         case FaultKind.SUCCESS_FALSE:
-            raise _Refused("An error has occurred.")
+            raise Refused("An error has occurred.")
         case _:
             pass
     return None
@@ -239,7 +249,7 @@ def _all_rows(
 
 
 def _counted(
-    call: _Call,
+    call: Call,
     rows: Iterable[Mapping[str, object]],
     types: Mapping[str, str],
     before: str,
@@ -278,7 +288,8 @@ async def _pieces(texts: Iterator[str]) -> AsyncIterator[bytes]:
     yield "".join(gathered).encode()
 
 
-def _fault(text: str, code: str) -> web.Response:
+def soap_fault(text: str, code: str) -> web.Response:
+    """Return a SOAP fault."""
     before, after = soap_text.ENVELOPE
     said = re.sub("[<>&]", " ", text)
     body = (
