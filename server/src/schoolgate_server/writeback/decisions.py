@@ -1,0 +1,178 @@
+"""What people decide about single writes: to let one through, to stop it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate.v1.failure_pb2 import AUDIENCE_NOBODY, FAILURE_TYPE_HELD, Failure
+from schoolgate_server.model.checks import FoundViolations
+from schoolgate_server.model.errors import Violation, invalid_request
+from schoolgate_server.model.failures import failure
+from schoolgate_server.model.writes import WriteEntry
+from schoolgate_server.writeback.backing import Backing
+from schoolgate_server.writeback.errors import approver_is_submitter, wrong_state
+from schoolgate_server.writeback.reversal import note_reversed
+from schoolgate_server.writeback.submission import next_position
+
+_MOST_MIS_IDS = 20
+_LONGEST_MIS_ID = 200
+
+_Outcome = pb.ResolveWriteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Carries decisions of people out, each by compare-and-set on the write as it stands."""
+
+    backing: Backing
+
+    async def approve(self, request: pb.ApproveWriteRequest, caller: str) -> pb.Write:
+        """Let a write through that waits for a second person; by the same one again it changes nothing.
+
+        Raises:
+            ServiceError: ``WRITE_NOT_FOUND``, ``WRITE_STATE_MISMATCH``, ``APPROVER_IS_SUBMITTER``.
+        """
+        store, environment = self.backing.store, self.backing.options.environment
+        while True:
+            entry = await store.writes.get(request.school_id, request.write_id)
+            write = entry.write
+            if write.approved_by == caller:
+                return write
+            policies = await store.write_policies.get(request.school_id, write.environment or environment)
+            asks = policies.of(write.operation_name).policy == pb.WRITE_POLICY_APPROVAL
+            if write.approved_by or not (write.needs_approval or asks):
+                raise wrong_state(write, "does not wait for approval")
+            if write.submitted_by == caller:
+                raise approver_is_submitter(write.write_id)
+            now = self.backing.clock()
+            _check_pending(entry, now, "cannot be approved")
+            last = await store.writes.last_position(request.school_id, entry.slot)
+            entry.position = next_position(now, last)
+            write.needs_approval, write.approved_by = False, caller
+            write.approved_at.FromDatetime(now)
+            entry.move(pb.WRITE_STATE_PENDING, now, due_at=now)
+            if await store.writes.save(entry):
+                self.backing.wake(request.school_id)
+                return write
+
+    async def cancel(self, request: pb.CancelWriteRequest) -> pb.Write:
+        """Withdraw a write that has not been sent.
+
+        Raises:
+            ServiceError: ``WRITE_NOT_FOUND``, ``WRITE_STATE_MISMATCH``.
+        """
+        writes = self.backing.store.writes
+        while True:
+            entry = await writes.get(request.school_id, request.write_id)
+            if entry.write.state != pb.WRITE_STATE_PENDING:
+                raise wrong_state(entry.write, "cannot be cancelled: it has left, may have, or is at its end")
+            entry.move(pb.WRITE_STATE_CANCELLED, self.backing.clock())
+            if await writes.save(entry):
+                return entry.write
+
+    async def resolve(self, request: pb.ResolveWriteRequest, caller: str) -> pb.Write:
+        """Settle a write that needs attention, or a task, by what a person found out.
+
+        One that took effect is CONFIRMED on that word, and what it undoes is REVERSED; where its keys in the
+        MIS's data are known it goes to SENT, and the data confirms it. One without effect goes back to be
+        sent, in its place and with time to go, or is FAILED.
+
+        Raises:
+            ServiceError: ``WRITE_NOT_FOUND``, ``WRITE_STATE_MISMATCH``, ``REQUEST_INVALID``.
+        """
+        _check_resolution(request)
+        writes = self.backing.store.writes
+        settle = self._settlements()[request.outcome]
+        while True:
+            entry = await writes.get(request.school_id, request.write_id)
+            if entry.write.state != pb.WRITE_STATE_NEEDS_ATTENTION:
+                raise wrong_state(entry.write, "has nothing to be settled")
+            await self._check_ids(request, entry)
+            now = self.backing.clock()
+            entry.write.resolved_by = caller
+            settle(entry, now)
+            if request.mis_ids:
+                entry.write.mis_ids[:] = request.mis_ids
+            if entry.write.state == pb.WRITE_STATE_CONFIRMED:
+                await note_reversed(writes, entry.write, self.backing.clock)
+            if await writes.save(entry):
+                if entry.due_at is not None:
+                    self.backing.wake(request.school_id)
+                return entry.write
+
+    def _settlements(self) -> dict[int, Callable[[WriteEntry, datetime], None]]:
+        return {
+            _Outcome.OUTCOME_TOOK_EFFECT: took_effect,
+            _Outcome.OUTCOME_NO_EFFECT_SEND_AGAIN: self._send_again,
+            _Outcome.OUTCOME_NO_EFFECT_GIVE_UP: give_up,
+        }
+
+    def _send_again(self, entry: WriteEntry, now: datetime) -> None:
+        write = entry.write
+        if write.task:
+            raise wrong_state(write, "is a task for a person, and cannot be sent")
+        if _expiry(write) <= now:
+            write.expires_at.FromDatetime(now + self.backing.options.expires_after)
+        entry.settles_at = entry.first_left_at = None
+        entry.found = False
+        entry.keys.clear()
+        del write.mis_ids[:]
+        entry.move(pb.WRITE_STATE_PENDING, now, due_at=now)
+
+    async def _check_ids(self, request: pb.ResolveWriteRequest, entry: WriteEntry) -> None:
+        """Refuse MIS ids that another write of the same operation has: one effect is one write's."""
+        if not request.mis_ids:
+            return
+        other = await self.backing.store.writes.claimed(
+            request.school_id, entry.write.operation_name, list(request.mis_ids), entry.write_id
+        )
+        if other is not None:
+            raise invalid_request(Violation("mis_ids", f"must not name what {other} made"))
+
+
+def took_effect(entry: WriteEntry, now: datetime) -> None:
+    """Take a person's word that a write took effect."""
+    entry.found, entry.settles_at = True, None
+    if entry.keys:
+        entry.move(pb.WRITE_STATE_SENT, now, due_at=now)
+    else:
+        entry.move(pb.WRITE_STATE_CONFIRMED, now)
+
+
+def give_up(entry: WriteEntry, now: datetime) -> None:
+    """Take a person's word that a write had no effect, and leave it at that."""
+    why: Failure = failure(
+        FAILURE_TYPE_HELD, "a person found that it had no effect, and gave it up", audience=AUDIENCE_NOBODY
+    )
+    why.remediation = "Submit it under another key, where it is still wanted."
+    entry.move(pb.WRITE_STATE_FAILED, now, failure=why)
+
+
+def _check_pending(entry: WriteEntry, now: datetime, cannot: str) -> None:
+    if entry.write.state != pb.WRITE_STATE_PENDING:
+        raise wrong_state(entry.write, f"{cannot}: it does not wait any more")
+    if _expiry(entry.write) <= now:
+        raise wrong_state(entry.write, f"{cannot}: it has expired")
+
+
+def _expiry(write: pb.Write) -> datetime:
+    return write.expires_at.ToDatetime(tzinfo=UTC)
+
+
+def _check_resolution(request: pb.ResolveWriteRequest) -> None:
+    violations = FoundViolations()
+    outcome = request.outcome
+    if outcome not in _Outcome.Outcome.values() or not outcome:
+        names = ", ".join(_Outcome.Outcome.Name(each) for each in _Outcome.Outcome.values() if each)
+        violations.add("outcome", f"must be one of {names}")
+    if len(request.mis_ids) > _MOST_MIS_IDS:
+        violations.add("mis_ids", f"must be at most {_MOST_MIS_IDS}")
+    elif request.mis_ids and outcome != _Outcome.OUTCOME_TOOK_EFFECT:
+        violations.add("mis_ids", "must not be given, except for OUTCOME_TOOK_EFFECT")
+    for index, mis_id in enumerate(request.mis_ids[:_MOST_MIS_IDS]):
+        if not 1 <= len(mis_id) <= _LONGEST_MIS_ID or not mis_id.isprintable():
+            violations.add(f"mis_ids[{index}]", f"must be 1 to {_LONGEST_MIS_ID} printable characters")
+    violations.raise_any()

@@ -1,0 +1,106 @@
+"""What may be written: setting it, which is the kill switch too, and reading it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate_server.model.checks import FoundViolations
+from schoolgate_server.model.write_policies import Policies
+from schoolgate_server.model.writes import OPERATIONS
+from schoolgate_server.writeback.backing import Backing
+
+_ENVIRONMENT = re.compile(r"[a-z0-9-]{1,63}")
+_AT_ONCE = 500
+_LETS_THROUGH = frozenset({pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBook:
+    """Sets and reads what may be written."""
+
+    backing: Backing
+
+    async def set(self, request: pb.SetWritePolicyRequest, caller: str) -> pb.SetWritePolicyResponse:
+        """Serve ``SetWritePolicy``; see :class:`~schoolgate_server.writeback.service.WriteService`."""
+        _check(request)
+        store, school_id = self.backing.store, request.school_id
+        await store.schools.get(school_id)
+        environment = request.environment or self.backing.options.environment
+        operations = [request.operation] if request.operation else sorted(OPERATIONS)
+        now = self.backing.clock()
+        # Durable first: what is done about the queue afterwards is of no use to a write that may still leave.
+        policies = await store.write_policies.set(
+            school_id, environment, operations, request.policy, request.daily_quota, caller, now
+        )
+        cancelled = 0
+        if request.policy in _LETS_THROUGH:
+            await store.writes.requeue(school_id, environment, operations, now)
+            if environment == self.backing.options.environment:
+                self.backing.wake(school_id)
+        elif request.cancel_queued:
+            cancelled = await self._cancel(school_id, environment, operations)
+        queued, in_flight = await store.writes.counts(school_id, environment, operations)
+        return pb.SetWritePolicyResponse(
+            policies=_told(policies),
+            environment=environment,
+            queued=queued,
+            in_flight=in_flight,
+            cancelled=cancelled,
+        )
+
+    async def get(self, request: pb.GetWritePolicyRequest) -> pb.GetWritePolicyResponse:
+        """Serve ``GetWritePolicy``."""
+        violations = FoundViolations()
+        _check_environment(request.environment, violations)
+        violations.raise_any()
+        await self.backing.store.schools.get(request.school_id)
+        environment = request.environment or self.backing.options.environment
+        policies = await self.backing.store.write_policies.get(request.school_id, environment)
+        return pb.GetWritePolicyResponse(policies=_told(policies), environment=environment)
+
+    async def _cancel(self, school_id: str, environment: str, operations: Collection[str]) -> int:
+        """Cancel what is queued, what comes back unsent meanwhile too, and return how many."""
+        writes, cancelled = self.backing.store.writes, 0
+        while True:
+            queued = await writes.queued(school_id, environment, operations, _AT_ONCE)
+            if not queued:
+                return cancelled
+            for entry in queued:
+                entry.move(pb.WRITE_STATE_CANCELLED, self.backing.clock())
+                cancelled += await writes.save(entry)
+
+
+def _told(policies: Policies) -> list[pb.OperationPolicy]:
+    """Return what is in force for every operation that there is."""
+    told: list[pb.OperationPolicy] = []
+    for operation in sorted(OPERATIONS):
+        rule = policies.of(operation)
+        one = pb.OperationPolicy(
+            operation=operation, policy=rule.policy, daily_quota=rule.daily_quota, set_by=rule.set_by
+        )
+        if rule.set_at is not None:
+            one.set_at.FromDatetime(rule.set_at)
+        told.append(one)
+    return told
+
+
+def _check(request: pb.SetWritePolicyRequest) -> None:
+    violations = FoundViolations()
+    if request.operation and request.operation not in OPERATIONS:
+        violations.add("operation", f"must be one of {', '.join(sorted(OPERATIONS))}, or empty for all")
+    if request.policy not in pb.WritePolicy.values() or not request.policy:
+        violations.add("policy", "must be OFF, DRY_RUN, APPROVAL or ON")
+    if request.daily_quota < 0:
+        violations.add("daily_quota", "must be 0, for no limit, or more")
+    if request.cancel_queued and request.policy != pb.WRITE_POLICY_OFF:
+        violations.add("cancel_queued", "must not be given, except with OFF")
+    _check_environment(request.environment, violations)
+    violations.raise_any()
+
+
+def _check_environment(environment: str, violations: FoundViolations) -> None:
+    if environment and not _ENVIRONMENT.fullmatch(environment):
+        violations.add("environment", "must be 1 to 63 lower-case letters, digits and hyphens")

@@ -1,0 +1,168 @@
+"""Reads what the rules need of the school's copy, as of one seq, as much of it at once as possible."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from schoolgate.v1 import kind_pb2 as k
+from schoolgate.v1 import query_service_pb2 as q
+from schoolgate.v1 import reporting_service_pb2 as pb
+from schoolgate.v1.record_pb2 import Record
+from schoolgate_server.model.questions import Condition, Question
+from schoolgate_server.reporting import timetable
+from schoolgate_server.reporting.standing import Unresolved, standing, valid_on
+from schoolgate_server.store.store import Store
+from schoolgate_server.writeback.validation.rules import Lessons, lessons_of
+from schoolgate_server.writeback.values import current_record
+
+_PER_PAGE = 5000
+_ENOUGH = 50
+"""Records of a whole school that are looked at for whether there are any that count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolments:
+    """All enrolments of one pupil, and whether the school has any of anybody."""
+
+    records: Sequence[Record]
+    are_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be read; ids are well-formed. ``days`` of the pupil: on roll, and with lessons."""
+
+    references: dict[str, str]
+    student_id: str = ""
+    roll: bool = False
+    lessons_on: str = ""
+    attendance_codes: bool = False
+    local_codes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the copy says. ``records`` has what became of each reference, ``None`` for one that never was."""
+
+    records: dict[str, Record | None]
+    enrolments: Enrolments | None = None
+    lessons: Lessons | None = None
+    attendance_codes: list[Record] = field(default_factory=list[Record])
+    local_codes: list[Record] = field(default_factory=list[Record])
+
+
+class Copy:
+    """One school's copy as of ``seq``; tombstoned records are included everywhere."""
+
+    def __init__(self, store: Store, school_id: str, seq: int) -> None:
+        self._store = store
+        self._school_id = school_id
+        self._seq = seq
+
+    async def facts(self, wanted: Wanted) -> Facts:
+        """Return what is wanted."""
+        fields = list(wanted.references)
+        records, pupil, codes, types = await asyncio.gather(
+            asyncio.gather(*(self.record(wanted.references[name]) for name in fields)),
+            self._pupil(wanted),
+            self._every(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
+            self._every(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
+        )
+        enrolments, lessons = pupil
+        return Facts(dict(zip(fields, records, strict=True)), enrolments, lessons, codes, types)
+
+    async def record(self, record_id: str) -> Record | None:
+        """Return what became of a record."""
+        return await current_record(self._store, self._school_id, record_id, self._seq)
+
+    async def _pupil(self, wanted: Wanted) -> tuple[Enrolments | None, Lessons | None]:
+        """Return what refers to the pupil, under whichever id it knows them.
+
+        Few pupils have been merged, so that their other ids are looked for while the first one's are read.
+        """
+        if not wanted.student_id:
+            return None, None
+        alone = {wanted.student_id}
+        ids, found = await asyncio.gather(self._same(alone), self._referring_to(alone, wanted))
+        if ids != alone:
+            found = await self._referring_to(ids, wanted)
+        return found
+
+    async def _referring_to(
+        self, ids: Collection[str], wanted: Wanted
+    ) -> tuple[Enrolments | None, Lessons | None]:
+        return await asyncio.gather(
+            self._enrolments(ids) if wanted.roll else _none(),
+            self._lessons(ids, wanted.lessons_on) if wanted.lessons_on else _none(),
+        )
+
+    async def _enrolments(self, ids: Collection[str]) -> Enrolments:
+        found = await self._referring(k.KIND_ENROLMENT, "student_id", ids)
+        return Enrolments(found, bool(found) or await self._has_any(k.KIND_ENROLMENT))
+
+    async def _lessons(self, ids: Collection[str], day: str) -> Lessons | None:
+        """Return the pupil's lessons on ``day``, ``None`` where the copy has no timetable of that day."""
+        unresolved = Unresolved()
+        memberships, years, slots = await asyncio.gather(
+            self._referring(k.KIND_GROUP_MEMBERSHIP, "student_id", ids, day),
+            self._every(k.KIND_ACADEMIC_YEAR),
+            self._every(k.KIND_PERIOD),
+        )
+        if not memberships and not await self._has_any(k.KIND_GROUP_MEMBERSHIP):
+            return None
+        groups = {one.group_membership.group_id for one in valid_on(memberships, day, unresolved)} - {""}
+        same = await self._same(groups) if groups else groups
+        entries = await self._referring(k.KIND_TIMETABLE_ENTRY, "group_id", same, day) if same else []
+        applying = valid_on(entries, day, unresolved)
+        if not applying and not await self._is_timetabled(day):
+            return None
+        meets = timetable.school_day(standing(years, Unresolved()), day)
+        may_meet = meets not in {pb.SCHOOL_DAY_OUTSIDE_TERMS, pb.SCHOOL_DAY_OUTSIDE_YEARS}
+        periods = {record.id: record for record in standing(slots, Unresolved())}
+        # The week of the cycle is not known, so that a lesson of any week counts.
+        meetings = timetable.meetings(applying, periods, day, 0, unresolved, meets=may_meet)
+        return lessons_of(meetings, periods, unresolved)
+
+    async def _is_timetabled(self, day: str) -> bool:
+        """Whether any entry of the whole school applies on ``day``: its MIS may not show that day."""
+        question = Question(include_tombstones=True, effective_on=day)
+        some = await self._store.records.some(
+            self._school_id, k.KIND_TIMETABLE_ENTRY, question, self._seq, _ENOUGH
+        )
+        return bool(standing(some, Unresolved()))
+
+    async def _same(self, ids: Collection[str]) -> set[str]:
+        return await self._store.redirects.same(self._school_id, ids, self._seq)
+
+    async def _has_any(self, kind: k.Kind.ValueType) -> bool:
+        anything = Question(include_tombstones=True)
+        return bool(await self._store.records.some(self._school_id, kind, anything, self._seq, 1))
+
+    async def _referring(
+        self, kind: k.Kind.ValueType, name: str, ids: Collection[str], day: str | None = None
+    ) -> list[Record]:
+        return await self._every(kind, Condition(name, q.FILTER_OPERATOR_IN, tuple(sorted(ids))), day=day)
+
+    async def _every(
+        self, kind: k.Kind.ValueType, *conditions: Condition, day: str | None = None
+    ) -> list[Record]:
+        question = Question(conditions, include_tombstones=True, effective_on=day)
+        found: list[Record] = []
+        while True:
+            after = found[-1].id if found else ""
+            page = await self._store.records.query(
+                self._school_id, kind, question, self._seq, after, _PER_PAGE
+            )
+            found += page
+            if len(page) < _PER_PAGE:
+                return found
+
+
+async def _nothing() -> list[Record]:
+    return []
+
+
+async def _none() -> None:
+    return None

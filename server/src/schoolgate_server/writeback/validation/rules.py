@@ -1,0 +1,117 @@
+"""What the school's own data says against an operation; pure.
+
+Each rule returns what is wrong, or ``None``. What the copy cannot know is nothing wrong: a kind that has
+never been synced, a field that the data profile does not keep, and records that left without a reason that
+says anything of their days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+
+from schoolgate.v1 import reporting_service_pb2 as pb
+from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_RETIRED, AttendanceCode
+from schoolgate.v1.record_pb2 import Record
+from schoolgate_server.reporting.roll import is_on_roll
+from schoolgate_server.reporting.standing import Unresolved, valid_on
+from schoolgate_server.reporting.timetable import Meeting
+
+RETIRED_FROM = "2024-08-19"
+"""First day on which the retired codes are none any more (SI 2024/208)."""
+
+BEHAVIOUR_TYPE = "behaviour_type"
+"""The category of the local codes that are types of behaviour events."""
+
+
+def roll_problem(enrolments: Sequence[Record], day: str, *, are_known: bool) -> str | None:
+    """Return what is wrong with the pupil on ``day``, by all of their enrolments.
+
+    Single and dual registrations count, main and subsidiary ones. ``are_known``: the school has enrolments
+    of anybody.
+    """
+    if not are_known or is_on_roll(enrolments, day) is not False:
+        return None
+    return "must be a pupil who is on roll on that day"
+
+
+def code_problem(code: str, day: str, table: Sequence[Record], retired: Set[str]) -> str | None:
+    """Return what is wrong with an attendance code on ``day``.
+
+    ``table`` are all attendance codes of the school; where it says nothing, only the ``retired`` ones are
+    refused from :data:`RETIRED_FROM` on. A code that the school's table dates past that day, or has begin
+    after it, is one of the school's however it is called elsewhere. Codes are compared whole: "J1" is not
+    "J".
+    """
+    if not any(record.attendance_code.code for record in table):
+        return _RETIRED if code in retired and day >= RETIRED_FROM else None
+    named = [record for record in table if record.attendance_code.code == code]
+    if not named:
+        return "must be one of the school's attendance codes"
+    unresolved = Unresolved()
+    valid = [record.attendance_code for record in valid_on(named, day, unresolved)]
+    if not valid:
+        return (
+            None if _left_unexplained(unresolved) else "must be an attendance code that is valid on that day"
+        )
+    if day >= RETIRED_FROM and all(_is_retired(each, day) for each in valid):
+        return _RETIRED
+    return None
+
+
+_RETIRED = "must not be a retired attendance code"
+
+
+def _is_retired(code: AttendanceCode, day: str) -> bool:
+    says_otherwise = code.valid_from >= RETIRED_FROM or code.valid_to > day
+    return code.meaning == ATTENDANCE_MEANING_RETIRED and not says_otherwise
+
+
+def _left_unexplained(unresolved: Unresolved) -> bool:
+    return any(one.reason == pb.UNRESOLVED_REASON_LEFT_UNEXPLAINED for one in unresolved.told())
+
+
+def type_problem(code: str, local_codes: Iterable[Record]) -> str | None:
+    """Return what is wrong with the type of a behaviour event; a school may have no table of types."""
+    types = [
+        record.local_code
+        for record in local_codes
+        if record.local_code.category == BEHAVIOUR_TYPE
+        and record.local_code.code
+        and not record.HasField("tombstone")
+    ]
+    if not types:
+        return None
+    of_code = [each for each in types if each.code == code]
+    if not of_code:
+        return "must be one of the school's types of behaviour"
+    if all(each.HasField("active") and not each.active for each in of_code):
+        return "must be a type of behaviour that the school still offers"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """The names of the periods of a pupil's lessons on one day; ``are_all``: there can be no others."""
+
+    names: frozenset[str]
+    are_all: bool
+
+
+def lessons_of(meetings: Iterable[Meeting], periods: dict[str, Record], unresolved: Unresolved) -> Lessons:
+    """Return the periods of a pupil's ``meetings`` on a day; ``unresolved`` is what could not be told."""
+    doubtful = {pb.UNRESOLVED_REASON_PERIOD_UNKNOWN, pb.UNRESOLVED_REASON_REFERENCE_UNKNOWN}
+    doubtful.add(pb.UNRESOLVED_REASON_LEFT_UNEXPLAINED)
+    found: set[str] = set()
+    for meeting in meetings:
+        period = periods.get(meeting.entries[0].timetable_entry.period_id)
+        found.add("" if period is None else period.period.name)
+    certain = "" not in found and not any(one.reason in doubtful for one in unresolved.told())
+    return Lessons(frozenset(found - {""}), certain)
+
+
+def period_problem(name: str, lessons: Lessons | None) -> str | None:
+    """Return what is wrong with the period of a lesson's mark; ``None`` for ``lessons`` nobody knows."""
+    if lessons is None or name in lessons.names or not lessons.are_all:
+        return None
+    return "must be a period in which the pupil has a lesson on that day"
