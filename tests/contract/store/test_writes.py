@@ -76,6 +76,15 @@ async def test_a_write_comes_back_as_it_was_stored(store: Store) -> None:
     assert await store.writes.find("oak", entry.write_id) == entry
 
 
+async def test_what_was_sealed_before_is_stored_as_it_is(store: Store) -> None:
+    entry = new_write()
+    sealed = await store.writes.seal("oak", entry.write.operation)
+    seal = store.row_seal = ShiftSeal()
+    assert await store.writes.insert(entry, sealed) == (entry, True)
+    assert seal.sealed == 0
+    assert await store.writes.get("oak", entry.write_id) == entry
+
+
 async def test_g11_of_many_at_once_under_one_key_one_is_stored(opened: OpenStore, store: Store) -> None:
     """Seen to fail where the document's id is not made from the key."""
     servers = [store, *(another(opened) for _ in range(3))]

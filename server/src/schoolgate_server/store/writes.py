@@ -54,10 +54,19 @@ class Writes:
         self._heads = heads
         self._seal = seal
 
-    async def insert(self, entry: WriteEntry) -> tuple[WriteEntry, bool]:
+    async def seal(self, school_id: str, operation: pb.WriteOperation) -> bytes:
+        """Return an operation sealed, for :meth:`insert`: it takes a read, which others need not wait for.
+
+        Raises:
+            ServiceError: VAULT_UNAVAILABLE.
+        """
+        return await self._seal().seal(school_id, operation.SerializeToString())
+
+    async def insert(self, entry: WriteEntry, sealed: bytes | None = None) -> tuple[WriteEntry, bool]:
         """Store a new write; return it and true, or the one that its key has already and false.
 
-        When this returns, a majority has it. ``entry`` gets revision 1.
+        When this returns, a majority has it. ``entry`` gets revision 1. ``sealed`` is what :meth:`seal` made
+        of its operation a moment ago, for its school.
 
         Raises:
             ServiceError: VAULT_UNAVAILABLE.
@@ -65,8 +74,9 @@ class Writes:
         seal = self._seal()
         entry.write.revision = 1
         bound(entry.write)
-        operation = await seal.seal(entry.school_id, entry.write.operation.SerializeToString())
-        document = new_document(entry, operation, await sealed_contents(entry, seal))
+        if sealed is None:
+            sealed = await self.seal(entry.school_id, entry.write.operation)
+        document = new_document(entry, sealed, await sealed_contents(entry, seal))
         for pause in (*_PAUSES, None):
             if await self._writes.insert_one(document):
                 return entry, True
