@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from scripts.mutations import answering, committing, following, guarding, knowing, reading, reprojecting
+from scripts.mutations import (
+    answering,
+    committing,
+    following,
+    guarding,
+    knowing,
+    ledger,
+    reading,
+    reprojecting,
+)
 
 MUTANTS = (
     *reading.MUTANTS,
@@ -12,4 +21,5 @@ MUTANTS = (
     *guarding.MUTANTS,
     *following.MUTANTS,
     *answering.MUTANTS,
+    *ledger.MUTANTS,
 )

@@ -158,6 +158,28 @@ async def test_g16_nothing_that_was_written_or_answered_is_readable_in_the_datab
     assert (await store.writes.get("oak", entry.write_id)).write == entry.write
 
 
+async def test_after_the_loss_of_the_master_key_the_ledger_still_tells_what_is_not_sealed(
+    store: Store,
+) -> None:
+    """The update is that of the operations guide. Seen to fail where what has no contents is queued again."""
+    entry = new_write()
+    attempted(entry, 1, body="{}", response="504")
+    await insert(store, entry)
+    await store.database.collection("writes").update_one(
+        {"school": "oak"},
+        {"$unset": {"sealed": "", "due_at": ""}, "$set": {"sealed_attempts": []}, "$inc": {"revision": 1}},
+    )
+    assert not await store.writes.save(entry)
+    [kept] = await store.writes.list("oak", EVERY, None, 10)
+    assert not kept.write.HasField("operation")
+    assert kept.write.operation_name == BEHAVIOUR
+    assert [attempt.correlation_id for attempt in kept.write.attempts] == ["corr-1"]
+    assert await store.writes.requeue("oak", "live", [BEHAVIOUR], START) == 0
+    assert await store.writes.insert(new_write()) == (kept, False)
+    kept.move(pb.WRITE_STATE_CANCELLED, START)
+    assert await store.writes.save(kept)
+
+
 async def test_only_what_is_new_is_sealed(store: Store) -> None:
     entry = new_write()
     attempted(entry, 1, body="{}", response="504")

@@ -82,12 +82,15 @@ def change_of(entry: WriteEntry, contents: list[Document]) -> Document:
 async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
     """Return the write that a document holds, with everything unsealed.
 
+    It has no operation where what was sealed has been taken out, as after the loss of the master key.
+
     Raises:
         ServiceError: VAULT_UNAVAILABLE where it cannot be decrypted.
     """
     write = pb.Write.FromString(document["wire"])
     school_id: str = document["school"]
-    write.operation.ParseFromString(await seal.unseal(school_id, document["sealed"]))
+    if "sealed" in document:
+        write.operation.ParseFromString(await seal.unseal(school_id, document["sealed"]))
     write.revision = document["revision"]  # what makes a write due again changes no more than this
     attempts = {attempt.number: attempt for attempt in write.attempts}
     kept: dict[int, SealedContent] = {}

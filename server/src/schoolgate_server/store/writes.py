@@ -222,7 +222,8 @@ class Writes:
 
         Whoever has read such a write before cannot save it any more: its decision may be out of date.
         """
-        query = _queue(school_id, environment, operations) | {"awaits_approval": False}
+        query = _queue(school_id, environment, operations)
+        query |= {"awaits_approval": False, "sealed": {"$exists": True}}  # without contents it is never sent
         after, made = "", 0
         while True:
             page = await self._writes.find(
