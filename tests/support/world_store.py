@@ -47,7 +47,7 @@ class WorldStore:
 
     async def put(self, truths: Iterable[Truth], tombstone: TombstoneReason.ValueType | None = None) -> int:
         """Commit these entities, or that they left, and return the seq of the last commit."""
-        return await self.put_changes([self._change(truth, tombstone) for truth in truths])
+        return await self.put_changes([self.change(truth, tombstone) for truth in truths])
 
     async def put_changes(self, changes: Iterable[Change]) -> int:
         """Commit these changes, and return the seq of the last commit."""
@@ -63,7 +63,8 @@ class WorldStore:
     async def put_world(self, world: World) -> int:
         return await self.put(world.canonical())
 
-    def _change(self, truth: Truth, tombstone: TombstoneReason.ValueType | None) -> Change:
+    def change(self, truth: Truth, tombstone: TombstoneReason.ValueType | None = None) -> Change:
+        """Return the next version of an entity, or that it left."""
         info = KINDS[truth.kind]
         message = type(truth.message)()
         message.CopyFrom(truth.message)
