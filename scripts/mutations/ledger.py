@@ -8,6 +8,7 @@ WRITES = "server/src/schoolgate_server/store/writes.py"
 DOCUMENTS = "server/src/schoolgate_server/store/write_documents.py"
 POLICIES = "server/src/schoolgate_server/store/write_policies.py"
 IN_LEDGER = "tests/contract/store/test_writes.py"
+SEALED = "tests/contract/store/test_writes_sealed.py"
 IN_POLICIES = "tests/contract/store/test_write_policies.py"
 
 MUTANTS = (
@@ -44,7 +45,7 @@ MUTANTS = (
         WRITES,
         'query |= {"awaits_approval": False, "sealed": {"$exists": True}}',
         'query |= {"awaits_approval": False}',
-        IN_LEDGER,
+        SEALED,
         "loss_of_the_master_key",
     ),
     Mutant(
@@ -53,7 +54,7 @@ MUTANTS = (
         DOCUMENTS,
         '    plain.ClearField("operation")\n',
         "",
-        IN_LEDGER,
+        SEALED,
         "readable",
     ),
     Mutant(
@@ -62,7 +63,7 @@ MUTANTS = (
         DOCUMENTS,
         '        attempt.ClearField("sent")\n',
         "",
-        IN_LEDGER,
+        SEALED,
         "readable",
     ),
     Mutant(
@@ -71,7 +72,7 @@ MUTANTS = (
         DOCUMENTS,
         '        attempt.ClearField("response")\n',
         "",
-        IN_LEDGER,
+        SEALED,
         "readable",
     ),
     Mutant(
@@ -89,7 +90,7 @@ MUTANTS = (
         DOCUMENTS,
         "        del write.attempts[FIRST_ATTEMPTS:-LAST_ATTEMPTS]\n",
         "        pass\n",
-        IN_LEDGER,
+        SEALED,
         "stays_small",
     ),
     Mutant(
