@@ -11,6 +11,7 @@ from scripts.mutations import (
     ledger,
     reading,
     reprojecting,
+    writing,
 )
 
 MUTANTS = (
@@ -22,4 +23,5 @@ MUTANTS = (
     *following.MUTANTS,
     *answering.MUTANTS,
     *ledger.MUTANTS,
+    *writing.MUTANTS,
 )

@@ -82,7 +82,7 @@ async def test_a_type_of_behaviour_must_be_one_of_the_schools(desk: Desk) -> Non
 
 async def test_a_lesson_must_be_in_the_pupils_timetable_of_the_day(desk: Desk) -> None:
     """As far as the copy has timetables. Seen to fail where the period is not looked up."""
-    world = desk.world.canonical()
+    world = tuple(desk.world.canonical())
     periods = {each.key: each.message for each in world if isinstance(each.message, Period)}
     monday = {key: period.name for key, period in periods.items() if period.weekday == 1}
     groups = {each.key[0] for each in world if each.kind == k.KIND_GROUP_MEMBERSHIP and each.key[1] == 1}

@@ -131,8 +131,11 @@ class Acceptance:
         if standing.before is not None:
             return repeated(standing.before, submission, answer)
         async with self._locks.holding(submission.school_id, slot_of(submission.operation)):
-            result, last = await asyncio.gather(
-                self.check(submission, standing), self._last_position(submission)
+            # Sealed meanwhile, for the case that it is right, as nearly all are.
+            result, last, sealed = await asyncio.gather(
+                self.check(submission, standing),
+                self._last_position(submission),
+                self._backing.store.writes.seal(submission.school_id, submission.operation),
             )
             result.note(submission.operation, violations)
             violations.raise_any()
@@ -143,7 +146,7 @@ class Acceptance:
                 if standing.declared.announces:
                     answer.preview.CopyFrom(await self._backing.preview(standing.school, entry))
                 return answer
-            stored, is_new = await self.store(submission, entry, standing.rule)
+            stored, is_new = await self.store(submission, entry, standing.rule, sealed)
         if not is_new:
             return repeated(stored, submission, answer)
         answer.write.CopyFrom(stored.write)
@@ -192,9 +195,11 @@ class Acceptance:
         return stored
 
     async def store(
-        self, submission: Submission, entry: WriteEntry, rule: OperationRule
+        self, submission: Submission, entry: WriteEntry, rule: OperationRule, sealed: bytes | None = None
     ) -> tuple[WriteEntry, bool]:
         """Make a write durable that its policy lets through; false where its key came before after all.
+
+        ``sealed`` is its operation, sealed already.
 
         Raises:
             ServiceError: ``WRITE_POLICY_OFF``, ``WRITE_QUOTA_EXCEEDED``, ``VAULT_UNAVAILABLE``.
@@ -213,9 +218,9 @@ class Acceptance:
                     if there is None:
                         raise quota_exceeded(submission.name, rule.daily_quota)
                     return there, False  # the same was submitted a moment ago, and counted
-                stored, is_new = await store.writes.insert(entry)
+                stored, is_new = await store.writes.insert(entry, sealed)
         else:
-            stored, is_new = await store.writes.insert(entry)
+            stored, is_new = await store.writes.insert(entry, sealed)
         if is_new and not stored.write.needs_approval:
             self._backing.wake(submission.school_id)
         return stored, is_new
