@@ -5,7 +5,7 @@ from __future__ import annotations
 from schoolgate_sdk.testing.conformance import kit
 from schoolgate_sdk.testing.conformance.certificate import KIT_VERSION
 
-VERSION = 4
+VERSION = 5
 CHECKS = """
 description: fields versions order capabilities
 arrives: school academic_year student staff contact student_contact subject group group_membership
@@ -26,9 +26,9 @@ secrecy: texts
 wire: slow late cut reset status rate_limit invalid_json success_false null_data truncate_page
     duplicate_rows padded_rows loop_page other_school mark_change registration_hour expire_credentials
 pacing: traffic pause shared
-write.record_attendance_mark: effect lost_answer no_effect twice refused
-write.record_behaviour_event: effect lost_answer no_effect twice refused
-write.record_assessment_result: effect lost_answer no_effect twice refused
+write.record_attendance_mark: effect lost_answer no_effect twice refused announced stopped
+write.record_behaviour_event: effect lost_answer no_effect twice refused announced stopped
+write.record_assessment_result: effect lost_answer no_effect twice refused announced stopped
 """
 
 

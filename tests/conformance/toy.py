@@ -13,7 +13,15 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk import KINDS, SourceKey, Unsupported, WriteOperation, WriteRequest, WriteSafety
+from schoolgate_sdk import (
+    KINDS,
+    SourceKey,
+    Unsupported,
+    WriteOperation,
+    WriteRequest,
+    WriteSafety,
+    source_key,
+)
 from schoolgate_sdk.testing.conformance.comparing import ORDER
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.testing.world import World, WorldError
@@ -52,7 +60,8 @@ def entities_of(entity: str) -> tuple[str, ...]:
 
 
 def _writes(name: str, *required: str) -> WriteOperation:
-    return WriteOperation(name, WriteSafety.NATIVE_KEY, ("student_id", *required), entities=("writes",))
+    given = ("student_id", *required)
+    return WriteOperation(name, WriteSafety.NATIVE_KEY, given, entities=("writes",), announces=True)
 
 
 WRITES = (
@@ -82,7 +91,9 @@ def _padded(value: Any) -> Any:
 
 @dataclass
 class ToyMis:
-    """The MIS. ``states`` are what it was at positions that it told, ``written`` what came of writes."""
+    """The MIS. ``states`` are what it was at positions that it told, ``written`` what came of writes, and
+    ``keys`` under which keys that is read.
+    """
 
     world: World
     granted: set[str] = field(default_factory=lambda: set(ENTITIES))
@@ -92,6 +103,7 @@ class ToyMis:
     struck: Counter[str] = field(default_factory=Counter[str])
     states: dict[str, Rows] = field(default_factory=dict[str, Rows])
     written: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    keys: dict[str, tuple[SourceKey, ...]] = field(default_factory=dict[str, tuple[SourceKey, ...]])
     _revision: int = -1
     _rows: dict[str, Rows] = field(default_factory=dict[str, Rows])
 
@@ -142,6 +154,14 @@ class ToyMis:
 
     def write(self, request: WriteRequest) -> str:
         """Do to the world what a write asks for, and return the number of what came to be."""
+        entity = request.operation.removeprefix("record_")
+        before = list(self.rows(entity))
+        number = self._do(request)
+        changed = [row["key"] for row in self.rows(entity) if row not in before]
+        self.keys[request.idempotency_key] = tuple(source_key(f"toy/{entity}", *key) for key in changed)
+        return number
+
+    def _do(self, request: WriteRequest) -> str:
         values: Any = request.values
         student = values["student_id"]
         assert isinstance(student, SourceKey)

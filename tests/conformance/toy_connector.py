@@ -20,6 +20,7 @@ from schoolgate_sdk import (
     Connector,
     CursorExpired,
     Dataset,
+    Departure,
     EndOfSnapshot,
     EntityDenied,
     EntityGrantState,
@@ -291,13 +292,18 @@ class ToySession:
     # --- writing ------------------------------------------------------------------------------------------
 
     async def write(self, request: WriteRequest) -> WriteReceipt:
+        request.leaving(Departure("POST writes", json.dumps(request.values, default=str)))
         fault = self.mis.strike("writes", 0)
         if fault is not None and fault.kind == "error_before_effect":
             raise Transient("the MIS is unwell")
         self.take(request)
         if fault is not None:
             raise Transient("no answer came")
-        return WriteReceipt(self.mis.written[request.idempotency_key])
+        return self.receipt(request)
+
+    def receipt(self, request: WriteRequest) -> WriteReceipt:
+        key = request.idempotency_key
+        return WriteReceipt(self.mis.written[key], keys=self.mis.keys[key])
 
     def take(self, request: WriteRequest) -> None:
         """Let it take effect, once under its key."""
@@ -305,8 +311,7 @@ class ToySession:
             self.mis.written[request.idempotency_key] = (self.mis.write(request),)
 
     async def find_write(self, request: WriteRequest, _receipt: WriteReceipt | None) -> WriteReceipt | None:
-        found = self.mis.written.get(request.idempotency_key)
-        return None if found is None else WriteReceipt(found)
+        return self.receipt(request) if request.idempotency_key in self.mis.written else None
 
 
 def _progress(cursor: str) -> tuple[int, int, int, str]:

@@ -23,6 +23,7 @@ from schoolgate_sdk.testing.conformance import kit
 from schoolgate_sdk.testing.conformance.editing import EDITS
 from schoolgate_sdk.testing.conformance.target import Waiver, without_fields
 from tests.conformance import wrong_sessions as sessions
+from tests.conformance import wrong_writes as writes
 from tests.conformance.toy import name_of
 from tests.conformance.toy_connector import TARGET, ToySession, opening, toy_connector
 
@@ -148,11 +149,13 @@ def each_wrong() -> Iterator[tuple[str, Wrong]]:
 
 
 _WRITES: dict[str, type[ToySession]] = {
-    "effect": sessions.WritesNothing,
-    "lost_answer": sessions.Retries,
-    "no_effect": sessions.Retries,
-    "twice": sessions.TwoEffects,
-    "refused": sessions.NeverRefused,
+    "effect": writes.WritesNothing,
+    "lost_answer": writes.Retries,
+    "no_effect": writes.Retries,
+    "twice": writes.TwoEffects,
+    "refused": writes.NeverRefused,
+    "announced": writes.NeverAsks,
+    "stopped": writes.AsksTooLate,
 }
 
 _FURTHER: tuple[tuple[str, type[ToySession]], ...] = (
@@ -164,8 +167,23 @@ _FURTHER: tuple[tuple[str, type[ToySession]], ...] = (
     ("wire.other_school", sessions.Crashing),
     ("wire.mark_change", sessions.Crashing),
     *(
-        (f"write.record_attendance_mark.{name}", sessions.QuotesWhatItWrites)
+        (f"write.record_attendance_mark.{name}", writes.QuotesWhatItWrites)
         for name in ("lost_answer", "no_effect", "refused")
+    ),
+    ("write.record_attendance_mark.effect", writes.TellsOtherKeys),
+    ("write.record_behaviour_event.lost_answer", writes.TellsOtherKeys),
+    *(
+        ("write.record_behaviour_event.announced", session)
+        for session in (
+            writes.AsksTwice,
+            writes.AsksTooLate,
+            writes.ShowsItsSecret,
+            writes.ShowsNoTarget,
+        )
+    ),
+    *(
+        ("write.record_behaviour_event.stopped", session)
+        for session in (writes.NeverAsks, writes.GoesOn, writes.MistakesAStop)
     ),
 )
 """Further ways to be wrong in what a check looks at."""

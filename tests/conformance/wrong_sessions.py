@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from schoolgate_sdk import (
     ChangedRows,
-    ConnectorError,
     EndOfSnapshot,
     EntityGrantState,
     Incomplete,
@@ -19,8 +18,6 @@ from schoolgate_sdk import (
     Scope,
     SourceKey,
     Transient,
-    WriteReceipt,
-    WriteRequest,
 )
 from schoolgate_sdk.testing.conformance.target import Fault
 from schoolgate_sdk.traffic import Traffic, Turn
@@ -325,59 +322,3 @@ class NoPause(Impolite):
 
     def pause(self, turn: Turn, retry_after: str | None) -> None:
         raise Transient("the MIS asks for a pause")
-
-
-# --- writes -------------------------------------------------------------------------------------------
-
-
-class WritesNothing(ToySession):
-    async def write(self, request: WriteRequest) -> WriteReceipt:
-        return WriteReceipt(("1",))
-
-
-class Retries(ToySession):
-    """Sends a write again whose answer was lost, under no key."""
-
-    async def write(self, request: WriteRequest) -> WriteReceipt:
-        try:
-            return await super().write(request)
-        except Transient:
-            return WriteReceipt((self.mis.write(request),))
-
-
-class QuotesWhatItWrites(ToySession):
-    async def write(self, request: WriteRequest) -> WriteReceipt:
-        try:
-            return await super().write(request)
-        except ConnectorError as error:
-            raise type(error)(f"{error}: {request.values.get('comment')}") from error
-
-
-class TwoEffects(ToySession):
-    """Leaves the idempotency key out."""
-
-    def take(self, request: WriteRequest) -> None:
-        if request.idempotency_key in self.mis.written and request.operation == "record_attendance_mark":
-            second = replace(request, values={**request.values, "date": _next_day(request)})
-            self.mis.written[request.idempotency_key] = (self.mis.write(second),)
-        elif request.idempotency_key in self.mis.written and request.operation == "record_assessment_result":
-            second = replace(request, values={**request.values, "assessment_name": "again"})
-            self.mis.written[request.idempotency_key] = (self.mis.write(second),)
-        else:
-            self.mis.written[request.idempotency_key] = (self.mis.write(request),)
-
-
-def _next_day(request: WriteRequest) -> str:
-    return (date.fromisoformat(str(request.values["date"])) + timedelta(days=1)).isoformat()
-
-
-class NeverRefused(ToySession):
-    """Writes what is about nobody to somebody."""
-
-    def take(self, request: WriteRequest) -> None:
-        student = request.values["student_id"]
-        assert isinstance(student, SourceKey)
-        if student.parts[0] not in self.mis.world.pupils:
-            somebody = student._replace(parts=(next(iter(self.mis.world.pupils)),))
-            request = replace(request, values={**request.values, "student_id": somebody})
-        super().take(request)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from schoolgate_sdk import RowRejected, SchemaChanged, SchoolConnection
+from schoolgate_sdk import Departure, RowRejected, SchemaChanged, SchoolConnection
 from schoolgate_sdk.http import http_client
 from schoolgate_wonde.client import FieldErrors, WondeClient
 from schoolgate_wonde.plugin import WondeSession, open_session, schoolgate_connector
@@ -144,5 +144,7 @@ async def test_a_refused_write_is_refused_whatever_is_said_about_it() -> None:
     async with connected("Unprocessable", 422) as connection:
         settings = WondeSettings.parse(connection.settings)
         async with http_client(connection, settings.http, {}) as http:
+            told: list[Departure] = []
             with pytest.raises(FieldErrors):
-                await WondeClient(http, settings).send("POST", "behaviours", {"a": 1})
+                await WondeClient(http, settings).send("POST", "behaviours", {"a": 1}, told.append)
+    assert told == [Departure("POST behaviours", '{"a":1}')]

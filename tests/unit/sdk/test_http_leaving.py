@@ -60,6 +60,7 @@ class Mis:
     names: Names
     client: HttpClient
     status: int = 200
+    go: asyncio.Event = field(default_factory=asyncio.Event)
     whole: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list[Any])
 
     def request(self, **members: Any) -> Request:
@@ -74,6 +75,7 @@ async def mis() -> AsyncGenerator[Mis]:
         async def handle(request: web.Request) -> web.Response:
             body = await request.read()
             found.whole.append((request.method, dict(request.headers), body))
+            await found.go.wait()
             return web.Response(status=found.status, body=b"done")
 
         application = web.Application()
@@ -91,6 +93,7 @@ async def mis() -> AsyncGenerator[Mis]:
         port = server.make_url("/").port
         assert port is not None
         found = Mis(port, names, client)
+        found.go.set()
         yield found
 
 
@@ -156,6 +159,27 @@ async def test_g19_a_write_is_asked_about_once_its_connection_stands(mis: Mis) -
     with pytest.raises(WriteStopped):
         await sending
     assert mis.whole == []
+
+
+async def test_g19_a_write_is_asked_about_once_it_has_its_turn(mis: Mis) -> None:
+    """Seen to fail with ``leaving`` called before the turn."""
+    mis.go.clear()
+    told: list[bool] = []
+
+    def leaving(departure: Departure) -> None:
+        told.append(mis.go.is_set())
+
+    async with asyncio.TaskGroup() as group:
+        before = [group.create_task(mis.client.send(mis.request())) for _ in range(2)]
+        while len(mis.whole) < len(before):  # as many as a school may send at once
+            await asyncio.sleep(0)
+        sending = group.create_task(mis.client.send(mis.request(), leaving=leaving))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        mis.go.set()
+        await sending
+
+    assert told == [True]
 
 
 async def test_not_a_byte_of_a_stopped_write_reaches_a_slow_reader() -> None:

@@ -110,7 +110,7 @@ _BUFFERS: Final = (
     "An answer of the kit's school fits into the network's buffers; what is held of a long one is bounded by "
     "the connector's own tests."
 )
-_WRITE_CHECKS: Final = ("effect", "lost_answer", "no_effect", "twice")
+_WRITE_CHECKS: Final = ("effect", "lost_answer", "no_effect", "twice", "announced", "stopped")
 
 
 def _starting(surface: Surface) -> _Start:

@@ -3,195 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
-from schoolgate.v1.kind_pb2 import (
-    KIND_ASSESSMENT_RESULT,
-    KIND_ATTENDANCE_MARK,
-    KIND_BEHAVIOUR_EVENT,
-    KIND_STAFF,
-    KIND_STUDENT,
-    KIND_SUBJECT,
-    Kind,
-)
-from schoolgate_sdk.errors import ConnectorError, Incomplete, Transient
+from schoolgate_sdk.errors import ConnectorError, Incomplete, Transient, WriteStopped
 from schoolgate_sdk.keys import SourceKey
-from schoolgate_sdk.testing.conformance.bench import Bench, Stage
-from schoolgate_sdk.testing.conformance.comparing import Comparison, of_truth
+from schoolgate_sdk.testing.conformance.bench import Bench
+from schoolgate_sdk.testing.conformance.checks.writing_desk import OPERATIONS, POLL_SECONDS, POLLS, Desk
 from schoolgate_sdk.testing.conformance.outcome import Check, CheckFailed, NotApplicable
-from schoolgate_sdk.testing.conformance.silence import check_silent, texts_of
-from schoolgate_sdk.testing.conformance.target import Fault
-from schoolgate_sdk.writing import (
-    FindWrite,
-    WriteOperation,
-    WriteReceipt,
-    WriteRequest,
-    WriteRows,
-    WriteSafety,
-    WriteValue,
-)
+from schoolgate_sdk.writing import Departure, FindWrite, WriteReceipt, WriteRequest, WriteRows, WriteSafety
 
-_BRITISH_SUMMER_TIME: Final = timezone(timedelta(hours=1))
-_POLLS: Final = 100
-_POLL_SECONDS: Final = 0.02
 _EFFECT_LOST: Final = ("error_after_effect", "lost_answer")
 
-Values = Mapping[str, WriteValue]
 
-
-@dataclass(frozen=True, slots=True)
-class _Kit:
-    """What the kit writes: which kind comes of it, and the values, by names of the write-back service."""
-
-    kind: Kind.ValueType
-    values: Callable[[Stage, Comparison], Values]
-
-
-def _someone(comparison: Comparison, kind: Kind.ValueType, place: int = 0) -> tuple[int | str, SourceKey]:
-    """Return the world's number and the MIS's key of one of a kind."""
-    found: list[tuple[int | str, SourceKey]] = []
-    for key, ours in comparison.pairs.items():
-        number = key[1][0]
-        if key[0] == kind and isinstance(number, int | str):
-            found.append((number, ours))
-    if len(found) <= place:
-        raise NotApplicable("nobody arrived whom a write could be about")
-    return found[place]
-
-
-def _mark(stage: Stage, comparison: Comparison) -> Values:
-    number, student = _someone(comparison, KIND_STUDENT, 3)
-    mark = next(mark for mark in stage.world.marks() if mark.pupil == number)
-    return {
-        "student_id": student,
-        "date": mark.date.isoformat(),
-        "session": mark.session,
-        "code": "L" if mark.code != "L" else "I",
-        "comment": "Bus was late",
-    }
-
-
-def _event(stage: Stage, comparison: Comparison) -> Values:
-    student, staff = _someone(comparison, KIND_STUDENT, 4)[1], _someone(comparison, KIND_STAFF)[1]
-    code = next(
-        str(getattr(truth.message, "type_code", ""))
-        for truth in stage.bench.expectation.truths(stage.world)
-        if truth.kind == KIND_BEHAVIOUR_EVENT
-    )
-    at = datetime.combine(stage.world.year.days[6], time(11, 20), _BRITISH_SUMMER_TIME)
-    return {
-        "student_id": student,
-        "type_code": code,
-        "occurred_at": at.isoformat(),
-        "staff_id": staff,
-        "points": 2,
-        "comment": "Helped to carry chairs",
-    }
-
-
-def _result(stage: Stage, comparison: Comparison) -> Values:
-    student, subject = _someone(comparison, KIND_STUDENT, 5)[1], _someone(comparison, KIND_SUBJECT)[1]
-    return {
-        "student_id": student,
-        "assessment_name": "Kit's own test",
-        "result": "7",
-        "date": stage.world.today.isoformat(),
-        "subject_id": subject,
-    }
-
-
-_OPERATIONS: Final[dict[str, _Kit]] = {
-    "record_attendance_mark": _Kit(KIND_ATTENDANCE_MARK, _mark),
-    "record_behaviour_event": _Kit(KIND_BEHAVIOUR_EVENT, _event),
-    "record_assessment_result": _Kit(KIND_ASSESSMENT_RESULT, _result),
-}
-
-
-class _Desk:
-    """One operation on one stage: sends, finds out, and counts what it did to the world."""
-
-    def __init__(self, stage: Stage, operation: WriteOperation, comparison: Comparison) -> None:
-        kit = _OPERATIONS[operation.name]
-        self.stage = stage
-        self.operation = operation
-        self.kind = kit.kind
-        values = kit.values(stage, comparison)
-        names = {*operation.required, *operation.optional}
-        missing = sorted({*operation.required} - values.keys())
-        if missing:
-            raise CheckFailed(
-                f"{operation.name} requires {missing[0]}, which the write-back service does not have",
-                f"require values out of: {', '.join(values)}",
-            )
-        given = {name: value for name, value in values.items() if name in names}
-        self.request = WriteRequest(operation.name, "kit-1", given, stage.bench.now().astimezone(UTC))
-        self._before = self._there()
-
-    def _there(self) -> Counter[Hashable]:
-        found: Counter[Hashable] = Counter()
-        for truth in self.stage.world.canonical():
-            if truth.kind == self.kind:
-                entity = of_truth(truth)
-                found[frozenset(entity.fields.items()), frozenset(entity.refs.items())] += 1
-        return found
-
-    def effects(self) -> int:
-        """Return how many entities of the world are new or other than before."""
-        return (self._there() - self._before).total()
-
-    def lose(self, kind: str, times: int | None = 1) -> None:
-        """Let the simulator make a fault of writes."""
-        entity = self.operation.entities[0] if self.operation.entities else None
-        self.stage.fault(Fault(kind=kind, entity=entity, times=times))
-
-    async def send(self, session: WriteRows) -> WriteReceipt:
-        """Send, and wait until the MIS is done with it."""
-        receipt = await session.write(self.request)
-        if not receipt.pending:
-            return receipt
-        settled = await self.find(session, receipt)
-        if settled is None:
-            raise CheckFailed(
-                f"{self.operation.name}: write returned a receipt, and find_write says that nothing came",
-                "return None only where the MIS says that it refused",
-            )
-        return settled
-
-    async def find(self, session: object, receipt: WriteReceipt | None) -> WriteReceipt | None:
-        """Find out what became of it, asking again while that is not decided."""
-        if not isinstance(session, FindWrite):
-            raise NotApplicable("the session has no find_write()")
-        for _ in range(_POLLS):
-            try:
-                found = await session.find_write(self.request, receipt)
-            except Transient:
-                found = receipt or WriteReceipt(pending="unknown")
-            if found is None or not found.pending:
-                return found
-            receipt = found if found.pending != "unknown" else receipt
-            await asyncio.sleep(_POLL_SECONDS)
-        raise CheckFailed(
-            f"{self.operation.name}: what became of the write is never decided",
-            "let find_write say so once the MIS is done; let the simulator be done at once, or soon",
-        )
-
-    def expect(self, effects: int, when: str, next_step: str) -> None:
-        """Raise ``CheckFailed`` where it took effect more or less often than it may."""
-        found = self.effects()
-        if found != effects:
-            raise CheckFailed(f"{self.operation.name} took effect {found} times {when}", next_step)
-
-    def check_silent(self, error: ConnectorError) -> None:
-        """Raise ``CheckFailed`` where an error quotes what was to be written, or what no error may."""
-        comment = self.request.values.get("comment")
-        check_silent(self.stage, texts_of(error), {str(comment): "the comment"} if comment else {})
-
-
-async def _took_effect(desk: _Desk, session: WriteRows) -> str:
+async def _took_effect(desk: Desk, session: WriteRows) -> str:
     receipt = await desk.send(session)
     desk.expect(1, "when it was sent once", "let the simulator do to the world what the MIS would do")
     found = await desk.find(session, receipt) if desk.operation.safety is not WriteSafety.NONE else receipt
@@ -208,10 +34,12 @@ async def _took_effect(desk: _Desk, session: WriteRows) -> str:
             raise CheckFailed(
                 f"what was written is read otherwise: {differences[0]}", "see which of the two is wrong"
             )
-    return f"one effect, {desk.operation.safety.value}; MIS ids: {', '.join(receipt.mis_ids) or 'not told'}"
+    keys = await desk.check_keys(receipt, found)
+    ids = ", ".join(receipt.mis_ids) or "not told"
+    return f"one effect, {desk.operation.safety.value}; MIS ids: {ids}; {keys}"
 
 
-async def _lost_answer(desk: _Desk, session: WriteRows) -> str:
+async def _lost_answer(desk: Desk, session: WriteRows) -> str:
     able = [kind for kind in _EFFECT_LOST if kind in desk.stage.bench.target.faults]
     if not able:
         raise CheckFailed(
@@ -230,10 +58,11 @@ async def _lost_answer(desk: _Desk, session: WriteRows) -> str:
             "return None only where it provably did not; else raise Transient or Incomplete",
         )
     desk.expect(1, "after it was found", "let find_write only read")
+    await desk.check_keys(found)
     return f"Transient after {able[0]}, then found by {desk.operation.safety.value}"
 
 
-async def _find_or_stop(desk: _Desk, session: WriteRows) -> WriteReceipt | None:
+async def _find_or_stop(desk: Desk, session: WriteRows) -> WriteReceipt | None:
     try:
         return await desk.find(session, None)
     except Incomplete as error:
@@ -244,7 +73,7 @@ async def _find_or_stop(desk: _Desk, session: WriteRows) -> WriteReceipt | None:
         ) from error
 
 
-async def _unknown(desk: _Desk, session: WriteRows, when: str) -> None:
+async def _unknown(desk: Desk, session: WriteRows, when: str) -> None:
     """Send where the answer says nothing; that has to be ``Transient``."""
     try:
         await session.write(desk.request)
@@ -263,7 +92,7 @@ async def _unknown(desk: _Desk, session: WriteRows, when: str) -> None:
     )
 
 
-async def _no_effect(desk: _Desk, session: WriteRows) -> str:
+async def _no_effect(desk: Desk, session: WriteRows) -> str:
     desk.lose("error_before_effect")
     await _unknown(desk, session, "it is answered with HTTP 500")
     desk.expect(0, "though it was refused and not sent again", "never send a write again by yourself")
@@ -277,7 +106,7 @@ async def _no_effect(desk: _Desk, session: WriteRows) -> str:
     return "found not to have happened; sent again, one effect"
 
 
-async def _twice(desk: _Desk, session: WriteRows) -> str:
+async def _twice(desk: Desk, session: WriteRows) -> str:
     safety = desk.operation.safety
     await desk.send(session)
     if safety is WriteSafety.NATIVE_KEY:
@@ -296,7 +125,7 @@ async def _twice(desk: _Desk, session: WriteRows) -> str:
     return f"asked for twice, found by {safety.value}, one effect"
 
 
-async def _refused(desk: _Desk, session: WriteRows) -> str:
+async def _refused(desk: Desk, session: WriteRows) -> str:
     student = desk.request.values.get("student_id")
     if not isinstance(student, SourceKey):
         raise NotApplicable("it is about no pupil")
@@ -305,11 +134,11 @@ async def _refused(desk: _Desk, session: WriteRows) -> str:
     try:
         receipt = await session.write(request)
         if receipt.pending and isinstance(session, FindWrite):
-            for _ in range(_POLLS):
+            for _ in range(POLLS):
                 found = await session.find_write(request, receipt)
                 if found is None:
                     break
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
             else:
                 raise CheckFailed("a write about nobody is never refused", "refuse it in the simulator")
     except Transient as error:
@@ -325,7 +154,65 @@ async def _refused(desk: _Desk, session: WriteRows) -> str:
     return "about nobody: refused in the end, and no effect"
 
 
-_Run = Callable[[_Desk, WriteRows], Awaitable[str]]
+def _check_announces(desk: Desk) -> None:
+    if not desk.operation.announces:
+        raise NotApplicable("the operation does not announce")
+
+
+async def _announced(desk: Desk, session: WriteRows) -> str:
+    _check_announces(desk)
+    await desk.send(session)
+    desk.expect(1, "when it was sent once", "let the simulator do to the world what the MIS would do")
+    if len(desk.left) != 1:
+        raise CheckFailed(
+            f"{desk.operation.name} is announced {len(desk.left)} times, and was sent once",
+            "call request.leaving once, before the first byte leaves: http.send(…, leaving=request.leaving)",
+        )
+    [(departure, effects)] = desk.left
+    if effects:
+        raise CheckFailed(
+            f"{desk.operation.name} is announced after it took effect",
+            "call request.leaving before the first byte leaves",
+        )
+    if not departure.target.strip():
+        raise CheckFailed(f"{desk.operation.name} is announced without a target", 'name it: "POST marks"')
+    shown = f"{departure.target} {departure.body}"
+    if any(secret and secret in shown for secret in desk.stage.mis.credentials.values()):
+        raise CheckFailed(
+            f"{desk.operation.name} is announced with a credential in it",
+            "leave credentials out of what is shown: Request(…, shown=…) where the body holds them",
+        )
+    return f"announced once before it took effect: {departure.target}"
+
+
+async def _stopped(desk: Desk, session: WriteRows) -> str:
+    _check_announces(desk)
+    stop = WriteStopped("the kit stops the write")
+
+    def leaving(_departure: Departure) -> None:
+        raise stop
+
+    try:
+        await session.write(replace(desk.request, leaving=leaving))
+    except WriteStopped:
+        pass
+    except ConnectorError as error:
+        raise CheckFailed(
+            f"{desk.operation.name} is stopped, and write raises {type(error).__name__}",
+            "pass on what request.leaving raises, as it is",
+        ) from error
+    else:
+        raise CheckFailed(
+            f"{desk.operation.name} is stopped, and write returns a receipt",
+            "call request.leaving, and pass on what it raises",
+        )
+    desk.expect(0, "though it was stopped", "call request.leaving before the first byte leaves")
+    await desk.send(session)
+    desk.expect(1, "when it was sent after it had been stopped", "send nothing of a write that is stopped")
+    return "stopped, no effect; then sent, one effect"
+
+
+_Run = Callable[[Desk, WriteRows], Awaitable[str]]
 
 
 def _check(operation: str, name: str, says: str, run: _Run) -> Check:
@@ -334,23 +221,25 @@ def _check(operation: str, name: str, says: str, run: _Run) -> Check:
         if described is None:
             raise NotApplicable("the connector does not write it")
         async with bench.stage() as stage:
-            comparison = stage.compare(await stage.arrive())
+            arrival = await stage.arrive()
             async with stage.session() as session:
                 if not isinstance(session, WriteRows):
                     raise CheckFailed("writes are described, and the session is no WriteRows", "implement it")
-                return await run(_Desk(stage, described, comparison), session)
+                return await run(Desk(stage, described, arrival), session)
 
     return Check(f"write.{operation}.{name}", says, checked)
 
 
 CHECKS: tuple[Check, ...] = tuple(
     _check(operation, name, says, run)
-    for operation in _OPERATIONS
+    for operation in OPERATIONS
     for name, says, run in (
         ("effect", "A write takes effect once, is found, and is read as it was written.", _took_effect),
         ("lost_answer", "Where the answer is lost, that is said, and the effect is found.", _lost_answer),
         ("no_effect", "What had no effect is found not to have happened.", _no_effect),
         ("twice", "Asked for twice, it takes effect once.", _twice),
         ("refused", "What the MIS refuses is known to be refused.", _refused),
+        ("announced", "It is shown once before it leaves, without credentials.", _announced),
+        ("stopped", "What is stopped as it leaves has no effect.", _stopped),
     )
 )
