@@ -75,6 +75,8 @@ _FOLLOWING: Mapping[pb.WriteState.ValueType, frozenset[pb.WriteState.ValueType]]
                 pb.WRITE_STATE_CANCELLED,
                 pb.WRITE_STATE_FAILED,
                 pb.WRITE_STATE_REJECTED,
+                pb.WRITE_STATE_NEEDS_ATTENTION,
+                pb.WRITE_STATE_SENT,  # a stalled server comes with the receipt after all
             }
         ),
         pb.WRITE_STATE_SENDING: frozenset(
@@ -88,20 +90,37 @@ _FOLLOWING: Mapping[pb.WriteState.ValueType, frozenset[pb.WriteState.ValueType]]
             }
         ),
         pb.WRITE_STATE_UNKNOWN: frozenset(
-            {pb.WRITE_STATE_SENT, pb.WRITE_STATE_PENDING, pb.WRITE_STATE_NEEDS_ATTENTION}
+            {
+                pb.WRITE_STATE_SENT,
+                pb.WRITE_STATE_PENDING,
+                pb.WRITE_STATE_NEEDS_ATTENTION,
+                pb.WRITE_STATE_SENDING,  # again under a key that the MIS heeds; it is not queued meanwhile
+            }
         ),
         pb.WRITE_STATE_SENT: frozenset(
-            {pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_DIVERGED, pb.WRITE_STATE_NEEDS_ATTENTION}
+            {
+                pb.WRITE_STATE_CONFIRMED,
+                pb.WRITE_STATE_DIVERGED,
+                pb.WRITE_STATE_NEEDS_ATTENTION,
+                pb.WRITE_STATE_REVERSED,  # undone before its record had come
+            }
         ),
         pb.WRITE_STATE_NEEDS_ATTENTION: frozenset(
-            {pb.WRITE_STATE_SENT, pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_PENDING, pb.WRITE_STATE_FAILED}
+            {
+                pb.WRITE_STATE_SENT,
+                pb.WRITE_STATE_CONFIRMED,
+                pb.WRITE_STATE_PENDING,
+                pb.WRITE_STATE_FAILED,
+                pb.WRITE_STATE_REVERSED,  # undone while nobody knew whether its record would come
+            }
         ),
         pb.WRITE_STATE_CONFIRMED: frozenset({pb.WRITE_STATE_DIVERGED, pb.WRITE_STATE_REVERSED}),
         pb.WRITE_STATE_DIVERGED: frozenset({pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_REVERSED}),
         pb.WRITE_STATE_REJECTED: frozenset(),
-        pb.WRITE_STATE_FAILED: frozenset(),
+        # The MIS took it, as a stalled server tells that comes with the receipt only now.
+        pb.WRITE_STATE_FAILED: frozenset({pb.WRITE_STATE_SENT, pb.WRITE_STATE_NEEDS_ATTENTION}),
         pb.WRITE_STATE_REVERSED: frozenset(),
-        pb.WRITE_STATE_CANCELLED: frozenset(),
+        pb.WRITE_STATE_CANCELLED: frozenset({pb.WRITE_STATE_SENT, pb.WRITE_STATE_NEEDS_ATTENTION}),
     }
 )
 """From each state, those that may follow."""
@@ -175,7 +194,8 @@ class WriteEntry:
     whose attempt it is. ``first_left_at`` is when the first attempt began that may have left. ``settles_at``
     is from when on its absence in the MIS proves something. ``keys`` are the encoded source keys of what came
     to be; ``found`` says that the MIS has been seen to have it. ``seq_sent`` is the school's published seq
-    when it was sent; ``looks`` counts what was done in vain in its present state.
+    when it was sent; ``looks`` counts what was done in vain in its present state. ``sent_to`` says,
+    opaque, to which MIS: what may have left for one is not looked for in another.
 
     ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers.
     """
@@ -194,6 +214,7 @@ class WriteEntry:
     seq_sent: int = 0
     looks: int = 0
     run_id: str = ""
+    sent_to: str = ""
     sealed: dict[int, SealedContent] = field(
         default_factory=dict[int, SealedContent], repr=False, compare=False
     )

@@ -79,6 +79,14 @@ class Records:
         head = await self._heads.find_one({"_id": school_id}, {"published": 1})
         return 0 if head is None else head["published"]
 
+    async def published_of(self, school_ids: Sequence[str]) -> dict[str, int]:
+        """Return the published seqs of schools, as far as they have any."""
+        found: dict[str, int] = {}
+        for some in chunks(school_ids):
+            heads = await self._heads.find({"_id": {"$in": list(some)}}, {"published": 1})
+            found |= {head["_id"]: head["published"] for head in heads}
+        return found
+
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
         instant = await self.published(school_id) if seq is None else seq

@@ -66,6 +66,7 @@ def changing(entry: WriteEntry, contents: list[Document]) -> Document:
         "seq_sent": entry.seq_sent,
         "looks": entry.looks,
         "run": entry.run_id,
+        "sent_to": entry.sent_to,
         "wire": _in_plain(write),
         "sealed_attempts": contents,
     }
@@ -113,6 +114,7 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
         seq_sent=document["seq_sent"],
         looks=document["looks"],
         run_id=document["run"],
+        sent_to=document["sent_to"],
         sealed=kept,
     )
 

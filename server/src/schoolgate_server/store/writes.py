@@ -314,6 +314,11 @@ class Writes:
         found = await self._heads.find_one({"_id": school_id})
         return 0 if found is None else found["followed"]
 
+    async def followed_schools(self) -> dict[str, int]:
+        """Return the same of every school of which a write was confirmed."""
+        found = await self._heads.find({}, {"followed": 1})
+        return {document["_id"]: document["followed"] for document in found}
+
     async def follow_to(self, school_id: str, seq: int) -> None:
         """Take note that the school's records were compared up to ``seq``; it never goes back."""
         further = {"$max": {"followed": seq}}
