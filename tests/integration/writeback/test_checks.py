@@ -181,10 +181,14 @@ async def test_a_merged_pupil_means_the_one_who_lives_on(desk: Desk) -> None:
     assert values["student_id"] == source_key("world/student", 1)
 
 
-async def test_who_has_gone_is_not_sent(desk: Desk) -> None:
+async def test_who_has_gone_is_not_sent_and_still_looked_for(desk: Desk) -> None:
+    """What became of a write that had left is asked by the same keys. Seen to fail where that is refused."""
     await desk.stored.put([truth(desk, k.KIND_STUDENT, 1)], TOMBSTONE_REASON_LEFT)
+    asked = desk.store, writing_connector(), SCHOOL, desk.mark()
     with pytest.raises(ReferenceLost, match="student_id"):
-        await dispatched_values(desk.store, writing_connector(), SCHOOL, desk.mark())
+        await dispatched_values(*asked)
+    values = await dispatched_values(*asked, may_have_gone=True)
+    assert values["student_id"] == source_key("world/student", 1)
 
 
 def test_the_day_of_these_tests_is_in_term() -> None:

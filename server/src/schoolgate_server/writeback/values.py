@@ -106,30 +106,41 @@ def namespace_of(connector: Connector, kind: k.Kind.ValueType) -> str | None:
 
 
 async def dispatched_values(
-    store: Store, connector: Connector, school_id: str, operation: pb.WriteOperation
+    store: Store,
+    connector: Connector,
+    school_id: str,
+    operation: pb.WriteOperation,
+    *,
+    may_have_gone: bool = False,
 ) -> dict[str, WriteValue]:
     """Return what :func:`values_of` says, with the keys that the school's MIS knows now.
+
+    ``may_have_gone`` is for finding out what became of a write that has left: a pupil may have gone since,
+    and what was to be taken back is to have gone. Of whom the copy has no more, nothing new is sent.
 
     Raises:
         ReferenceLost: an entity is gone, or the school's present MIS has never named it.
     """
     seq = await store.records.published(school_id)
     given = references_of(operation)
+    records = await asyncio.gather(
+        *(_record_now(store, school_id, *each, seq, may_have_gone=may_have_gone) for each in given.items())
+    )
     keys = await asyncio.gather(
-        *(_key_now(store, connector, school_id, field, record_id, seq) for field, record_id in given.items())
+        *(key_in_mis(store, connector, *each, seq) for each in zip(given, records, strict=True))
     )
     return values_of(operation, dict(zip(given, keys, strict=True)))
 
 
-async def _key_now(
-    store: Store, connector: Connector, school_id: str, field: str, record_id: str, seq: int
-) -> SourceKey:
+async def _record_now(
+    store: Store, school_id: str, field: str, record_id: str, seq: int, *, may_have_gone: bool
+) -> Record:
     record = await current_record(store, school_id, record_id, seq)
     if record is None:
         raise ReferenceLost(field, "there is no such record any more")
-    if record.HasField("tombstone"):
+    if record.HasField("tombstone") and not may_have_gone:
         raise ReferenceLost(field, "the record is gone from the school's data")
-    return await key_in_mis(store, connector, field, record, seq)
+    return record
 
 
 async def current_record(store: Store, school_id: str, record_id: str, seq: int) -> Record | None:
