@@ -37,6 +37,8 @@ _IN_VAIN = frozenset({pb.WRITE_STATE_REJECTED, pb.WRITE_STATE_FAILED, pb.WRITE_S
 """States of a reversing write after which another one may be made."""
 
 _TOOK_EFFECT = frozenset({pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_DIVERGED})
+_UNDOABLE = _TOOK_EFFECT | {pb.WRITE_STATE_SENT, pb.WRITE_STATE_NEEDS_ATTENTION}
+"""States of a write that was found in the MIS before it was undone."""
 
 
 class Before(NamedTuple):
@@ -263,12 +265,9 @@ async def note_reversed(writes: Writes, reversing: pb.Write, clock: Clock) -> No
         original = await writes.find(reversing.school_id, reversing.reverses)
         if original is None or original.write.state == pb.WRITE_STATE_REVERSED:
             return
-        now = clock()
-        if original.write.state not in _TOOK_EFFECT:
-            if original.write.state not in {pb.WRITE_STATE_SENT, pb.WRITE_STATE_NEEDS_ATTENTION}:
-                return
-            original.move(pb.WRITE_STATE_CONFIRMED, now)  # what is undone had taken effect
-        original.move(pb.WRITE_STATE_REVERSED, now)
+        if original.write.state not in _UNDOABLE:
+            return
+        original.move(pb.WRITE_STATE_REVERSED, clock())
         original.write.reversed_by = reversing.write_id
         if await writes.save(original):
             return
