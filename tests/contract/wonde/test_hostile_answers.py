@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from schoolgate_sdk import Departure, RowRejected, SchemaChanged, SchoolConnection
+from schoolgate_sdk import (
+    Departure,
+    RowRejected,
+    SchemaChanged,
+    SchoolConnection,
+    SourceKey,
+    Transient,
+    WriteRequest,
+    WriteValue,
+)
 from schoolgate_sdk.http import http_client
 from schoolgate_wonde.client import FieldErrors, WondeClient
 from schoolgate_wonde.plugin import WondeSession, open_session, schoolgate_connector
@@ -137,6 +147,28 @@ async def test_g18_an_answer_without_any_object_is_none(items: str) -> None:
         assert isinstance(session, WondeSession)
         with pytest.raises(SchemaChanged):
             await read(session, "groups")
+
+
+@pytest.mark.parametrize("given", ["7", '" w-1 "', '"' + "w" * 201 + '"', "true", "null", '" "'])
+async def test_g18_a_receipt_is_an_id_and_no_longer_than_one(given: str) -> None:
+    """What is longer would be kept. Seen to fail without the bound."""
+    values: dict[str, WriteValue] = {
+        "student_id": SourceKey("wonde/student", ("A1",)),
+        "type_code": "1",
+        "occurred_at": "2026-09-08T10:20:00+01:00",
+        "staff_id": SourceKey("wonde/employee", ("A2",)),
+        "points": 1,
+    }
+    request = WriteRequest("record_behaviour_event", "key", values)
+    async with connected(f'{{"writeback_id":{given}}}') as connection:
+        writing = replace(connection, settings={**connection.settings, "behaviour_writes": "yes"})
+        async with open_session(writing) as session:
+            told = {"7": "7", '" w-1 "': "w-1"}.get(given)
+            if told is None:
+                with pytest.raises(Transient):
+                    await session.write(request)
+            else:
+                assert (await session.write(request)).pending == told
 
 
 async def test_a_refused_write_is_refused_whatever_is_said_about_it() -> None:

@@ -161,6 +161,20 @@ async def test_g19_a_write_is_asked_about_once_its_connection_stands(mis: Mis) -
     assert mis.whole == []
 
 
+async def test_of_a_write_that_is_given_up_before_its_connection_stands_nothing_leaves(mis: Mis) -> None:
+    mis.names.told.clear()
+    told: list[Departure] = []
+    sending = asyncio.create_task(mis.client.send(mis.request(), leaving=told.append))
+    await mis.names.asked.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    mis.names.told.set()
+
+    await mis.client.send(mis.request())
+    assert (told, len(mis.whole)) == ([], 1)
+
+
 async def test_g19_a_write_is_asked_about_once_it_has_its_turn(mis: Mis) -> None:
     """Seen to fail with ``leaving`` called before the turn."""
     mis.go.clear()

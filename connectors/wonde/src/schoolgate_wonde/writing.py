@@ -77,6 +77,8 @@ _MOST_PAGES: Final = 5_000
 _MOST_CODE_PAGES: Final = 50
 _CLOCKS: Final = timedelta(minutes=10)
 """How far Wonde's clock may be behind ours, for what changed since."""
+_LONGEST_RECEIPT: Final = 200
+"""Characters of a ``writeback_id``: it is kept, and what is longer is none."""
 _LESSON: Final = "LESSON"
 _SESSIONS: Final = {
     "AM": ATTENDANCE_SESSION_AM,
@@ -118,7 +120,7 @@ class WondeWriter:
             body = {resource: [event.form(fields.paths(resource, self._settings))]}
         answer = await self._client.send("POST", resource, body, request.leaving)
         match answer.get("writeback_id"):
-            case str(found) if found.strip():
+            case str(found) if 0 < len(found.strip()) <= _LONGEST_RECEIPT:
                 pending = found.strip()
             case int(number) if not isinstance(number, bool):
                 pending = str(number)
