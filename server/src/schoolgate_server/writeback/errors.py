@@ -24,9 +24,7 @@ def write_unsupported(operation: str, connector: str) -> ServiceError:
     )
 
 
-def policy_forbids(
-    operation: str, environment: str, policy: pb.WritePolicy.ValueType = pb.WRITE_POLICY_OFF
-) -> ServiceError:
+def policy_forbids(operation: str, environment: str, policy: pb.WritePolicy.ValueType) -> ServiceError:
     """Return the error for an operation that ``policy`` does not let through."""
     named = pb.WritePolicy.Name(policy).removeprefix("WRITE_POLICY_")
     return ServiceError(

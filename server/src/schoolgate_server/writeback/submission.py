@@ -186,8 +186,6 @@ class Acceptance:
         Raises:
             ServiceError: ``WRITE_POLICY_OFF``, under ``DRY_RUN`` too; ``WRITE_QUOTA_EXCEEDED``.
         """
-        if standing.rule.policy == pb.WRITE_POLICY_DRY_RUN:
-            raise policy_forbids(submission.name, self._backing.options.environment, standing.rule.policy)
         async with self._locks.holding(submission.school_id, slot_of(submission.operation)):
             last = await self._last_position(submission)
             entry = await self._entry(submission, result, standing.rule, last)
@@ -206,7 +204,7 @@ class Acceptance:
         """
         store, environment = self._backing.store, self._backing.options.environment
         if rule.policy not in {pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL}:
-            raise policy_forbids(submission.name, environment)
+            raise policy_forbids(submission.name, environment, rule.policy)
         if rule.daily_quota:
             async with self._locks.holding(submission.school_id, "quota", submission.name):
                 since = self._backing.clock() - _QUOTA_TIME
