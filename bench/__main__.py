@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import queries, results, stage, syncs, watching
+from bench import queries, results, stage, syncs, watching, writing
 from bench.sizes import FULL, QUICK, Sizes
 
 _RESULTS = Path(__file__).parent / "results.json"
@@ -21,6 +21,7 @@ async def _measure(sizes: Sizes) -> list[results.Figure]:
         figures.append(await asyncio.to_thread(queries.measure_streams, running, school, sizes.runs))
         figures.append(await queries.measure_points(running, school, sizes.runs, sizes.points))
         figures.append(await watching.measure(running, sizes.runs, sizes.commits))
+        figures.append(await writing.measure(running, school, sizes.runs, sizes.writes))
         return figures
 
 
