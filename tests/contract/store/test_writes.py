@@ -263,6 +263,17 @@ async def test_writes_about_the_same_go_one_after_the_other(store: Store) -> Non
     assert await store.writes.ahead(third) == second.write_id
 
 
+async def test_of_one_position_the_one_that_left_goes_first_else_the_smaller_id(store: Store) -> None:
+    """Seen to fail where those of one position pass each other, and where only the id counts."""
+    pair = sorted((new_write("a"), new_write("b")), key=lambda entry: entry.write_id)
+    small, large = pair
+    await insert(store, small, large)
+    assert [await store.writes.ahead(entry) for entry in pair] == [None, small.write_id]
+    large.move(pb.WRITE_STATE_SENDING, START)
+    assert await store.writes.save(large)
+    assert [await store.writes.ahead(entry) for entry in pair] == [large.write_id, None]
+
+
 async def test_positions_go_on_from_the_last_one_about_the_same(store: Store) -> None:
     slot = new_write().slot
     assert await store.writes.last_position("oak", slot) == 0

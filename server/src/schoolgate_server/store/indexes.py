@@ -74,7 +74,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # What is to be done next, of all schools: nearly all writes have come to their end and are not in it.
         _index("due", "environment", "school", "due_at", only="due_at"),
         # Whose turn it is among writes about the same, and which position is next.
-        _index("slots", "school", "slot", "open", "position"),
+        _index("slots", "school", "slot", "open", "position", "_id"),
         # What is queued or under way, counted without reading it; "open" is in it, for to know that a filter
         # is met MongoDB would read the document.
         IndexModel(

@@ -36,6 +36,8 @@ Place = tuple[datetime, str]
 
 _NEWEST = [("submitted_at", -1), ("_id", -1)]
 _PENDING = state_name(pb.WRITE_STATE_PENDING)
+_SAME_POSITION = 50
+"""Open writes about the same that are compared: as many cannot get one position within one millisecond."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2)
 """Seconds before each further look at a write that another is storing, and that is not confirmed yet."""
 
@@ -186,23 +188,29 @@ class Writes:
         """Return the id of the write that goes before ``entry``, ``None`` where it is its turn.
 
         That is the first open one about the same, in the same environment; one that awaits approval holds
-        nobody up.
+        nobody up. Of two that got the same position from two servers the one that has left goes first, else
+        the one with the smaller id.
         """
         found = await self._writes.find(
             {
                 "school": entry.school_id,
                 "slot": entry.slot,
                 "open": True,
-                "position": {"$lt": entry.position},
+                "position": {"$lte": entry.position},
                 "environment": entry.write.environment,
                 "awaits_approval": False,
             },
-            {"_id": 1},
-            sort=[("position", 1)],
-            limit=1,
+            {"position": 1, "state": 1},
+            sort=[("position", 1), ("_id", 1)],
+            limit=_SAME_POSITION,
             hint="slots",
         )
-        return found[0]["_id"] if found else None
+        first = min(
+            found,
+            key=lambda one: (one["position"], one["state"] == _PENDING, one["_id"]),
+            default={"_id": entry.write_id},
+        )
+        return None if first["_id"] == entry.write_id else first["_id"]
 
     async def last_position(self, school_id: str, slot: str) -> int:
         """Return the last position that a write about the same has, 0 where there is none."""
