@@ -29,6 +29,7 @@ from schoolgate_server.model.groups import Values
 from schoolgate_server.model.mis_changes import StoredPlan
 from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.model.runs import RunEntry
+from schoolgate_server.model.writes import WriteConditions, WriteEntry
 
 
 class Schools(Protocol):
@@ -194,6 +195,15 @@ class Audit(Protocol):
     async def record(self, entry: AuditEntry) -> None: ...
 
 
+class Ledger(Protocol):
+    """Writes as they are stored."""
+
+    async def get(self, school_id: str, write_id: str) -> WriteEntry: ...
+    async def list(
+        self, school_id: str, conditions: WriteConditions, after: tuple[datetime, str] | None, limit: int
+    ) -> Sequence[WriteEntry]: ...
+
+
 class Store(Protocol):
     """The parts of the store that the API reads from and writes to."""
 
@@ -225,6 +235,8 @@ class Store(Protocol):
     def holds(self) -> Holds: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def writes(self) -> Ledger: ...
 
     async def ping(self) -> None: ...
 

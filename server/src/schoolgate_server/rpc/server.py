@@ -41,6 +41,7 @@ from schoolgate_server.rpc.roles import METHOD_ROLES
 from schoolgate_server.rpc.schools import Schools
 from schoolgate_server.rpc.sync import Sync
 from schoolgate_server.rpc.watchers import WatchInterceptor
+from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.rpc.writeback import Writeback
 from schoolgate_server.tasks import end_tasks
 
@@ -179,6 +180,7 @@ def _served_paths(service: str, servicer: object, base: type) -> set[str]:
 def _servicers(
     store: Store,
     supervisor: Supervisor,
+    writing: Writing,
     closing: asyncio.Event,
     remember_secrets: Callable[[Iterable[str]], None],
 ) -> dict[str, tuple[Any, type, Callable[[Any, Any], None]]]:
@@ -210,7 +212,7 @@ def _servicers(
             identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
         ),
         "WritebackService": (
-            Writeback(),
+            Writeback(store, writing, supervisor.now, closing),
             writeback_service_pb2_grpc.WritebackServiceServicer,
             writeback_service_pb2_grpc.add_WritebackServiceServicer_to_server,
         ),
@@ -225,6 +227,7 @@ def _servicers(
 def build_server(
     store: Store,
     supervisor: Supervisor,
+    writing: Writing,
     *,
     callers: Callers,
     listen: Listen,
@@ -240,7 +243,7 @@ def build_server(
     """
     check_exposure(listen, callers)
     closing = asyncio.Event()
-    servicers = _servicers(store, supervisor, closing, remember_secrets)
+    servicers = _servicers(store, supervisor, writing, closing, remember_secrets)
     served = {
         f"{PACKAGE}.{name}": _served_paths(f"{PACKAGE}.{name}", servicer, base)
         for name, (servicer, base, _) in servicers.items()

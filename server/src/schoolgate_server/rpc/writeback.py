@@ -1,9 +1,205 @@
-"""WritebackService: described, so that callers can be written, and not served by this release."""
+"""WritebackService: submitting writes, following them, and what people decide about them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schoolgate.v1 import error_reason_pb2 as reasons
+from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.writeback_service_pb2_grpc import WritebackServiceServicer
+from schoolgate_server.model.clock import Clock
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.model.writes import WriteEntry
+from schoolgate_server.rpc import write_checks
+from schoolgate_server.rpc.calls import admit_again, current_call, current_caller
+from schoolgate_server.rpc.interceptors import Context
+from schoolgate_server.rpc.paging import MOST_BYTES
+from schoolgate_server.rpc.ports import Store
+from schoolgate_server.rpc.tokens import make_token, question_of, read_token
+from schoolgate_server.rpc.write_decisions import Decisions, Told
+from schoolgate_server.rpc.write_ports import Writing
+
+LOOK_SECONDS = 5.0
+"""Between two looks whether a watcher is still admitted."""
+
+_CHUNK = 100
+"""Writes that are read and decrypted at once: a page is cut where it becomes too large to be sent."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Writeback(WritebackServiceServicer):
-    """Defines no method, so that every one is answered with ``METHOD_NOT_SERVED``."""
+    """Serves writes. ``closing`` is set when the server begins to stop."""
+
+    def __init__(self, store: Store, writing: Writing, clock: Clock, closing: asyncio.Event) -> None:
+        self._store = store
+        self._service = writing.service
+        self._dispatcher = writing.dispatcher
+        self._decisions = Decisions(store, clock)
+        self._closing = closing
+
+    async def SubmitWrite(self, request: pb.SubmitWriteRequest, context: Context) -> pb.SubmitWriteResponse:
+        write_checks.check_submission(request)
+        call = current_call()
+        return await self._service.submit(request, current_caller().name, call.correlation_id)
+
+    async def GetWrite(self, request: pb.GetWriteRequest, context: Context) -> pb.GetWriteResponse:
+        write_checks.check_write(request)
+        await self._store.schools.get(request.school_id)
+        entry = await self._store.writes.get(request.school_id, request.write_id)
+        return pb.GetWriteResponse(write=entry.write)
+
+    async def ListWrites(self, request: pb.ListWritesRequest, context: Context) -> pb.ListWritesResponse:
+        conditions, limit = write_checks.conditions_of(request)
+        question = question_of(request)
+        after: tuple[datetime, str] | None = None
+        if request.page_token:
+            microseconds, write_id = read_token(question, request.page_token, int, str)
+            after = _EPOCH + timedelta(microseconds=min(microseconds, _LATEST)), write_id
+        await self._store.schools.get(request.school_id)
+        response = pb.ListWritesResponse()
+        size = 0
+        while True:
+            wanted = min(_CHUNK, limit - len(response.writes))
+            # One more than wanted shows whether there is another page.
+            found = await self._store.writes.list(request.school_id, conditions, after, wanted + 1)
+            for entry in found[:wanted]:
+                size += entry.write.ByteSize()
+                if size > MOST_BYTES and response.writes:
+                    response.next_page_token = _token(question, response.writes[-1])
+                    return response
+                response.writes.append(entry.write)
+                after = _place(entry.write)
+            if len(found) <= wanted:
+                return response
+            if len(response.writes) == limit:
+                response.next_page_token = _token(question, response.writes[-1])
+                return response
+
+    async def WatchWrites(
+        self, request: pb.WatchWritesRequest, context: Context
+    ) -> AsyncIterator[pb.WatchWritesResponse]:
+        write_checks.check_school(request)
+        await self._store.schools.get(request.school_id)
+        async with aclosing(self._admitted(self._dispatcher.watch(request.school_id))) as entries:
+            async for entry in entries:
+                if entry is None:
+                    yield pb.WatchWritesResponse(caught_up=True)
+                else:
+                    yield pb.WatchWritesResponse(write=entry.write)
+
+    async def ApproveWrite(
+        self, request: pb.ApproveWriteRequest, context: Context
+    ) -> pb.ApproveWriteResponse:
+        write_checks.check_decision(request)
+        return await self._decisions.once(
+            request,
+            Told("APPROVE_WRITE", request.write_id),
+            lambda: self._service.approve(request, current_caller().name),
+            pb.ApproveWriteResponse,
+        )
+
+    async def CancelWrite(self, request: pb.CancelWriteRequest, context: Context) -> pb.CancelWriteResponse:
+        write_checks.check_decision(request)
+        return await self._decisions.once(
+            request,
+            Told("CANCEL_WRITE", request.write_id),
+            lambda: self._service.cancel(request),
+            pb.CancelWriteResponse,
+        )
+
+    async def ReverseWrite(
+        self, request: pb.ReverseWriteRequest, context: Context
+    ) -> pb.ReverseWriteResponse:
+        write_checks.check_decision(request)
+        return await self._decisions.once(
+            request,
+            Told("REVERSE_WRITE", request.write_id),
+            lambda: self._service.reverse(request, current_caller().name, current_call().correlation_id),
+            pb.ReverseWriteResponse,
+        )
+
+    async def ResolveWrite(
+        self, request: pb.ResolveWriteRequest, context: Context
+    ) -> pb.ResolveWriteResponse:
+        write_checks.check_decision(request)
+        return await self._decisions.once(
+            request,
+            Told(f"RESOLVE_WRITE_{_bare(request.outcome)}", request.write_id),
+            lambda: self._service.resolve(request, current_caller().name),
+            pb.ResolveWriteResponse,
+        )
+
+    async def SetWritePolicy(
+        self, request: pb.SetWritePolicyRequest, context: Context
+    ) -> pb.SetWritePolicyResponse:
+        write_checks.check_policy(request)
+        policy = pb.WritePolicy.Name(request.policy).removeprefix("WRITE_POLICY_")
+        return await self._decisions.once(
+            request,
+            Told(f"SET_WRITE_POLICY_{policy}", request.operation or "*"),
+            lambda: self._service.set_policy(request, current_caller().name),
+            pb.SetWritePolicyResponse,
+            # It names operations and numbers alone; and the kill switch must not need the vault.
+            sealed=False,
+        )
+
+    async def GetWritePolicy(
+        self, request: pb.GetWritePolicyRequest, context: Context
+    ) -> pb.GetWritePolicyResponse:
+        write_checks.check_question_of_policy(request)
+        return await self._service.get_policy(request)
+
+    async def _admitted(
+        self, states: AsyncGenerator[WriteEntry | None]
+    ) -> AsyncGenerator[WriteEntry | None]:
+        """Yield ``states`` for as long as the caller would be admitted; raises ``SHUTTING_DOWN``.
+
+        The next one is read when the one before was taken: how slow a follower is costs no memory.
+        """
+        closed = asyncio.ensure_future(self._closing.wait())
+        following: asyncio.Future[WriteEntry | None] | None = None
+        try:
+            while True:
+                admit_again()
+                if following is None:
+                    following = asyncio.ensure_future(anext(states))
+                waits: set[asyncio.Future[Any]] = {following, closed}
+                await asyncio.wait(waits, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if closed.done():
+                    raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "")
+                if not following.done():
+                    continue
+                try:
+                    state = following.result()
+                except StopAsyncIteration:
+                    return
+                following = None
+                admit_again()
+                yield state
+        finally:
+            closed.cancel()
+            if following is not None:
+                following.cancel()
+                await asyncio.wait({following})  # one that is at work cannot be closed
+            await states.aclose()
+
+
+_LATEST = int((datetime.max.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * 1_000_000
+"""Microseconds that a time can have; a token may be made by anybody."""
+
+
+def _place(write: pb.Write) -> tuple[datetime, str]:
+    return write.submitted_at.ToDatetime(tzinfo=UTC), write.write_id
+
+
+def _token(question: bytes, write: pb.Write) -> str:
+    return make_token(question, write.submitted_at.ToMicroseconds(), write.write_id)
+
+
+def _bare(outcome: pb.ResolveWriteRequest.Outcome.ValueType) -> str:
+    return pb.ResolveWriteRequest.Outcome.Name(outcome).removeprefix("OUTCOME_")
