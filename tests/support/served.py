@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import uuid
@@ -30,8 +31,11 @@ from schoolgate_server.log import Redactor
 from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers
 from schoolgate_server.rpc.server import Listen, RpcServer, build_server
+from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
+from schoolgate_server.writeback.assembly import REQUESTED_BY, write_back
+from schoolgate_server.writeback.options import WriteOptions
 
 
 def new_request_id() -> str:
@@ -180,29 +184,47 @@ async def served(
     callers: Callers | None = None,
     listen: Listen | None = None,
     clock: Any,
+    writing: Writing | None = None,
+    write_options: WriteOptions | None = None,
 ) -> AsyncGenerator[Served]:
-    """Serve ``store`` with ``connectors`` until the block is left."""
+    """Serve ``store`` with ``connectors`` until the block is left.
+
+    ``writing`` stands in for what accepts and sends writes; nothing is sent then.
+    """
     numbers = itertools.count(1)
     redactor = Redactor()
     host = ConnectorHost({connector.name: connector for connector in connectors}, {})
     supervisor = Supervisor(
         store, host, clock, SyncOptions(commit_batch=50), f"test-{uuid.uuid4()}", lambda: uuid.uuid4().hex
     )
+    made = write_back(
+        store,
+        host,
+        clock,
+        write_options or WriteOptions(),
+        owner=f"test-{uuid.uuid4()}",
+        new_id=lambda: uuid.uuid4().hex,
+        notify=functools.partial(supervisor.notify, requested_by=REQUESTED_BY),
+    )
     server = build_server(
         store,
         supervisor,
+        writing or Writing(*made),
         callers=callers or AnyoneLocal(),
         listen=listen or Listen(drain_s=2),
         new_id=lambda: f"call-{next(numbers)}",
         remember_secrets=redactor.remember,
     )
     await supervisor.start()
+    if writing is None:
+        await made.dispatcher.start()
     await server.start()
     try:
         async with grpc.aio.insecure_channel(server.target) as channel:
             yield Served(server, supervisor, Client(channel), redactor)
     finally:
         await server.close_to_new_calls()
+        await made.dispatcher.stop()
         await supervisor.stop()
         await server.stop()
 

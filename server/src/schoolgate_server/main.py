@@ -1,4 +1,4 @@
-"""Puts the service together (MongoDB, store, vault, connectors, supervisor, server), and takes it apart."""
+"""Puts the service together, from MongoDB to the gRPC server, and takes it apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from loguru import logger
@@ -24,12 +25,14 @@ from schoolgate_server.model.clock import system_clock
 from schoolgate_server.reconcile.holds import Thresholds
 from schoolgate_server.rpc.callers import AnyoneLocal, Callers, CallersFile, CallersInvalid
 from schoolgate_server.rpc.server import Listen, ListenRefused, RpcServer, Tls, build_server, check_exposure
+from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.settings import (
     ListenSettings,
     Settings,
     SettingsInvalid,
     SyncSettings,
     TrafficSettings,
+    WritebackSettings,
     load_settings,
 )
 from schoolgate_server.store.embedded import EmbeddedMongod, EmbeddedOptions
@@ -41,6 +44,8 @@ from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key
+from schoolgate_server.writeback.assembly import REQUESTED_BY, write_back
+from schoolgate_server.writeback.options import WriteOptions
 
 
 class StartFailed(Exception):
@@ -102,19 +107,34 @@ async def _started(settings: Settings, redactor: Redactor, stack: AsyncExitStack
     check_exposure(listen, callers)  # before anything is started in vain
     connectors = load_connectors(settings.connectors)
     store = await _store(settings, redactor, stack)
+    owner = f"server-{uuid.uuid4().hex}"
+    traffic = Traffic(_traffic_limits(settings.traffic))
+    partners = _partners(settings.partners.file, redactor)
     supervisor = Supervisor(
         store,
         connectors,
         system_clock,
         _sync_options(settings.sync),
-        owner=f"server-{uuid.uuid4().hex}",
+        owner=owner,
         new_id=lambda: uuid.uuid4().hex,
-        traffic=Traffic(_traffic_limits(settings.traffic)),
-        partners=_partners(settings.partners.file, redactor),
+        traffic=traffic,
+        partners=partners,
+    )
+    writing = write_back(
+        store,
+        connectors,
+        system_clock,
+        _write_options(settings.writeback),
+        owner=owner,
+        new_id=lambda: uuid.uuid4().hex,
+        notify=partial(supervisor.notify, requested_by=REQUESTED_BY),
+        traffic=traffic,
+        partners=partners,
     )
     server = build_server(
         store,
         supervisor,
+        Writing(*writing),
         callers=callers,
         listen=listen,
         new_id=lambda: uuid.uuid4().hex,
@@ -123,6 +143,8 @@ async def _started(settings: Settings, redactor: Redactor, stack: AsyncExitStack
     stack.push_async_callback(server.stop)
     await supervisor.start()
     stack.push_async_callback(supervisor.stop)
+    await writing.dispatcher.start()
+    stack.push_async_callback(writing.dispatcher.stop)
     stack.push_async_callback(server.close_to_new_calls)
     await server.start()
     return server
@@ -176,6 +198,17 @@ def _sync_options(settings: SyncSettings) -> SyncOptions:
             updates_fraction=settings.hold_updates_fraction,
             updates_count=settings.hold_updates_count,
         ),
+    )
+
+
+def _write_options(settings: WritebackSettings) -> WriteOptions:
+    return WriteOptions(
+        environment=settings.environment,
+        expires_after=timedelta(hours=settings.expires_h),
+        attempt=timedelta(seconds=settings.send_s),
+        settle=timedelta(seconds=settings.settle_s),
+        concurrency=settings.concurrency,
+        schools=settings.schools_at_work,
     )
 
 

@@ -58,7 +58,7 @@ class Decisions:
         Raises:
             ServiceError: ``REQUEST_ID_REUSED``, or what ``decide`` raises; ``VAULT_UNAVAILABLE``.
         """
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        digest = _digest(request)
         earlier = await self._earlier(request, digest, answer, sealed=sealed)
         if earlier is not None:
             return earlier
@@ -96,3 +96,9 @@ class Decisions:
         if sealed:
             kept = await self._store.row_seal.unseal(request.school_id, kept)
         return answer.FromString(kept)
+
+
+def _digest(request: Decision) -> bytes:
+    """Return what tells a request from others, and from those of other methods, whose fields are the same."""
+    named = request.DESCRIPTOR.full_name.encode() + b"\0"
+    return hashlib.sha256(named + request.SerializeToString(deterministic=True)).digest()
