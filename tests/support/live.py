@@ -166,9 +166,28 @@ class Live:
         return self.fingerprints("runs", "raw_pages", "decisions", "holds", *left_out)
 
 
+class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Sends a token with every call."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def _with_token(self, details: Any) -> Any:
+        return details._replace(metadata=[("authorization", f"Bearer {self._token}")])
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_token(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_token(client_call_details), request)
+
+
 @contextmanager
-def live(target: str, data: Path) -> Generator[Live]:
-    """Connect to the service at ``target`` and to the MongoDB that it embeds in the folder ``data``."""
+def live(target: str, data: Path, token: str = "") -> Generator[Live]:
+    """Connect to the service at ``target`` and to the MongoDB that it embeds in the folder ``data``.
+
+    ``token`` is the caller's, where the service asks for one.
+    """
     folder = data / "mongod"
     client: MongoClient[dict[str, Any]] = MongoClient(
         "127.0.0.1",
@@ -179,7 +198,8 @@ def live(target: str, data: Path) -> Generator[Live]:
         tz_aware=True,
     )
     with client, grpc.insecure_channel(target) as channel:
-        yield Live(channel, client["schoolgate"])
+        admitted = grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+        yield Live(admitted, client["schoolgate"])
 
 
 def refused(call: Callable[[], Any]) -> Failure:
