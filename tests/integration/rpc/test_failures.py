@@ -18,7 +18,7 @@ from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.store.store import Store
 from tests.support.engine import TickingClock
 from tests.support.scripted import ScriptedMis, scripted_connector
-from tests.support.served import Client, Served, failure_of, new_request_id, refused, served
+from tests.support.served import Client, Served, failure_of, refused, served
 
 STUDENT = kinds.KIND_STUDENT
 
@@ -218,12 +218,9 @@ async def test_an_error_of_a_stream_comes_after_what_was_sent(
     assert failure_of(refusal.value).reason == "STORE_UNAVAILABLE"
 
 
-async def test_writing_is_described_and_not_served(client: Client) -> None:
-    from schoolgate.v1 import writeback_service_pb2 as w
+async def test_what_is_described_and_not_served_says_so(client: Client) -> None:
+    from schoolgate.v1 import diagnostics_service_pb2 as d
 
-    request = w.SetWritePolicyRequest(school_id="oak", request_id=new_request_id())
-    failure = await refused(client.writeback.SetWritePolicy(request))
+    failure = await refused(client.diagnostics.Explain(d.ExplainRequest(school_id="oak")))
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_SERVED")
-    assert failure.metadata == {"method": "SetWritePolicy"}
-    failure = await refused(client.writeback.WatchWrites(w.WatchWritesRequest(school_id="oak")))
-    assert failure.reason == "METHOD_NOT_SERVED"
+    assert failure.metadata == {"method": "Explain"}

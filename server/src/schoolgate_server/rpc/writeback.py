@@ -154,9 +154,7 @@ class Writeback(WritebackServiceServicer):
         write_checks.check_question_of_policy(request)
         return await self._service.get_policy(request)
 
-    async def _admitted(
-        self, states: AsyncGenerator[WriteEntry | None]
-    ) -> AsyncGenerator[WriteEntry | None]:
+    async def _admitted(self, states: AsyncGenerator[WriteEntry | None]) -> AsyncGenerator[WriteEntry | None]:
         """Yield ``states`` for as long as the caller would be admitted; raises ``SHUTTING_DOWN``.
 
         The next one is read when the one before was taken: how slow a follower is costs no memory.
