@@ -18,6 +18,7 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.rpc import writeback
 from schoolgate_server.rpc.callers import CallersFile, hash_token
+from schoolgate_server.rpc.server import Listen
 from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL
@@ -312,6 +313,27 @@ async def test_watching_tells_open_writes_then_that_it_has_and_then_changes(
     async with asyncio.timeout(5):
         while stand_in.watchers:  # what a caller who went away was told from is let go
             await asyncio.sleep(0.01)
+
+
+async def test_g17_those_who_watch_writes_leave_room_for_others(
+    store: Store, mis: ScriptedMis, stand_in: StandIn
+) -> None:
+    """They count with those who watch changes: of one school there is room for two of sixteen calls."""
+    writing = Writing(stand_in, stand_in)
+    listen = Listen(concurrent_calls=16)
+    async with served(
+        store, scripted_connector(mis), listen=listen, clock=TickingClock(), writing=writing
+    ) as running:
+        await running.client.create_school(SCHOOL, "scripted")
+        request = pb.WatchWritesRequest(school_id=SCHOOL)
+        calls: list[Any] = [running.client.writeback.WatchWrites(request) for _ in range(2)]
+        while stand_in.watchers < len(calls):
+            await asyncio.sleep(0.01)
+        failure = await refused(running.client.writeback.WatchWrites(request))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+        assert failure.metadata == {"method": "WatchWrites", "maximum": "2"}
+        for call in calls:
+            call.cancel()
 
 
 async def test_a_watcher_is_told_that_the_server_stops(running: Served, stand_in: StandIn) -> None:

@@ -53,6 +53,8 @@ def test_connectors_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> 
         ("LISTEN__COLOUR", "red", "listen.colour"),
         ("LISTEN__TLS_KEY", "k.pem", "tls_certificate and tls_key belong together"),
         ("LOG__LEVEL", "LOUD", "log.level"),
+        ("WRITEBACK__ENVIRONMENT", "Production!", "writeback.environment"),
+        ("WRITEBACK__SETTLE_S", "0", "writeback.settle_s"),
         ("SYNC__HOLD_DELETIONS_FRACTION", "2", "sync.hold_deletions_fraction"),
     ],
 )
