@@ -173,7 +173,8 @@ def test_g19_the_kill_switch_stops_what_is_queued(office: Office) -> None:
     office.simulator.faults({"kind": "status", "status": 503, "times": None})
     try:  # nothing can be read, so that the first one cannot be confirmed
         left = office.until(office.submit("09:20")["write"], "SENT")
-        queued = office.submit("09:20", source_record_id="another")["write"]
+        another = office.event("09:20", points=-2)
+        queued = office.ask("tutor-app", "SubmitWrite", operation=another)["write"]
         stopped = office.policy("OFF")
         assert (stopped["queued"], stopped["in_flight"]) == ("1", "1")
     finally:
