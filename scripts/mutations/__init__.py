@@ -11,6 +11,7 @@ from scripts.mutations import (
     ledger,
     reading,
     reprojecting,
+    serving,
     writing,
 )
 
@@ -24,4 +25,5 @@ MUTANTS = (
     *answering.MUTANTS,
     *ledger.MUTANTS,
     *writing.MUTANTS,
+    *serving.MUTANTS,
 )
