@@ -5,6 +5,7 @@ from __future__ import annotations
 from scripts.mutations import (
     answering,
     committing,
+    dispatching,
     following,
     guarding,
     knowing,
@@ -26,4 +27,5 @@ MUTANTS = (
     *ledger.MUTANTS,
     *writing.MUTANTS,
     *serving.MUTANTS,
+    *dispatching.MUTANTS,
 )

@@ -217,7 +217,8 @@ class Stage:
         schools: Sequence[str] = (SCHOOL,),
     ) -> None:
         self.client: Any = mongomock.MongoClient()
-        self.clock = VirtualClock()
+        self._time = VirtualClock()
+        self._skipped = timedelta(0)
         self.mis = WriteMis(safety, self.clock, announces)
         self.options = options
         self.schools = schools
@@ -225,6 +226,14 @@ class Stage:
         self.ids = itertools.count(1)
         self.servers: list[WriteServer] = []
         self.client_store = self.new_store(Gate())
+
+    def clock(self) -> datetime:
+        """Return the present moment, by every clock."""
+        return self._time() + self._skipped
+
+    def stall(self, passing: timedelta) -> None:
+        """Let time go by of which nothing here takes note, as a process that is stopped does not."""
+        self._skipped += passing
 
     def new_store(self, gate: Gate) -> Store:
         store = Store.open(GatedHandle(self.client, gate), DATABASE, self.clock, sleep=asyncio.sleep)

@@ -296,8 +296,14 @@ def test_what_is_too_late_is_not_sent() -> None:
 
 def test_writes_about_the_same_leave_in_their_order_and_others_at_once() -> None:
     async def story(stage: Stage) -> None:
+        under_way: list[str] = []
+
         async def travel(request: WriteRequest) -> None:
+            key = request.idempotency_key
+            assert not key.startswith("same") or not any(each.startswith("same") for each in under_way)
+            under_way.append(key)
             await asyncio.sleep(5)
+            under_way.remove(key)
 
         stage.mis.travel = travel
         for number in range(6):
@@ -309,6 +315,7 @@ def test_writes_about_the_same_leave_in_their_order_and_others_at_once() -> None
         await stage.settled(*(f"same-{number}" for number in range(6)))
         same = [key for key in stage.mis.left if key.startswith("same")]
         assert same == [f"same-{number}" for number in range(6)]
+        assert len(stage.mis.effects) == len(stage.mis.left) == 10
         assert {key for key in stage.mis.left[:8] if key.startswith("other")} != set()
         assert stage.clock() - began < timedelta(minutes=2)
         assert (await stage.read("same-5")).write.waits_for == ""

@@ -1,0 +1,154 @@
+"""Sending writes at most once, stopping them at once, and finding out what became of them."""
+
+from __future__ import annotations
+
+from scripts.mutations.base import Mutant
+
+WRITEBACK = "server/src/schoolgate_server/writeback"
+SENDING = f"{WRITEBACK}/sending.py"
+GATE = f"{WRITEBACK}/gate.py"
+SETTLING = f"{WRITEBACK}/settling.py"
+TRANSITIONS = f"{WRITEBACK}/transitions.py"
+WORKER = f"{WRITEBACK}/worker.py"
+OUTCOMES = "tests/integration/writeback/test_g11_outcomes.py"
+CRASHES = "tests/integration/writeback/test_g11_crashes.py"
+SWITCH = "tests/integration/writeback/test_g19_kill_switch.py"
+CONFIRMATION = "tests/integration/writeback/test_confirmation.py"
+
+MUTANTS = (
+    Mutant(
+        "g11",
+        "a write is sent though another change of it came first",
+        SENDING,
+        "return correlation_id if await school.keeper.save(entry) else None",
+        "return (await school.keeper.save(entry), correlation_id)[1]",
+        CRASHES,
+        "cancelled_at_any",
+    ),
+    Mutant(
+        "g11",
+        "a write is sent though nobody knows whether its intent is durable",
+        SENDING,
+        "            if isinstance(error, StoreUnavailable):\n                return None",
+        "            if isinstance(error, StoreUnavailable):\n                return correlation_id",
+        CRASHES,
+        "dies_at_any",
+    ),
+    Mutant(
+        "g11",
+        "what a server left behind is queued again as if it had not left",
+        WORKER,
+        "to.lapse(entry, safety, school.clock(), school.options)",
+        "to.absent(entry, school.clock())",
+        CRASHES,
+        "dies",
+    ),
+    Mutant(
+        "g11",
+        "absence counts before it has settled",
+        SETTLING,
+        "elif asked_at < settles_at:",
+        "elif asked_at < asked_at:",
+        OUTCOMES,
+        "comes_after_a_look",
+    ),
+    Mutant(
+        "g11",
+        "what is found is claimed though it is another write's",
+        SETTLING,
+        "other = await self._claimed(entry, receipt)",
+        "other = None",
+        OUTCOMES,
+        "another_writes",
+    ),
+    Mutant(
+        "g11",
+        "a receipt that comes late is not believed",
+        TRANSITIONS,
+        "if under_way or entry.write.state in _CORRIGIBLE:",
+        "if under_way:",
+        CRASHES,
+        "store_answers_again",
+    ),
+    Mutant(
+        "g11",
+        "writes about the same do not wait for each other",
+        SENDING,
+        "other = await school.store.writes.ahead(entry)",
+        "other = None",
+        OUTCOMES,
+        "in_their_order",
+    ),
+    Mutant(
+        "g15",
+        "an attempt leaves whose time is over",
+        GATE,
+        "if self._closed or now >= self.until:",
+        "if self._closed:",
+        CRASHES,
+        "g15",
+    ),
+    Mutant(
+        "g15",
+        "a closed gate lets pass",
+        GATE,
+        "if self._closed or now >= self.until:",
+        "if False:",
+        CRASHES,
+        "g15",
+    ),
+    Mutant(
+        "g15",
+        "an attempt leaves whose lease is over",
+        GATE,
+        "if lease is None or now >= lease.expires_at:",
+        "if lease is None:",
+        CRASHES,
+        "g15",
+    ),
+    Mutant(
+        "g19",
+        "the gate does not look at the policy",
+        GATE,
+        "return None if self._policy.lets(self._entry) else Stop.POLICY",
+        "return None",
+        SWITCH,
+        "after_the_switch",
+    ),
+    Mutant(
+        "g19",
+        "an old policy counts at the gate",
+        GATE,
+        "if not self._policy.is_fresh():",
+        "if False:",
+        SWITCH,
+        "cannot_read",
+    ),
+    Mutant(
+        "g19",
+        "what is kept back while the policy comes back waits for ever",
+        SENDING,
+        "if latest is not None and ending.verdict.then is Then.HELD:",
+        "if False:",
+        SWITCH,
+        "comes_back",
+    ),
+    Mutant(
+        "g11",
+        "a record that differs does not tell that the MIS is right",
+        f"{WRITEBACK}/following.py",
+        'to.diverge(entry, [], ", ".join(sorted(set(fields))), now)',
+        "return",
+        CONFIRMATION,
+        "says_otherwise",
+    ),
+    Mutant(
+        "g11",
+        "a later write of the same looks like the MIS saying otherwise",
+        f"{WRITEBACK}/confirming.py",
+        "if is_earlier and not earlier.write.superseded_by:",
+        "if False:",
+        CONFIRMATION,
+        "supersedes",
+    ),
+)
