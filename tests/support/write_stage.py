@@ -217,7 +217,7 @@ class Stage:
         schools: Sequence[str] = (SCHOOL,),
     ) -> None:
         self.client: Any = mongomock.MongoClient()
-        self._time = VirtualClock()
+        self._time: Callable[[], datetime] = VirtualClock()
         self._skipped = timedelta(0)
         self.mis = WriteMis(safety, self.clock, announces)
         self.options = options
