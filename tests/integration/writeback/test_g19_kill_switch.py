@@ -22,7 +22,7 @@ OPTIONS_OF_ONE = replace(OPTIONS, schools=1)
 @pytest.mark.parametrize("servers", [1, 2])
 @pytest.mark.parametrize("pause", [0.0, 0.3, 0.9])
 def test_g19_nothing_leaves_a_second_after_the_switch(servers: int, pause: float) -> None:
-    """Seen to fail without a look at the policy at the gate: nothing that waited for its turn was kept back."""
+    """Seen to fail without a look at the policy at the gate: nothing was kept back there."""
 
     async def story() -> None:
         stage = Stage()
