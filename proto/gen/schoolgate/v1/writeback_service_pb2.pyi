@@ -1436,11 +1436,14 @@ class SetWritePolicyResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    POLICIES_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    policy: Global___WritePolicy.ValueType
+    """The policy that was set."""
     environment: _builtins.str
     """The environment."""
     queued: _builtins.int
@@ -1456,15 +1459,16 @@ class SetWritePolicyResponse(_message.Message):
     def __init__(
         self,
         *,
-        policies: _abc.Iterable[Global___OperationPolicy] | None = ...,
+        policy: Global___WritePolicy.ValueType = ...,
         environment: _builtins.str = ...,
         queued: _builtins.int = ...,
         in_flight: _builtins.int = ...,
         cancelled: _builtins.int = ...,
+        policies: _abc.Iterable[Global___OperationPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "environment", b"environment", "in_flight", b"in_flight", "policies", b"policies", "queued", b"queued"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "environment", b"environment", "in_flight", b"in_flight", "policies", b"policies", "policy", b"policy", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,7 @@ class PolicyBook:
             cancelled = await self._cancel(school_id, environment, operations)
         queued, in_flight = await store.writes.counts(school_id, environment, operations)
         return pb.SetWritePolicyResponse(
+            policy=request.policy,
             policies=_told(policies),
             environment=environment,
             queued=queued,
