@@ -17,6 +17,9 @@ MARKS, RESULTS, EVENTS, NOTES = "marks", "results", "events", "notes"
 WRITTEN = (MARKS, RESULTS, EVENTS, NOTES)
 """Heeds a key; stores an id of ours; can be searched by pupil and day; keeps what it is told to itself."""
 
+STAFF = 3
+"""Members of staff."""
+
 ROWS, EFFECTS = "rows.jsonl", "effects.jsonl"
 
 
@@ -26,7 +29,7 @@ class Book:
     def __init__(self, folder: Path, pupils: int) -> None:
         self._disk = Disk(folder / ROWS)
         self._effects = Disk(folder / EFFECTS)
-        self.students: list[Line] = [_student(number) for number in range(1, pupils + 1)]
+        self.people = {name: people(count) for name, count in (("students", pupils), ("staff", STAFF))}
         self.rows: dict[str, dict[int, Line]] = {entity: {} for entity in WRITTEN}
         self.jobs: dict[int, Line] = {}
         self._waiting: dict[int, Line] = {}
@@ -60,6 +63,10 @@ class Book:
             row = self._keep({**job, "what": "row", "id": self._next(), "job": job["id"], "at": now})
             effect = {"effect": row["id"], "entity": row["entity"], "judged": row["judged"], "at": now}
             self._effects.append(effect)
+
+    def arrived(self, entity: str, judged: str) -> None:
+        """Note for the judge that a request to write has come, and when."""
+        self._effects.append({"request": time.time(), "entity": entity, "judged": judged})
 
     def note(self, fault: str, entity: str, judged: str) -> None:
         """Note for the judge which fault befell a write."""
@@ -101,5 +108,8 @@ class Book:
             self._by_key[line["key"]] = line
 
 
-def _student(number: int) -> Line:
-    return {"id": number, "surname": f"Surname {number}", "forename": "Robin"}
+def people(count: int) -> list[Line]:
+    """Return as many people, numbered from 1."""
+    return [
+        {"id": number, "surname": f"Surname {number}", "forename": "Robin"} for number in range(1, count + 1)
+    ]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import orjson
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.assessment_pb2 import AssessmentResult
-from schoolgate.v1.attendance_pb2 import AttendanceMark
+from schoolgate.v1.attendance_pb2 import AttendanceMark, AttendanceSession
 from schoolgate.v1.behaviour_pb2 import BehaviourEvent
-from schoolgate.v1.people_pb2 import Student
+from schoolgate.v1.people_pb2 import Staff, Student
 from schoolgate_sdk import (
     Connector,
     Dataset,
-    Departure,
     EndOfSnapshot,
     EntityGrantState,
     FieldSpec,
     Incomplete,
     KindSpec,
+    Leaving,
     Page,
     Parsed,
     Parser,
@@ -44,9 +44,9 @@ from schoolgate_sdk.http import Answer, HttpClient, HttpOptions, Request, http_c
 from tests.support.write_mis.book import EVENTS, MARKS, NOTES, RESULTS
 
 NAME = "ledgermis"
-STUDENTS = "students"
+STUDENTS, STAFF = "students", "staff"
 
-_ENTITY = {
+ENTITY = {
     "record_attendance_mark": MARKS,
     "record_assessment_result": RESULTS,
     "record_behaviour_event": EVENTS,
@@ -55,8 +55,8 @@ _ENTITY = {
 _FIELDS = {
     MARKS: ("date", "session", "period_name", "code", "comment"),
     RESULTS: ("assessment_name", "result", "date"),
-    EVENTS: ("type_code", "occurred_at", "points", "comment"),
-    NOTES: ("type_code", "date", "note"),
+    EVENTS: ("type_code", "occurred_at", "points", "comment", "staff_id"),
+    NOTES: ("type_code", "date", "note", "staff_id"),
 }
 
 OPERATIONS = (
@@ -76,27 +76,68 @@ OPERATIONS = (
     WriteOperation(
         "record_behaviour_event",
         WriteSafety.NATURAL_KEY_READBACK,
-        ("student_id", "type_code", "occurred_at", "points"),
-        ("staff_id", "comment"),
+        ("student_id", "type_code", "occurred_at", "points", "staff_id"),
+        ("comment",),
         natural_key=("student_id", "type_code", "occurred_at"),
         announces=True,
     ),
     WriteOperation(
         "record_intervention_note",
         WriteSafety.NONE,
-        ("student_id", "type_code", "date", "note"),
-        ("staff_id",),
+        ("student_id", "type_code", "date", "note", "staff_id"),
         announces=True,
     ),
 )
 
 
-class LedgerSession:
-    """One session; it sends every write once, and asks the MIS in the way that its operation allows."""
+class Door(Protocol):
+    """A way into the MIS."""
+
+    async def ask(self, path: str, params: Mapping[str, str]) -> Any:
+        """Return the answer to a question."""
+        ...
+
+    async def post(
+        self, entity: str, headers: Mapping[str, str], body: Mapping[str, WriteValue], leaving: Leaving
+    ) -> dict[str, Any]:
+        """Send a write once; ``leaving`` is called immediately before."""
+        ...
+
+
+class HttpDoor:
+    """The door to the MIS that is a process of its own."""
 
     def __init__(self, http: HttpClient, url: str) -> None:
         self._http = http
         self._url = url
+
+    async def ask(self, path: str, params: Mapping[str, str]) -> Any:
+        def decode(answer: Answer) -> Any:
+            return orjson.loads(answer.body)
+
+        request = Request("GET", f"{self._url}/{path}", path.partition("/")[0], params=params)
+        return await self._http.read(request, decode)
+
+    async def post(
+        self, entity: str, headers: Mapping[str, str], body: Mapping[str, WriteValue], leaving: Leaving
+    ) -> dict[str, Any]:
+        request = Request(
+            "POST",
+            f"{self._url}/{entity}",
+            entity,
+            headers={"Content-Type": "application/json", **headers},
+            body=orjson.dumps(dict(body)),
+            accept=frozenset({201, 202}),
+        )
+        answer: dict[str, Any] = orjson.loads((await self._http.send(request, leaving=leaving)).body)
+        return answer
+
+
+class LedgerSession:
+    """One session; it sends every write once, and asks the MIS in the way that its operation allows."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     async def read(self, scope: Scope, cursor: str = "") -> AsyncIterator[Page]:
         start = int(cursor or 0)
@@ -109,9 +150,9 @@ class LedgerSession:
             yield Page(answer["rows"], str(start))
 
     async def read_back(self, scope: Scope, keys: Sequence[SourceKey]) -> Sequence[Row]:
-        if scope.dataset == STUDENTS:
+        if scope.dataset in {STUDENTS, STAFF}:
             wanted = {key.parts[0] for key in keys}
-            return [row for row in (await self._ask(STUDENTS))["rows"] if row["id"] in wanted]
+            return [row for row in (await self._ask(scope.dataset))["rows"] if row["id"] in wanted]
         answer = await self._ask(scope.dataset, ids=",".join(str(key.parts[0]) for key in keys))
         rows: Sequence[Row] = answer["rows"]
         return rows
@@ -121,23 +162,13 @@ class LedgerSession:
 
     async def write(self, request: WriteRequest) -> WriteReceipt:
         entity = _entity(request)
-        headers = {"Content-Type": "application/json", "X-Judge": request.idempotency_key}
+        headers = {"X-Judge": request.idempotency_key}
         if entity == MARKS:
             headers["Idempotency-Key"] = request.idempotency_key
-        sent = Request(
-            "POST",
-            f"{self._url}/{entity}",
-            entity,
-            headers=headers,
-            body=orjson.dumps(_body(entity, request)),
-            accept=frozenset({201, 202}),
-        )
-        request.leaving(Departure(f"POST {entity}", (sent.body or b"").decode()))
-        answer = await self._http.send(sent)
-        found: dict[str, Any] = orjson.loads(answer.body)
-        if "job" in found:
-            return WriteReceipt(pending=str(found["job"]), response="accepted")
-        return _receipt(entity, found["id"]) if "id" in found else WriteReceipt(response="accepted")
+        answer = await self._door.post(entity, headers, _body(entity, request), request.leaving)
+        if "job" in answer:
+            return WriteReceipt(pending=str(answer["job"]), response="accepted")
+        return _receipt(entity, answer["id"]) if "id" in answer else WriteReceipt(response="accepted")
 
     async def find_write(self, request: WriteRequest, receipt: WriteReceipt | None) -> WriteReceipt | None:
         entity = _entity(request)
@@ -172,23 +203,21 @@ class LedgerSession:
         ]
 
     async def _ask(self, path: str, **params: str) -> Any:
-        def decode(answer: Answer) -> Any:
-            return orjson.loads(answer.body)
-
-        request = Request("GET", f"{self._url}/{path}", path.partition("/")[0], params=params)
-        return await self._http.read(request, decode)
+        return await self._door.ask(path, params)
 
 
 def _entity(request: WriteRequest) -> str:
-    if request.operation not in _ENTITY:
+    if request.operation not in ENTITY:
         raise Unsupported(f"{request.operation} is not written here")
-    return _ENTITY[request.operation]
+    return ENTITY[request.operation]
 
 
 def _body(entity: str, request: WriteRequest) -> dict[str, WriteValue]:
-    pupil = cast("SourceKey", request.values["student_id"])
-    fields = {name: request.values[name] for name in _FIELDS[entity] if request.values.get(name) is not None}
-    body = {"pupil": pupil.parts[0], **fields}
+    body: dict[str, WriteValue] = {"pupil": cast("SourceKey", request.values["student_id"]).parts[0]}
+    for name in _FIELDS[entity]:
+        value = request.values.get(name)
+        if value is not None:
+            body[name] = value.parts[0] if isinstance(value, SourceKey) else value
     if entity == RESULTS:
         body["external_id"] = request.idempotency_key
     return body
@@ -207,12 +236,20 @@ def _student(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
     yield Parsed(kinds.KIND_STUDENT, source_key(f"{NAME}/student", row["id"]), message)
 
 
+def _member_of_staff(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
+    message = Staff(surname=row["surname"], forename=row["forename"])
+    yield Parsed(kinds.KIND_STAFF, source_key(f"{NAME}/staff", row["id"]), message)
+
+
 def _pupil(row: Row) -> tuple[Ref, ...]:
     return (Ref("student_id", kinds.KIND_STUDENT, source_key(f"{NAME}/student", row["pupil"])),)
 
 
 def _mark(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
-    message = AttendanceMark(date=row["date"], session=row["session"], code=row["code"])
+    session = AttendanceSession.Value(f"ATTENDANCE_SESSION_{row['session']}")
+    message = AttendanceMark(date=row["date"], session=session, code=row["code"])
+    if "period_name" in row:
+        message.period_name = row["period_name"]
     yield Parsed(kinds.KIND_ATTENDANCE_MARK, source_key(f"{NAME}/{MARKS}", row["id"]), message, _pupil(row))
 
 
@@ -244,12 +281,13 @@ async def _open(connection: SchoolConnection) -> AsyncGenerator[LedgerSession]:
         longest_wait=1.0,
     )
     async with http_client(connection, options, {}) as http:
-        yield LedgerSession(http, connection.settings["url"])
+        yield LedgerSession(HttpDoor(http, connection.settings["url"]))
 
 
-@hookimpl
-def schoolgate_connector() -> Connector:
-    """Return the connector."""
+def ledger_connector(
+    opens: Callable[[SchoolConnection], AbstractAsyncContextManager[LedgerSession]],
+) -> Connector:
+    """Return the connector whose sessions ``opens`` makes."""
     return Connector(
         name=NAME,
         display_name="The MIS for writes",
@@ -261,10 +299,17 @@ def schoolgate_connector() -> Connector:
         credentials=(),
         datasets=(
             _dataset(STUDENTS, kinds.KIND_STUDENT, "student", _student),
+            _dataset(STAFF, kinds.KIND_STAFF, "staff", _member_of_staff),
             _dataset(MARKS, kinds.KIND_ATTENDANCE_MARK, MARKS, _mark),
             _dataset(RESULTS, kinds.KIND_ASSESSMENT_RESULT, RESULTS, _result),
             _dataset(EVENTS, kinds.KIND_BEHAVIOUR_EVENT, EVENTS, _event),
         ),
-        open=_open,
+        open=opens,
         writes=OPERATIONS,
     )
+
+
+@hookimpl
+def schoolgate_connector() -> Connector:
+    """Return the connector."""
+    return ledger_connector(_open)

@@ -56,9 +56,13 @@ class WriteMisProcess:
         rows = [line for line in lines_of(self.folder / ROWS) if line["what"] == "row"]
         return Counter(line["judged"] for line in rows)
 
+    def noted(self) -> list[Line]:
+        """Return what was noted of the key ``judged``: each ``request`` (a time), ``effect``, ``fault``."""
+        return lines_of(self.folder / EFFECTS)
+
     def faults(self) -> list[Line]:
         """Return the faults that befell writes: ``fault``, ``entity`` and ``judged``."""
-        return [line for line in lines_of(self.folder / EFFECTS) if "fault" in line]
+        return [line for line in self.noted() if "fault" in line]
 
     def start(self) -> None:
         """Start the process, and return once it listens."""

@@ -50,7 +50,8 @@ class WriteMis:
         """Return what serves it."""
         application = web.Application()
         application.router.add_post("/_control/odds", self._set_odds)
-        application.router.add_get("/students", self._students)
+        for name in self._book.people:
+            application.router.add_get(f"/{name}", self._people)
         application.router.add_get("/jobs/{number}", self._job)
         for entity in WRITTEN:
             application.router.add_post(f"/{entity}", self._written)
@@ -79,8 +80,8 @@ class WriteMis:
         (self._folder / ODDS).write_bytes(orjson.dumps(self._fates.odds.as_json()))
         return web.json_response({})
 
-    async def _students(self, request: web.Request) -> web.Response:
-        return _page(request, self._book.students)
+    async def _people(self, request: web.Request) -> web.Response:
+        return _page(request, self._book.people[request.path.removeprefix("/")])
 
     async def _job(self, request: web.Request) -> web.Response:
         job = self._book.jobs.get(int(request.match_info["number"]))
@@ -111,6 +112,7 @@ class WriteMis:
         entity, judged = request.path.removeprefix("/"), request.headers["X-Judge"]
         key = request.headers.get("Idempotency-Key", "") if entity == MARKS else ""
         body = await json_object(request)
+        self._book.arrived(entity, judged)
         fault, rng = self._fates.fate(entity, judged)
         if fault:
             self._book.note(fault, entity, judged)
