@@ -12,6 +12,7 @@ from scripts.mutations import (
     ledger,
     reading,
     reprojecting,
+    sending,
     serving,
     writing,
 )
@@ -26,6 +27,7 @@ MUTANTS = (
     *answering.MUTANTS,
     *ledger.MUTANTS,
     *writing.MUTANTS,
-    *serving.MUTANTS,
     *dispatching.MUTANTS,
+    *sending.MUTANTS,
+    *serving.MUTANTS,
 )

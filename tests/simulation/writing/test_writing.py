@@ -1,0 +1,52 @@
+"""Whole histories of writes from seeds: at most one effect per key (G11), and nothing after OFF (G19).
+
+See the module ``history`` of this folder. The default is a few hundred histories; ``make simulate`` plays as
+many as its seeds say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation.virtual_time import run_virtually
+from tests.simulation.writing.asked import EVENT, MARK, NOTE, RESULT
+from tests.simulation.writing.beyond import beyond
+from tests.simulation.writing.history import play
+
+
+def test_g11_g19_writes_take_effect_once_and_none_after_off(
+    seeds: range, record_property: Callable[[str, object], None]
+) -> None:
+    """Every seed of the block is played, whatever became of those before it."""
+    counts: Counter[str] = Counter()
+    failed: dict[int, AssertionError] = {}
+    for seed in seeds:
+        try:
+            counts.update(play(seed).counts)
+            counts["histories"] += 1
+        except AssertionError as error:
+            failed[seed] = error
+    record_property("written", dict(counts))
+    record_property("failed seeds of writing", list(failed))
+    if failed:
+        raise AssertionError("\n\n".join(map(str, failed.values()))) from next(iter(failed.values()))
+
+
+def test_a_seed_of_writing_is_always_the_same_history() -> None:
+    first, second = play(5), play(5)
+    assert (first.steps, first.counts) == (second.steps, second.counts)
+
+
+@pytest.mark.parametrize(("late", "effects"), [(0.9, 1), (1.5, 2)])
+def test_g11_rests_on_no_request_taking_effect_after_its_settling_time(late: float, effects: int) -> None:
+    """What ADR 0016 assumes: a request that a proxy keeps for longer, unseen, is made good for by another.
+
+    A MIS that heeds a key has one effect however late it is; see ``beyond`` for what is played.
+    """
+    assert run_virtually(lambda: beyond(RESULT, late)) == effects
+    assert run_virtually(lambda: beyond(EVENT, late)) == effects
+    assert run_virtually(lambda: beyond(MARK, late)) == 1
+    assert run_virtually(lambda: beyond(NOTE, late)) == 1
