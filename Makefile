@@ -28,6 +28,7 @@ ARGS ?=
 # Tests wait for servers, leases and time limits half of their time.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 SEEDS ?=
+WRITES ?= 1000
 
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH):$(CURDIR)/.tools/uv/bin
 # Pyright runs on the Node of the lock, and does not ask whether a newer pyright exists.
@@ -36,7 +37,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels secrets lock clean sync
+.PHONY: help demo test conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels writes secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +98,9 @@ proto-baseline: .venv/.dev ## part of a release: make the present API the one th
 
 simulate: .venv/.dev ## whole histories from seeds: SEEDS=N the first N, SEEDS=A-B a range, SEEDS=A-A one; RECORD=FILE keeps the summary
 	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(if $(RECORD),SCHOOLGATE_TEST_RECORD=$(RECORD)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
+
+writes: .venv/.dev ## WRITES=N (a thousand) writes of each class through servers that are killed; RECORD=FILE keeps the table
+	SCHOOLGATE_TEST_WRITES=$(WRITES) $(if $(RECORD),SCHOOLGATE_TEST_WRITES_RECORD=$(RECORD)) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/writing $(ARGS)
 
 mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
 	$(BIN)/python -m scripts.mutants $(ARGS)
