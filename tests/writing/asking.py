@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_SESSION_LESSON
@@ -13,14 +14,14 @@ from tests.support.write_mis.connector import NAME, OPERATIONS
 
 CLASS_OF = {operation.name: operation.safety for operation in OPERATIONS}
 NAME_OF = {safety: name for name, safety in CLASS_OF.items()}
-DAY = "2026-11-02"
+DAY = str(datetime.now(UTC).date() - timedelta(days=1))
 
 
 @dataclass
 class Asked:
     """One action under one key of one school; ``write_id`` is known once somebody heard that it is durable.
 
-    ``answers`` counts who was told, ``at`` names the step at which its server was to die, where one was.
+    ``answers`` counts who was told, ``tries`` who asked.
     """
 
     school: str
@@ -29,8 +30,6 @@ class Asked:
     write_id: str = ""
     answers: int = 0
     tries: int = 0
-    at: str = ""
-    seen: set[str] = field(default_factory=set[str])
 
     @property
     def key(self) -> str:

@@ -60,15 +60,15 @@ class Campaign:
 
     # --- servers -------------------------------------------------------------------------------------------
 
-    async def start(self, school: str = "", step: int = 0) -> Up:
+    async def start(self, school: str = "", step: str = "", time: int = 1) -> Up:
         """Start a server; one that is to die at a step is no callers' to know.
 
         It is tried again where there is no primary, which ends a start.
         """
-        serving = await asyncio.to_thread(self.maker.start, school, step)
+        serving = await asyncio.to_thread(self.maker.start, school, step, time)
         while not serving.target:
             await asyncio.to_thread(self.maker.wait, serving, _TIMEOUT)
-            serving = await asyncio.to_thread(self.maker.start, school, step)
+            serving = await asyncio.to_thread(self.maker.start, school, step, time)
         up = Up(serving, Client(grpc.aio.insecure_channel(serving.target)))
         if not step:
             self.up.append(up)

@@ -132,7 +132,7 @@ def _judge(verdict: Verdict, row: Row, each: Asked, write: pb.Write | None, coun
     elif write.state == pb.WRITE_STATE_NEEDS_ATTENTION:
         row.attention += 1
         verdict.events[f"need attention ({each.safety.value}): {write.failure.message}"] += 1
-        if not unknown or each.safety in {WriteSafety.NATIVE_KEY, WriteSafety.EXTERNAL_ID}:
+        if not unknown or each.safety is not WriteSafety.NONE:  # nothing that is asked for is like another
             verdict.wrong.append(f"{each.key} needs attention, and could be known: {write.failure.message}")
     else:
         verdict.wrong.append(f"{each.key} is {state} at the end: {write.failure.message}")

@@ -75,12 +75,13 @@ class ServerMaker:
             environment=child,
         )
 
-    def start(self, school: str = "", step: int = 0) -> Serving:
+    def start(self, school: str = "", step: str = "", time: int = 1) -> Serving:
         """Start a server and return once it can be reached; it kills itself at a step of that school.
 
-        Steps are counted from 1; 0 lets it live.
+        ``step`` is its name, "before insert" say, and ``time`` the how manieth time it comes to it; without a
+        step it lives.
         """
-        return Serving(**self._ask({"start": {"school": school, "step": step}}))
+        return Serving(**self._ask({"start": {"school": school, "step": step, "time": time}}))
 
     def kill(self, server: Serving) -> str:
         """End a server (SIGKILL), which may have ended itself; return at which step that was."""
@@ -185,13 +186,13 @@ def _put(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
 
-async def _serve(school: str, last_step: int, says: int) -> None:
-    steps = 0
+async def _serve(school: str, step: str, time: int, says: int) -> None:
+    times = 0
 
     def look(name: str) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == last_step:
+        nonlocal times
+        times += name == step
+        if name == step and times == time:
             os.write(says, f"{name}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -215,7 +216,7 @@ def _fork(request: dict[str, Any], heard: dict[int, IO[str]]) -> int:
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # with its maker
         status = 1
         try:
-            asyncio.run(_serve(request["school"], request["step"], says))
+            asyncio.run(_serve(request["school"], request["step"], request["time"], says))
             status = 0
         finally:
             os._exit(status)
