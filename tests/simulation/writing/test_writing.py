@@ -1,7 +1,20 @@
 """Whole histories of writes from seeds: at most one effect per key (G11), and nothing after OFF (G19).
 
-See the module ``history`` of this folder. The default is a few hundred histories; ``make simulate`` plays as
-many as its seeds say.
+See the module ``history`` of this folder. An ordinary test run plays 48 seeds; ``make simulate`` plays as
+many as it is told to. Mutations that were seen to be caught, each with the first seed that caught it; new
+kinds of draws move the seeds, and ``scripts/mutants.py`` tries most of these again:
+
+* a write is changed whatever it has become since it was read (25);
+* a write leaves although its intent was not stored;
+* nobody looks at the gate (4), or takes there a policy that was read long ago (16);
+* what the MIS does not show yet counts as gone at once (3);
+* what is found counts although another write has made it (33);
+* what cannot be asked for is sent again (0);
+* an attempt whose server died, or an error after a write has left, counts as not sent;
+* writes about one thing overtake each other.
+
+That the gate looks at an attempt's time is not shown here: a server that stands still closes its gates by
+timers, which go on in a history. Tests of the dispatcher's own show it.
 """
 
 from __future__ import annotations
