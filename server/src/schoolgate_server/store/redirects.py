@@ -13,6 +13,9 @@ from schoolgate_server.store.records import Records
 LONGEST_CHAIN = 1000
 """Merges that are followed from one record: far more than there are, so that a defect cannot make a loop."""
 
+_IS_THERE: Document = {"$exists": True}
+_KIND_NAMES = sorted(info.name for info in KINDS.values())
+
 
 class Redirects:
     """What became of merged records; a merge cannot be undone, so at a later seq there are only more."""
@@ -33,6 +36,15 @@ class Redirects:
             record = survivor
         return record
 
+    async def any(self, school_id: str, seq: int) -> bool:
+        """Say whether any record of the school had been merged into another one as of ``seq``."""
+        merged: Document = {"school": school_id, "seq": {"$lte": seq}, "tombstone.merged_into": _IS_THERE}
+        present = await self._records.find(merged, {"_id": 1}, limit=1, hint="merged")
+        if present:
+            return True
+        past: Document = {**merged, "kind": {"$in": _KIND_NAMES}, "until": {"$gt": seq}}
+        return bool(await self._history.find(past, {"_id": 1}, limit=1, hint="superseded"))
+
     async def same(self, school_id: str, record_ids: Iterable[str], seq: int) -> set[str]:
         """Return ``record_ids`` and every id that meant one of these entities as of ``seq``.
 
@@ -50,7 +62,7 @@ class Redirects:
         """Return the ids that ``record_ids`` were merged into, and those that were merged into them."""
         kinds = sorted({KINDS[kind_of(record_id)].name for record_id in record_ids})
         ids, as_of = sorted(record_ids), {"$lte": seq}
-        merged: Document = {"tombstone.merged_into": {"$exists": True}}
+        merged: Document = {"tombstone.merged_into": _IS_THERE}
         into: Document = {"tombstone.merged_into": {"$in": ids}}
         # First the present states, then the past ones: what is superseded meanwhile is copied there before.
         present: Document = {"school": school_id, "seq": as_of}

@@ -26,6 +26,7 @@ from schoolgate_server.model.writes import (
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import key_reused, policy_forbids, quota_exceeded, write_unsupported
 from schoolgate_server.writeback.validation import Checked, Question, checked, zone_of
+from schoolgate_server.writeback.validation.facts import Tables
 from schoolgate_server.writeback.validation.shape import Today, text_problem
 
 OWN_KEYS = "undo-"
@@ -107,6 +108,7 @@ class Acceptance:
     def __init__(self, backing: Backing) -> None:
         self._backing = backing
         self._locks = Locks()
+        self._tables = Tables()
 
     async def submit(
         self, request: pb.SubmitWriteRequest, caller: str, correlation_id: str
@@ -178,7 +180,7 @@ class Acceptance:
         question = Question(
             standing.school, standing.connector, standing.declared, submission.operation, standing.seq
         )
-        return await checked(self._backing.store, question, today)
+        return await checked(self._backing.store, question, today, self._tables)
 
     async def accept(self, submission: Submission, standing: Standing, result: Checked) -> WriteEntry:
         """Store a write of this service's own that was checked, or return the one that its key has.

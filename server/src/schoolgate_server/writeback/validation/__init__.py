@@ -19,7 +19,7 @@ from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.writes import action_of, operation_name
 from schoolgate_server.store.store import Store
 from schoolgate_server.writeback.validation import rules
-from schoolgate_server.writeback.validation.facts import Copy, Facts, Wanted
+from schoolgate_server.writeback.validation.facts import Copy, Facts, Tables, Wanted
 from schoolgate_server.writeback.validation.shape import (
     Problems,
     Today,
@@ -67,7 +67,7 @@ class Question:
     seq: int
 
 
-async def checked(store: Store, question: Question, today: Today) -> Checked:
+async def checked(store: Store, question: Question, today: Today, tables: Tables) -> Checked:
     """Check an operation by itself, against the connector, and against the copy.
 
     * Who and what is named exists, has not gone, and has a key in the school's present MIS. A record that was
@@ -91,7 +91,7 @@ async def checked(store: Store, question: Question, today: Today) -> Checked:
     for field, problem in fit_problems(operation, question.declared).items():
         problems.setdefault(field, problem)
     given = {field: one for field, one in references_of(operation).items() if field not in problems}
-    copy = Copy(store, question.school.school_id, question.seq)
+    copy = Copy(store, question.school.school_id, question.seq, tables)
     facts, is_ours = await asyncio.gather(
         copy.facts(_wanted(operation, given, problems, today.zone)), _is_ours(store, question, given)
     )

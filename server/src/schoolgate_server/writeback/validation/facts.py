@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1 import query_service_pb2 as q
@@ -53,13 +55,57 @@ class Facts:
     local_codes: list[Record] = field(default_factory=list[Record])
 
 
+_MOST_TABLES = 64
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+class Tables:
+    """What many writes ask for and changes a few times a year, as it was read last: schools' tables of codes,
+    and whether a school has merged records at all.
+
+    Everything is that of one seq, and read again for any other.
+    """
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[tuple[str, k.Kind.ValueType], tuple[int, list[Record]]] = OrderedDict()
+        self._merges: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+
+    async def has_merges(self, school_id: str, seq: int, read: Callable[[], Awaitable[bool]]) -> bool:
+        """Say whether the school has merged records as of ``seq``, by ``read`` where that is not at hand."""
+        at_hand = self._merges.get(school_id)
+        if at_hand is None or at_hand[0] != seq:
+            at_hand = seq, await read()
+            self._merges[school_id] = at_hand
+        _keep_latest(self._merges, school_id)
+        return at_hand[1]
+
+    async def of(
+        self, school_id: str, kind: k.Kind.ValueType, seq: int, read: Callable[[], Awaitable[list[Record]]]
+    ) -> list[Record]:
+        """Return the table of ``kind`` as of ``seq``, by ``read`` where it is not at hand."""
+        name = (school_id, kind)
+        at_hand = self._tables.get(name)
+        if at_hand is None or at_hand[0] != seq:
+            at_hand = seq, await read()
+            self._tables[name] = at_hand
+        _keep_latest(self._tables, name)
+        return at_hand[1]
+
+
+def _keep_latest(kept: OrderedDict[_Name, Any], name: _Name) -> None:
+    kept.move_to_end(name)
+    while len(kept) > _MOST_TABLES:
+        kept.popitem(last=False)
+
+
 class Copy:
     """One school's copy as of ``seq``; tombstoned records are included everywhere."""
 
-    def __init__(self, store: Store, school_id: str, seq: int) -> None:
+    def __init__(self, store: Store, school_id: str, seq: int, tables: Tables) -> None:
         self._store = store
         self._school_id = school_id
         self._seq = seq
+        self._tables = tables
 
     async def facts(self, wanted: Wanted) -> Facts:
         """Return what is wanted."""
@@ -67,11 +113,14 @@ class Copy:
         records, pupil, codes, types = await asyncio.gather(
             asyncio.gather(*(self.record(wanted.references[name]) for name in fields)),
             self._pupil(wanted),
-            self._every(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
-            self._every(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
+            self._table(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
+            self._table(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
         )
         enrolments, lessons = pupil
         return Facts(dict(zip(fields, records, strict=True)), enrolments, lessons, codes, types)
+
+    async def _table(self, kind: k.Kind.ValueType) -> list[Record]:
+        return await self._tables.of(self._school_id, kind, self._seq, lambda: self._every(kind))
 
     async def record(self, record_id: str) -> Record | None:
         """Return what became of a record."""
@@ -134,7 +183,12 @@ class Copy:
         return bool(standing(some, Unresolved()))
 
     async def _same(self, ids: Collection[str]) -> set[str]:
-        return await self._store.redirects.same(self._school_id, ids, self._seq)
+        redirects = self._store.redirects
+        if not await self._tables.has_merges(
+            self._school_id, self._seq, lambda: redirects.any(self._school_id, self._seq)
+        ):
+            return set(ids)
+        return await redirects.same(self._school_id, ids, self._seq)
 
     async def _has_any(self, kind: k.Kind.ValueType) -> bool:
         anything = Question(include_tombstones=True)
