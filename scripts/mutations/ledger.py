@@ -13,6 +13,15 @@ IN_POLICIES = "tests/contract/store/test_write_policies.py"
 
 MUTANTS = (
     Mutant(
+        "g19",
+        "a primary that was cut off says what is in force",
+        POLICIES,
+        "found = await self._latest.find_one(",
+        "found = await self._policies.find_one(",
+        "tests/replicaset/test_g19_cut_off.py",
+        "without_its_set",
+    ),
+    Mutant(
         "g11",
         "a key can have several writes",
         DOCUMENTS,

@@ -303,6 +303,9 @@ class _Database:
     def __getitem__(self, name: str) -> _Collection:
         return _Collection(self._inner[name], self._gate)
 
+    def get_collection(self, name: str, **options: Any) -> _Collection:
+        return _Collection(self._inner.get_collection(name, **options), self._gate)
+
     async def command(self, command: Any) -> dict[str, Any]:
         if isinstance(command, str):
             return await self._inner.command(command)

@@ -77,6 +77,9 @@ class _Database:
     def __getitem__(self, name: str) -> _Collection:
         return _Collection(self._inner[name], name, self._handle)
 
+    def get_collection(self, name: str, **options: Any) -> _Collection:
+        return _Collection(self._inner.get_collection(name, **options), name, self._handle)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 

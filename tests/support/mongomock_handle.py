@@ -141,6 +141,9 @@ class MockDatabase:
     def __getitem__(self, name: str) -> MockCollection:
         return MockCollection(self.database[name], self._ledger)
 
+    def get_collection(self, name: str, *, read_concern: Any) -> MockCollection:
+        return self[name]  # there is one copy of everything, so every read shows the latest
+
     async def command(self, command: Any) -> dict[str, Any]:
         await asyncio.sleep(0)
         if not isinstance(command, str):

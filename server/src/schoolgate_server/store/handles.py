@@ -48,6 +48,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 
 MAJORITY = WriteConcern(w="majority")
 READ_MAJORITY = ReadConcern("majority")
+LINEARIZABLE = ReadConcern("linearizable")
 SNAPSHOT = ReadConcern("snapshot")
 CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
 
@@ -288,6 +289,14 @@ class Database:
 
     def collection(self, name: str) -> Collection:
         return Collection(self.driver[name])
+
+    def latest(self, name: str) -> Collection:
+        """Return a collection whose reads of one document show whatever was confirmed before they began.
+
+        A primary that was cut off and does not know it yet may otherwise answer with what it has. Each read
+        waits for the members to agree that it is the primary.
+        """
+        return Collection(self.driver.get_collection(name, read_concern=LINEARIZABLE))
 
     async def command(self, command: str) -> Document:
         """Run a command without arguments and return its answer."""

@@ -69,7 +69,9 @@ class Store:
         self.writes = Writes(
             database.collection("writes"), database.collection("write_heads"), lambda: self.row_seal
         )
-        self.write_policies = WritePolicies(database.collection("write_policies"))
+        self.write_policies = WritePolicies(
+            database.collection("write_policies"), database.latest("write_policies")
+        )
         # Who sends a school's writes need not be who syncs it.
         self.write_leases = Leases(database.collection("write_leases"), clock)
         self.credentials: Credentials = NoVault()

@@ -12,14 +12,20 @@ from schoolgate_server.store.handles import Document
 
 
 class WritePolicies:
-    """The ``write_policies`` collection. What is not named there is OFF (G19)."""
+    """The ``write_policies`` collection, and ``latest`` of it. What is not named there is OFF (G19)."""
 
-    def __init__(self, policies: handles.Collection) -> None:
+    def __init__(self, policies: handles.Collection, latest: handles.Collection) -> None:
         self._policies = policies
+        self._latest = latest
 
     async def get(self, school_id: str, environment: str) -> Policies:
         """Return what may be written for a school from an environment."""
         found = await self._policies.find_one({"_id": _id(school_id, environment), "school": school_id})
+        return Policies() if found is None else _policies(found)
+
+    async def in_force(self, school_id: str, environment: str) -> Policies:
+        """Return the same, and never what had been changed before this was asked: for who is about to send."""
+        found = await self._latest.find_one({"_id": _id(school_id, environment), "school": school_id})
         return Policies() if found is None else _policies(found)
 
     async def set(

@@ -64,7 +64,7 @@ class PolicyWatch:
             StoreUnavailable: they cannot be read; what was read before grows old.
         """
         began = self._clock()  # what is set from now on may not be in it
-        self._policies = await self._store.write_policies.get(self._school_id, self._options.environment)
+        self._policies = await self._store.write_policies.in_force(self._school_id, self._options.environment)
         self._read_at = began
         return self._policies
 
