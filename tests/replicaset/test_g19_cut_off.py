@@ -1,4 +1,4 @@
-"""G19: a primary that has lost its set lets nothing leave by a policy that may have been changed elsewhere."""
+"""G19: by what a primary says that has lost its set, nothing leaves: it may have been changed elsewhere."""
 
 from __future__ import annotations
 
