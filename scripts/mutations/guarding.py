@@ -133,6 +133,15 @@ MUTANTS = (
     ),
     Mutant(
         "g11",
+        "a result that is the same is it though nobody took the write and others may be it",
+        f"{BROMCOM}/result_writing.py",
+        "taken = receipt is not None and len(same) == 1",
+        "taken = len(same) == 1",
+        "tests/contract/bromcom/test_result_write.py",
+        "g11",
+    ),
+    Mutant(
+        "g11",
         "Bromcom hides a pupil, and so nothing was written of them",
         f"{BROMCOM}/behaviour_writing.py",
         "        await self._check_shown(event.student)\n",

@@ -133,13 +133,17 @@ class ResultWriter:
         answered = said is not None and len(said) <= _LONGEST_SAID
         return WriteReceipt(response=orjson.dumps({"result": said}).decode() if answered else "")
 
-    async def find(self, request: WriteRequest, _receipt: WriteReceipt | None, /) -> WriteReceipt | None:
+    async def find(self, request: WriteRequest, receipt: WriteReceipt | None, /) -> WriteReceipt | None:
         """Look for the result among the pupil's, in two reads that have to agree.
+
+        With a ``receipt`` Bromcom took it, so that one which is the same is it, whatever else there is: what
+        it corrects may be shown beside it.
 
         Raises:
             Transient: the reads do not agree, or as the dataset's reader raises.
-            Incomplete: several results are the same, or one has the same assessment and subject and is alike
-                in result and date or in term and year group; or the pupil or the subject is not shown.
+            Incomplete: several results are the same. One has the same assessment and subject, and is alike in
+                result and date or in term and year group, where no result is the same or there is no
+                ``receipt``. Or the pupil or the subject is not shown.
         """
         wanted = self._wanted(request)
         rows = await self._results(wanted.student)
@@ -157,7 +161,8 @@ class ResultWriter:
         same = [key for key, likeness in found if likeness == _SAME]
         if len(same) > 1:
             raise Incomplete("several results are as this one was written", entity=ENTITY)
-        if any(likeness == _ALIKE for _, likeness in found):
+        taken = receipt is not None and len(same) == 1
+        if not taken and any(likeness == _ALIKE for _, likeness in found):
             raise Incomplete("a result is much as this one was written, and may be it", entity=ENTITY)
         return WriteReceipt(keys=tuple(same)) if same else None
 
