@@ -21,6 +21,10 @@ CONFORMANCE := tests/conformance tests/docs/test_connector_guide.py tests/packag
 # Where every read is explained by MongoDB: a minute of its own.
 PLANS := tests/integration/plans
 
+# Where processes are killed and stalled, and primaries lost: minutes of their own.
+FAULTS := tests/replicaset tests/integration/processes
+WRITING := tests/writing
+
 # Options, each shown with the target that reads it.
 SERVE ?=
 DATA ?=
@@ -37,7 +41,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels writes secrets lock clean sync
+.PHONY: help demo test faults conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels writes secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +49,14 @@ help: ## list the targets
 demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 stays up, DATA=DIR reads CSV files
 	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: .venv/.dev ## all tests but those of conformance and plans; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS)) $(ARGS)
+test: .venv/.dev ## all tests but those of the next four targets; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS) $(FAULTS) $(WRITING)) $(ARGS)
+
+faults: .venv/.dev ## lose servers at every step of a run, and primaries of a set of three: real processes, killed and stalled
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAULTS) $(ARGS)
+
+writes: .venv/.dev ## WRITES=N (a thousand) writes of each class through servers that are killed; RECORD=FILE keeps the table
+	SCHOOLGATE_TEST_WRITES=$(WRITES) $(if $(RECORD),SCHOOLGATE_TEST_WRITES_RECORD=$(RECORD)) $(BIN)/python -m pytest -o faulthandler_timeout=0 $(WRITING) $(ARGS)
 
 conformance: .venv/.dev ## certify the connectors with the kit, and ones made from the template; see that each check can fail
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(CONFORMANCE) $(ARGS)
@@ -98,9 +108,6 @@ proto-baseline: .venv/.dev ## part of a release: make the present API the one th
 
 simulate: .venv/.dev ## whole histories from seeds: SEEDS=N the first N, SEEDS=A-B a range, SEEDS=A-A one; RECORD=FILE keeps the summary
 	$(if $(SEEDS),SCHOOLGATE_TEST_SEEDS=$(SEEDS)) $(if $(RECORD),SCHOOLGATE_TEST_RECORD=$(RECORD)) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/simulation $(ARGS)
-
-writes: .venv/.dev ## WRITES=N (a thousand) writes of each class through servers that are killed; RECORD=FILE keeps the table
-	SCHOOLGATE_TEST_WRITES=$(WRITES) $(if $(RECORD),SCHOOLGATE_TEST_WRITES_RECORD=$(RECORD)) $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/writing $(ARGS)
 
 mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
 	$(BIN)/python -m scripts.mutants $(ARGS)

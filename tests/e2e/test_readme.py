@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.timeout(240), py
 
 SECTIONS = ("Register a school and sync it", "Ask with grpcurl")
 SERVER = "127.0.0.1:50551"
+IDS = {"RECORD": "stu", "STUDENT": "stu", "STAFF": "stf"}
+"""What stands for the id of a record that a line before has shown, and how that begins."""
 ELSEWHERE = ("gate.example.org", " HOLD ")
 """In lines about what this test has not: a server with TLS, something held."""
 
@@ -36,7 +38,7 @@ def test_the_lines_work_as_printed(tmp_path: Path, grpcurl_path: str) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SCHOOLGATE_")}
     folders = [str(Path(sys.executable).parent), str(Path(grpcurl_path).parent), own.get("PATH", os.defpath)]
     printed: list[str] = []
-    record = ""
+    ids: dict[str, str] = {}
     with (
         start_simulator("--pupils", "40", "--marks-until", "2026-11-03") as mis,
         service(tmp_path, {}) as running,
@@ -49,14 +51,16 @@ def test_the_lines_work_as_printed(tmp_path: Path, grpcurl_path: str) -> None:
             command = line.replace(SERVER, running.target)
             if "school add" in line:
                 command += f" --setting base_url={mis.base_url}"  # as the README says of a simulated MIS
-            command = command.replace(" RECORD ", f" {record} ")
+            for name, prefix in IDS.items():
+                command = command.replace(f" {name} ", f" {ids.get(prefix, '')} ")
             done = subprocess.run(
                 command, shell=True, env=environment, capture_output=True, text=True, timeout=100, check=False
             )
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             printed.append(done.stdout)
             # Columns of a table begin with the record's id, as the line with RECORD says.
-            record = record or "".join(re.findall(r"^stu_\w{32}", done.stdout, re.MULTILINE)[:1])
-    assert record, "a query found a student"
-    assert len(printed) >= 14
+            for found in re.findall(r"^[a-z]{3}_\w{32}", done.stdout, re.MULTILINE):
+                ids.setdefault(found[:3], found)
+    assert {"stu", "stf"} <= set(ids), "queries found a student and a member of staff"
+    assert len(printed) >= 18
     assert sum('"kind": "KIND_STUDENT"' in text for text in printed) == 1, "QueryRecords answered"

@@ -120,6 +120,7 @@ class Unsupported(ConnectorError):
 
 
 class WriteStopped(ConnectorError):
-    """The server let a write not leave (``WriteRequest.leaving``); no connector raises it by itself."""
+    """The server let a write not leave (``WriteRequest.leaving``); no connector raises it by itself.
 
-    failure_type = failure_pb2.FAILURE_TYPE_TRANSIENT
+    It says nothing of the MIS, so it has no type of failure.
+    """

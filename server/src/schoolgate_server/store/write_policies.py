@@ -24,7 +24,7 @@ class WritePolicies:
         return Policies() if found is None else _policies(found)
 
     async def in_force(self, school_id: str, environment: str) -> Policies:
-        """Return the same, and never what had been changed before this was asked: for who is about to send."""
+        """Return the same, and never what had been changed before this was asked: for who is to send."""
         found = await self._latest.find_one({"_id": _id(school_id, environment), "school": school_id})
         return Policies() if found is None else _policies(found)
 
