@@ -129,8 +129,17 @@ async def test_only_what_a_write_made_is_taken_back(desk: Desk) -> None:
     event = desk.stored.id_of(k.KIND_BEHAVIOUR_EVENT, 1)
     taken_back = pb.WriteOperation(deactivate_record=pb.DeactivateRecord(record_id=event))
     assert (await desk.problems(taken_back)).keys() == {"record_id"}
-    await desk.confirmed(desk.event(), event)
+    await desk.confirmed(desk.event(), event, seq_sent=0)
     assert await desk.problems(taken_back) == {}
+
+
+async def test_what_a_write_changed_only_is_not_taken_back(desk: Desk) -> None:
+    """The mark was there before. Seen to fail where whatever a write touched may be taken back."""
+    mark = desk.stored.id_of(k.KIND_ATTENDANCE_MARK, 1, "2026-09-07", "AM")
+    changing = await desk.confirmed(desk.mark(date="2026-09-07"), mark)
+    taken_back = pb.WriteOperation(deactivate_record=pb.DeactivateRecord(record_id=mark))
+    assert "ReverseWrite" in (await desk.problems(taken_back))["record_id"]
+    assert (await desk.reverse(changing.write_id)).operation_name == "record_attendance_mark"
 
 
 async def test_a_pupil_whom_the_present_mis_does_not_know_cannot_be_written(desk: Desk) -> None:

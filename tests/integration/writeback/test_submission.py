@@ -65,6 +65,30 @@ async def test_without_a_key_the_same_action_is_the_same_write(desk: Desk) -> No
     assert first.idempotency_key == first.write.idempotency_key
 
 
+async def test_what_a_record_says_anew_is_not_a_second_write(desk: Desk) -> None:
+    """A comment is edited, and submitted again. Seen to fail with the whole action in the derived key."""
+    first = await desk.submit(desk.event(comment="No homewrok"), source_record_id="homework-17")
+    error = await refusal(desk.submit(desk.event(comment="No homework"), source_record_id="homework-17"))
+    assert error.reason == r.ERROR_REASON_IDEMPOTENCY_KEY_REUSED
+    assert error.metadata == {"write_id": first.write.write_id}
+    assert not (await desk.submit(desk.event(comment="No homework"))).repeated
+    assert not (await desk.submit(desk.event(type_code="2"), source_record_id="homework-17")).repeated
+    assert await ledger(desk) == 3
+
+
+@pytest.mark.parametrize("key", ["", "k1"])
+@pytest.mark.parametrize("source", ["", "homework-17"])
+async def test_one_moment_is_one_however_it_is_written(desk: Desk, key: str, source: str) -> None:
+    """Seen to fail where keys are derived from, or contents compared by, what was written."""
+    summer, zulu = (
+        desk.event(occurred_at=at) for at in ("2026-09-14T10:15:00+01:00", "2026-09-14T09:15:00Z")
+    )
+    first = await desk.submit(summer, key, source_record_id=source)
+    again = await desk.submit(zulu, key, source_record_id=source)
+    assert (again.repeated, again.write) == (True, first.write)
+    assert again.write.operation == summer
+
+
 @pytest.mark.parametrize("quota", [0, 1])
 async def test_the_same_key_in_flight_many_times_is_one_write_that_all_get(desk: Desk, quota: int) -> None:
     """On two servers, and where a quota has room for one. Seen to fail where the quota is counted first."""
@@ -147,8 +171,8 @@ async def test_writes_about_the_same_stand_in_the_order_of_their_answers(desk: D
 
 
 async def test_one_moment_written_in_two_ways_is_about_the_same(desk: Desk) -> None:
-    first = await desk.submit(desk.event(occurred_at="2026-09-14T10:15:00+01:00"))
-    second = await desk.submit(desk.event(occurred_at="2026-09-14T09:15:00Z"))
+    first = await desk.submit(desk.event(occurred_at="2026-09-14T10:15:00+01:00"), "k1")
+    second = await desk.submit(desk.event(occurred_at="2026-09-14T09:15:00Z"), "k2")
     entries = [await desk.store.writes.get(SCHOOL, each.write.write_id) for each in (first, second)]
     assert entries[0].slot == entries[1].slot
     assert entries[1].write.operation.record_behaviour_event.occurred_at == "2026-09-14T09:15:00Z"

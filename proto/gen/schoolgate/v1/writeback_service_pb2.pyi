@@ -804,14 +804,15 @@ class SubmitWriteRequest(_message.Message):
     school_id: _builtins.str
     """The school."""
     idempotency_key: _builtins.str
-    """The caller's own key, 1 to 200 printable characters and no personal data; empty means one derived from school, operation,
-    what it is about and source_record_id. The same key with another action is refused. Keys do not expire.
+    """The caller's own key, 1 to 200 printable characters and no personal data; empty means one derived: with a source_record_id from
+    school, operation, what it is about (pupil, type, day or moment and so on) and that id, else from everything that the action
+    says. The same key with another action is refused. Keys do not expire.
     """
     validate_only: _builtins.bool
     """Validate and answer without making anything durable."""
     source_record_id: _builtins.str
-    """The caller's id of the record that the write comes from: tells two actions apart that are otherwise the same. At most 200
-    characters.
+    """The caller's id of the record that the write comes from: tells two actions apart that are otherwise the same, and has an action
+    that says something else for the same record refused where no key is given. At most 200 characters.
     """
     @_builtins.property
     def operation(self) -> Global___WriteOperation:

@@ -6,9 +6,9 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -283,21 +283,52 @@ def action_of(operation: pb.WriteOperation) -> Message:
     return action
 
 
+def normalised(operation: pb.WriteOperation) -> pb.WriteOperation:
+    """Return an operation with its moment in UTC: one moment is one, however it is written.
+
+    What is no moment with an offset stays as it is, and so does what has no action.
+    """
+    same = pb.WriteOperation()
+    same.CopyFrom(operation)
+    name = operation_name(same)
+    action: Any = getattr(same, name) if name else same
+    if "occurred_at" in action.DESCRIPTOR.fields_by_name:
+        action.occurred_at = _in_utc(action.occurred_at)
+    return same
+
+
 def slot_of(operation: pb.WriteOperation) -> str:
     """Return what an operation is about, opaque: writes about the same keep their order.
 
     It says nothing to who reads it, for it is stored beside what is encrypted.
     """
-    action = action_of(operation)
-    name = operation_name(operation)
-    parts = (name, *(str(getattr(action, field)) for field in OPERATIONS[name].order))
-    return _digest(*parts)
+    return _digest(operation_name(operation), *_about(operation))
 
 
 def derived_key(school_id: str, operation: pb.WriteOperation, source_record_id: str) -> str:
-    """Return the idempotency key of an action that came without one: the same action has the same key."""
-    action = action_of(operation).SerializeToString(deterministic=True)
-    return f"auto-{_digest(school_id, operation_name(operation), action.hex(), source_record_id)}"
+    """Return the idempotency key of an action that came without one: the same action has the same key.
+
+    The caller's record that it comes from says which action it is, with what it is about: whatever else it
+    says then is another content under the same key. Without one it is the whole of what it says.
+    """
+    if source_record_id:
+        said = _about(operation)
+    else:
+        said = [action_of(normalised(operation)).SerializeToString(deterministic=True).hex()]
+    return f"auto-{_digest(school_id, operation_name(operation), *said, source_record_id)}"
+
+
+def _about(operation: pb.WriteOperation) -> list[str]:
+    action = action_of(normalised(operation))
+    return [str(getattr(action, field)) for field in OPERATIONS[operation_name(operation)].order]
+
+
+def _in_utc(moment: str) -> str:
+    try:
+        at = datetime.fromisoformat(moment)
+        return moment if at.tzinfo is None else at.astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        return moment
 
 
 def write_id_of(school_id: str, idempotency_key: str) -> str:

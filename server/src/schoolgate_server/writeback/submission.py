@@ -18,6 +18,7 @@ from schoolgate_server.model.writes import (
     WriteEntry,
     action_of,
     derived_key,
+    normalised,
     operation_name,
     slot_of,
     status_of,
@@ -306,13 +307,10 @@ def meaning(operation: pb.WriteOperation, result: Checked) -> pb.WriteOperation:
     """Return an operation as it is told from others about the same: merged records mean their survivors, and
     one moment is one, however it is written. What is stored and sent is what the caller said.
     """
-    meant = pb.WriteOperation()
-    meant.CopyFrom(operation)
+    meant = normalised(operation)
     action: Any = action_of(meant)
     for field, record_id in result.meant.items():
         setattr(action, field, record_id)
-    if "occurred_at" in action.DESCRIPTOR.fields_by_name:
-        action.occurred_at = datetime.fromisoformat(action.occurred_at).astimezone(UTC).isoformat()
     return meant
 
 
@@ -331,8 +329,8 @@ def repeated(
     """
     write = before.write
     is_same = (
-        write.operation.SerializeToString(deterministic=True)
-        == submission.operation.SerializeToString(deterministic=True)
+        normalised(write.operation).SerializeToString(deterministic=True)
+        == normalised(submission.operation).SerializeToString(deterministic=True)
         and write.source_record_id == submission.source_record_id
     )
     if not is_same:

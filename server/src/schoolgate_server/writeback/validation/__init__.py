@@ -36,6 +36,9 @@ from schoolgate_server.writeback.values import (
 
 _DAY_FIELDS = ("date", "occurred_at")
 _USUAL_ZONE = "Europe/London"
+_NOT_OURS = (
+    "must be a record that a write of this service made; ReverseWrite undoes one that changed what was there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def checked(store: Store, question: Question, today: Today, tables: Tables
     * A behaviour event's type is one of the school's, where it has a table of them. Its member of staff must
       exist, and need not teach the pupil at that time: what happens in a corridor is seen by anybody. No
       operation names both a lesson and its teacher, so that there is nothing else to be compared.
-    * What is taken back was made by a write of this service.
+    * What is taken back was made by a write of this service: it was not there before that was sent.
 
     What the copy cannot know is not checked: kinds that were never synced, fields that the data profile does
     not keep, and the codes of consents and interventions, of which there is no table.
@@ -99,7 +102,7 @@ async def checked(store: Store, question: Question, today: Today, tables: Tables
     for field, problem in _against(question, facts, problems, today.zone).items():
         problems.setdefault(field, problem)
     if not is_ours:
-        problems.setdefault("record_id", "must be a record that a write of this service made")
+        problems.setdefault("record_id", _NOT_OURS)
     problems.update(await _without_keys(store, question, facts, problems))
     if corrected is not None and "code" not in problems:
         problems.update(await _corrected_code(copy, question, corrected))
@@ -196,10 +199,18 @@ def _retired(question: Question) -> frozenset[str]:
 
 
 async def _is_ours(store: Store, question: Question, given: Mapping[str, str]) -> bool:
-    """Whether what is to be taken back was made by a write; true for whatever takes nothing back."""
+    """Whether what is to be taken back was made by a write; true for whatever takes nothing back.
+
+    A write that changed what was there before it has not made it: what it changed would be lost.
+    """
     if operation_name(question.operation) != "deactivate_record" or "record_id" not in given:
         return True
-    return bool(await store.writes.made(question.school.school_id, [given["record_id"]]))
+    school_id, record_id = question.school.school_id, given["record_id"]
+    written = await store.writes.made(school_id, [record_id])
+    before = await asyncio.gather(
+        *(store.records.get(school_id, record_id, entry.seq_sent) for entry in written)
+    )
+    return any(record is None or record.HasField("tombstone") for record in before)
 
 
 async def _without_keys(store: Store, question: Question, facts: Facts, problems: Problems) -> Problems:
