@@ -14,6 +14,7 @@ from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.rpc.server import Listen
+from schoolgate_server.rpc.tokens import make_token, question_of
 from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL
@@ -268,6 +269,28 @@ async def test_a_token_is_good_for_its_own_question(client: Client, store: Store
         other = pb.ListWritesRequest(school_id=SCHOOL, page_token=token)
         other.MergeFrom(change)
         assert (await refused(client.writeback.ListWrites(other))).reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_g18_a_forged_token_of_no_time_that_there_is_begins_anew(client: Client, store: Store) -> None:
+    """Seen to fail with a bound that was a microsecond too late."""
+    await store.writes.insert(new_write("key", school=SCHOOL))
+    request = pb.ListWritesRequest(school_id=SCHOOL)
+    request.page_token = make_token(question_of(request), 2**63 - 1, "x")
+    assert len((await client.writeback.ListWrites(request)).writes) == 1
+
+
+@pytest.mark.parametrize("place", ["operation", "action"])
+async def test_g18_what_this_server_does_not_know_is_not_left_out(
+    client: Client, stand_in: StandIn, place: str
+) -> None:
+    """A newer caller may mean something else by it, and no limit bounds it. Seen to fail unchecked."""
+    unknown = b"\xfa\x3f\x03new"  # field 1023, a text of three bytes
+    operation = behaviour()
+    (operation if place == "operation" else operation.record_behaviour_event).MergeFromString(unknown)
+    request = pb.SubmitWriteRequest(school_id=SCHOOL, operation=operation)
+    error = await refused(client.writeback.SubmitWrite(request))
+    assert (error.reason, list(error.violations)) == ("REQUEST_INVALID", ["operation"])
+    assert not stand_in.calls
 
 
 async def test_g18_a_page_never_becomes_too_large_to_be_sent(client: Client, store: Store) -> None:

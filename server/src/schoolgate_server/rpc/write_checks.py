@@ -6,8 +6,10 @@ import re
 from collections.abc import Container
 from typing import TypeAlias
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate_server.model.writes import OPERATIONS, WriteConditions
+from schoolgate_server.model.writes import OPERATIONS, WriteConditions, action_of, operation_name
 from schoolgate_server.rpc.checks import Violations
 
 _WRITE_ID = re.compile(r"wrt_[0-9a-f]{32}")
@@ -25,9 +27,17 @@ Decision: TypeAlias = (
 
 
 def check_submission(request: pb.SubmitWriteRequest) -> None:
-    """Raise what is wrong with the frame of a submission; the rest is told with what it is about."""
+    """Raise what is wrong with the frame of a submission; the rest is told with what it is about.
+
+    A field that a newer caller knows and this server does not may change what is meant: such an action is
+    refused rather than written without it.
+    """
     violations = Violations()
     violations.school_id(request.school_id)
+    name = operation_name(request.operation)
+    parts = [request.operation, *([action_of(request.operation)] if name else [])]
+    if any(len(UnknownFieldSet(part)) for part in parts):
+        violations.add("operation", "must hold no fields that this server does not know")
     violations.raise_any()
 
 

@@ -187,7 +187,7 @@ class Writeback(WritebackServiceServicer):
             await states.aclose()
 
 
-_LATEST = int((datetime.max.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * 1_000_000
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 """Microseconds that a time can have; a token may be made by anybody."""
 
 

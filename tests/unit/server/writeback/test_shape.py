@@ -168,7 +168,9 @@ def test_errors_hold_no_text_of_a_caller() -> None:
     assert "Ann" not in "".join(problems.values())
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x1f", "\x7f", "\x85", "\u2028", "\ufffe", "\U0001ffff"])
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x1f", "\x7f", "\x85", "\u2028", "\u202e", "\u2066", "\ufffe", "\U0001ffff"]
+)
 def test_no_text_holds_what_a_mis_may_choke_on(character: str) -> None:
     assert text_problem(f"a{character}b", 9, lines=True) == "must not hold control characters"
 

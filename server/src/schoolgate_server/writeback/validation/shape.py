@@ -141,11 +141,14 @@ def text_problem(value: str, maximum: int, *, lines: bool = False) -> str | None
 
 
 def _is_control(character: str) -> bool:
-    # C0 and C1 with DEL, the two separators that some take for line ends, and what is no character.
+    # C0 and C1 with DEL, the two separators that some take for line ends, what turns the direction of the text
+    # after it, and what is no character.
     return (
         character < " "
         or "\x7f" <= character <= "\x9f"
         or character in "\u2028\u2029"
+        or "\u202a" <= character <= "\u202e"
+        or "\u2066" <= character <= "\u2069"
         or ord(character) & 0xFFFE == 0xFFFE
     )
 
