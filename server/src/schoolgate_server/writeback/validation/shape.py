@@ -141,8 +141,8 @@ def text_problem(value: str, maximum: int, *, lines: bool = False) -> str | None
 
 
 def _is_control(character: str) -> bool:
-    # C0 and C1 with DEL, the two separators that some take for line ends, what turns the direction of the text
-    # after it, and what is no character.
+    # C0 and C1 with DEL, the two separators that some take for line ends, what turns the direction of the
+    # text after it, and what is no character.
     return (
         character < " "
         or "\x7f" <= character <= "\x9f"
