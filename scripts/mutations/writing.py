@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.mutations.base import Mutant
+from scripts.mutations.base import AT_WONDE, WONDE, Mutant
 
 WRITEBACK = "server/src/schoolgate_server/writeback"
 SHAPE = f"{WRITEBACK}/validation/shape.py"
@@ -365,5 +365,50 @@ MUTANTS = (
         "    if write.superseded_by and not write.write_id:\n",
         AT_REVERSAL,
         "later_write and mongomock",
+    ),
+    Mutant(
+        "g18",
+        "anybody takes the register of a lesson",
+        RULES,
+        "if staff_ids & lessons.teachers.ids:",
+        "if staff_ids:",
+        OF_RULES,
+        "takes_the_register",
+    ),
+    Mutant(
+        "g18",
+        "who teaches a lesson is not looked up",
+        CHECKED,
+        'taught_in=mark.period_name if is_lesson and "staff_id" in given else "",',
+        'taught_in="",',
+        AT_CHECKS,
+        "who_teaches",
+    ),
+    Mutant(
+        "g18",
+        "who is assigned to a group does not teach it",
+        FACTS,
+        "return dict(zip(groups, await asyncio.gather(*map(of, groups)), strict=True))",
+        "return {}",
+        AT_CHECKS,
+        "who_teaches",
+    ),
+    Mutant(
+        "g18",
+        "that one lesson of a period has a teacher tells who has the others",
+        RULES,
+        'certain = certain and bool(named) and "" not in named',
+        "pass",
+        OF_RULES,
+        "takes_the_register",
+    ),
+    Mutant(
+        "g18",
+        "a form of Wonde's leaves out who takes the register",
+        f"{WONDE}/writing.py",
+        '"employee_id": self.staff, ',
+        "",
+        f"{AT_WONDE}/test_writing.py",
+        "takes_the_register",
     ),
 )

@@ -97,6 +97,7 @@ async def test_several_lessons_of_the_pupil_in_the_period_are_none_for_certain(w
         ({"session": "AM"}, "period_name"),
         ({"comment": "Bus was late"}, "no place for a comment"),
         ({"minutes_late": 5}, "no place for a comment"),
+        ({"staff_id": SourceKey("wonde/employee", ("A1100000001",))}, "no place for a comment"),
     ],
 )
 async def test_what_has_no_lesson_or_no_place_in_the_form_is_not_sent(

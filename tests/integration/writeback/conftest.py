@@ -66,7 +66,7 @@ WRITES = (
     writing(
         "record_attendance_mark",
         (*PUPIL, "date", "session", "code"),
-        ("period_name", "comment", "minutes_late"),
+        ("period_name", "comment", "minutes_late", "staff_id"),
     ),
     writing("record_assessment_result", (*PUPIL, "assessment_name", "result", "date"), ("subject_id",)),
     WriteOperation("record_consent", WriteSafety.NONE, required=(*PUPIL, "type_code", "granted", "date")),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
 from schoolgate.v1 import attendance_pb2 as a
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_LEFT
+from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_DELETED_IN_MIS, TOMBSTONE_REASON_LEFT
 from schoolgate.v1.timetable_pb2 import Period
 from schoolgate_sdk import source_key
-from schoolgate_sdk.testing.world import Truth
+from schoolgate_sdk.testing.world import Truth, TruthRef
 from schoolgate_server.writeback.values import ReferenceLost, dispatched_values
 from tests.integration.writeback.conftest import SCHOOL, Desk, refusal, writing_connector
 
 NOBODY = f"stu_{'0' * 32}"
+
+
+def without_staff(entry: Truth) -> tuple[TruthRef, ...]:
+    return tuple(ref for ref in entry.refs if ref.field != "staff_id")
 
 
 def truth(desk: Desk, kind: k.Kind.ValueType, *key: int | str) -> Truth:
@@ -99,6 +104,47 @@ async def test_a_lesson_must_be_in_the_pupils_timetable_of_the_day(desk: Desk) -
         assert told.keys() == {"period_name"}
     holiday = desk.mark(session=lesson, period_name=min(mine), date="2026-09-01")
     assert (await desk.problems(holiday)).keys() == {"period_name"}
+
+
+async def test_the_register_of_a_lesson_is_taken_by_who_teaches_the_pupil_then(desk: Desk) -> None:
+    """By the timetable, or without one that names anybody by the assignments of that day; a session's by
+    anybody who is there. Seen to fail where who teaches is not looked up, or assignments are not read.
+    """
+    world = desk.world
+    mine = {held.group for held in world.memberships.values() if held.pupil == 1}
+    monday = {slot.number: slot.name for slot in world.periods.values() if slot.weekday == 1}
+    mondays = [each for each in world.timetable.values() if each.group in mine and each.period in monday]
+    name = min(monday[each.period] for each in mondays)
+    then = [each for each in mondays if monday[each.period] == name]
+    teaching = {each.staff for each in then if each.staff is not None}
+    assert teaching
+    stranger = min(set(world.staff) - teaching)
+
+    def by(staff: int, **changes: Any) -> pb.WriteOperation:
+        lesson: dict[str, Any] = {"session": a.ATTENDANCE_SESSION_LESSON, "period_name": name, **changes}
+        return desk.mark(staff_id=desk.stored.id_of(k.KIND_STAFF, staff), **lesson)
+
+    for staff in teaching:
+        assert await desk.problems(by(staff)) == {}
+    told = await desk.problems(by(stranger))
+    assert told == {"staff_id": "must be somebody who teaches the pupil in that period"}
+    assert await desk.problems(by(stranger, session=1, period_name=None)) == {}
+    nobody = desk.mark(session=3, period_name=name, staff_id=f"stf_{'0' * 32}")
+    assert await desk.problems(nobody) == {"staff_id": "must be a record of the school"}
+
+    entries = [truth(desk, k.KIND_TIMETABLE_ENTRY, each.number) for each in then]
+    await desk.stored.put([each._replace(refs=without_staff(each)) for each in entries])
+    assigned = {each.staff for each in world.assignments.values() if each.group == then[0].group}
+    assert assigned
+    others = set(world.staff) - {each.staff for each in world.assignments.values() if each.group in mine}
+    assert await desk.problems(by(min(assigned))) == {}
+    assert (await desk.problems(by(min(others)))).keys() == {"staff_id"}
+    groups = {each.group for each in then}
+    roles = [
+        each for each in world.canonical() if each.kind == k.KIND_STAFF_ASSIGNMENT and each.key[0] in groups
+    ]
+    await desk.stored.put(roles, TOMBSTONE_REASON_DELETED_IN_MIS)
+    assert await desk.problems(by(min(others))) == {}  # nobody knows who teaches
 
 
 async def test_a_school_that_was_not_synced_is_not_asked_what_it_cannot_know(empty_desk: Desk) -> None:

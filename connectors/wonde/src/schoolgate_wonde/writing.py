@@ -51,7 +51,7 @@ RECORD_ATTENDANCE_MARK: Final = WriteOperation(
     "record_attendance_mark",
     WriteSafety.NATURAL_KEY_READBACK,
     required=("student_id", "date", "session", "code"),
-    optional=("period_name", "comment", "minutes_late"),
+    optional=("period_name", "comment", "minutes_late", "staff_id"),
     natural_key=("student_id", "date", "session", "period_name", "code", "comment", "minutes_late"),
     entities=(SESSION,),
     announces=True,
@@ -266,12 +266,12 @@ class _Mark:
         if not self.code:
             raise Unsupported("code must be an attendance code")
         self.comment = _text(given, "comment")
-        late = given.get("minutes_late")
+        self.late = late = given.get("minutes_late")
         if late is not None and (not isinstance(late, int) or isinstance(late, bool) or not 0 <= late < 1440):
             raise Unsupported("minutes_late must be minutes of a day")
-        self.late = late
-        if self.resource == LESSON and (self.comment is not None or late is not None):
-            raise Unsupported("the form for marks of lessons has no place for a comment or minutes")
+        self.staff = None if given.get("staff_id") is None else _id(given, "staff_id", keys.STAFF)
+        if self.resource == LESSON and {self.comment, self.late, self.staff} != {None}:
+            raise Unsupported("the form for marks of lessons has no place for a comment, minutes or staff")
 
     def lesson_form(self, code_id: str, lesson_id: str) -> dict[str, object]:
         """Return a lesson's mark in the public form."""
@@ -285,7 +285,7 @@ class _Mark:
             "student_id": self.student,
             "attendance_code_id": code_id,
         }
-        optional = {"comment": self.comment, "minutes_late": self.late}
+        optional = {"comment": self.comment, "employee_id": self.staff, "minutes_late": self.late}
         return form | {name: value for name, value in optional.items() if value is not None}
 
     def is_like(self, parsed: Parsed) -> bool:

@@ -130,7 +130,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The method is part of the API and not yet served by this release.
     UNIMPLEMENTED. Metadata: method.
 
-        {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "SubmitWrite"}}
+        {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "Explain"}}
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """MongoDB cannot be reached or has no primary.
@@ -415,7 +415,7 @@ ERROR_REASON_METHOD_NOT_SERVED: ErrorReason.ValueType  # 18
 """The method is part of the API and not yet served by this release.
 UNIMPLEMENTED. Metadata: method.
 
-    {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "SubmitWrite"}}
+    {"reason": "METHOD_NOT_SERVED", "domain": "schoolgate", "metadata": {"method": "Explain"}}
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 19
 """MongoDB cannot be reached or has no primary.

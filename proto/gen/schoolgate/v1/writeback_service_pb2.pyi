@@ -203,6 +203,7 @@ class RecordAttendanceMark(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     MINUTES_LATE_FIELD_NUMBER: _builtins.int
+    STAFF_ID_FIELD_NUMBER: _builtins.int
     student_id: _builtins.str
     """Record id of the pupil."""
     date: _builtins.str
@@ -217,6 +218,10 @@ class RecordAttendanceMark(_message.Message):
     """Comment on the mark."""
     minutes_late: _builtins.int
     """Minutes late."""
+    staff_id: _builtins.str
+    """Record id of the member of staff who takes the register. For the mark of a lesson that must be somebody
+    who teaches the pupil in that period on that day, as far as the school's data tells who does.
+    """
     def __init__(
         self,
         *,
@@ -227,10 +232,11 @@ class RecordAttendanceMark(_message.Message):
         code: _builtins.str = ...,
         comment: _builtins.str | None = ...,
         minutes_late: _builtins.int | None = ...,
+        staff_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "comment", b"comment", "minutes_late", b"minutes_late", "period_name", b"period_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_staff_id", b"_staff_id", "comment", b"comment", "minutes_late", b"minutes_late", "period_name", b"period_name", "staff_id", b"staff_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "code", b"code", "comment", b"comment", "date", b"date", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "student_id", b"student_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_minutes_late", b"_minutes_late", "_period_name", b"_period_name", "_staff_id", b"_staff_id", "code", b"code", "comment", b"comment", "date", b"date", "minutes_late", b"minutes_late", "period_name", b"period_name", "session", b"session", "staff_id", b"staff_id", "student_id", b"student_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
     _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015
@@ -238,12 +244,16 @@ class RecordAttendanceMark(_message.Message):
     _WhichOneofArgType__minutes_late: _TypeAlias = _typing.Literal["_minutes_late", b"_minutes_late"]  # noqa: Y015
     _WhichOneofReturnType__period_name: _TypeAlias = _typing.Literal["period_name"]  # noqa: Y015
     _WhichOneofArgType__period_name: _TypeAlias = _typing.Literal["_period_name", b"_period_name"]  # noqa: Y015
+    _WhichOneofReturnType__staff_id: _TypeAlias = _typing.Literal["staff_id"]  # noqa: Y015
+    _WhichOneofArgType__staff_id: _TypeAlias = _typing.Literal["_staff_id", b"_staff_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__comment) -> _WhichOneofReturnType__comment | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__minutes_late) -> _WhichOneofReturnType__minutes_late | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__period_name) -> _WhichOneofReturnType__period_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__staff_id) -> _WhichOneofReturnType__staff_id | None: ...
 
 Global___RecordAttendanceMark: _TypeAlias = RecordAttendanceMark  # noqa: Y015
 

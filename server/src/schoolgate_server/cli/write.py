@@ -202,6 +202,10 @@ def mark(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         str | None, typer.Option(metavar="NAME", help="Name of the lesson's period, for a lesson.")
     ] = None,
     minutes_late: Annotated[int | None, typer.Option(help="Minutes late.")] = None,
+    staff: Annotated[
+        str | None,
+        typer.Option(metavar="RECORD", help="Id of the record of the member of staff who takes it."),
+    ] = None,
     comment: Comment = None,
     key: Key = "",
     source: Source = "",
@@ -218,6 +222,7 @@ def mark(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         code=code,
         comment=text_from(comment),
         minutes_late=minutes_late,
+        staff_id=staff,
     )
     operation = pb.WriteOperation(record_attendance_mark=made)
     submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))

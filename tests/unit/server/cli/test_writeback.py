@@ -123,11 +123,12 @@ def test_the_commands_have_a_word_for_every_operation() -> None:
         (
             (
                 *("write", "mark", "oak", STUDENT, "--date", "2026-09-10", "--session", "lesson"),
-                *("--period", "Mon:1", "--code", "L", "--minutes-late", "7"),
+                *("--period", "Mon:1", "--code", "L", "--minutes-late", "7", "--staff", STAFF),
             ),
             {
                 "record_attendance_mark": {"student_id": STUDENT, "date": "2026-09-10", "code": "L"}
                 | {"session": ATTENDANCE_SESSION_LESSON, "period_name": "Mon:1", "minutes_late": 7}
+                | {"staff_id": STAFF}
             },
         ),
         (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ from schoolgate.v1.record_pb2 import (
     TOMBSTONE_REASON_PERMISSION_LOST,
     Record,
 )
-from schoolgate_server.reporting.standing import Unresolved
-from schoolgate_server.reporting.timetable import meetings
+from schoolgate_server.reporting.standing import Unresolved, valid_on
+from schoolgate_server.reporting.timetable import Meeting, meetings
 from schoolgate_server.writeback.validation.rules import (
     Lessons,
     code_problem,
     lessons_of,
     period_problem,
     roll_problem,
+    staff_problem,
+    teachers_in,
     type_problem,
 )
 from tests.unit.server.reporting.made import enrolment, record
@@ -169,3 +172,61 @@ def test_a_lesson_is_one_that_the_pupil_has_on_that_day() -> None:
 def test_a_timetable_that_is_not_known_in_full_refuses_nothing() -> None:
     assert period_problem("Mon:2", None) is None
     assert period_problem("Mon:2", lessons("Mon:1", f"per_{9:032x}")) is None
+
+
+MATHS, LATIN = f"grp_{1:032x}", f"grp_{2:032x}"
+EVE, DAN, ZOE = (f"stf_{number:032x}" for number in (1, 2, 3))
+
+
+def met(group: str, *staff: str, **more: Any) -> Meeting:
+    return Meeting(
+        [record("timetable_entry", group_id=group, staff_id=one, **more) for one in staff or ("",)]
+    )
+
+
+def assigned(group: str, *staff: str) -> dict[str, list[Record]]:
+    return {group: [record("staff_assignment", group_id=group, staff_id=one) for one in staff]}
+
+
+@pytest.mark.parametrize(
+    ("then", "of_groups", "right"),
+    [
+        ([met(MATHS, EVE)], {}, {EVE}),
+        ([met(MATHS, EVE, DAN)], {}, {EVE, DAN}),
+        ([met(MATHS, EVE, "")], {}, {EVE}),
+        ([met(MATHS, EVE), met(LATIN, DAN)], {}, {EVE, DAN}),  # two weeks of a cycle
+        ([met(MATHS, EVE)], assigned(MATHS, DAN), {EVE}),  # the timetable goes before
+        ([met(MATHS)], assigned(MATHS, EVE, DAN), {EVE, DAN}),
+        ([met(MATHS)], assigned(LATIN, EVE), {EVE, DAN, ZOE}),  # who teaches is not known
+        ([met(MATHS, EVE), met(LATIN)], {}, {EVE, DAN, ZOE}),
+        ([met(MATHS)], assigned(MATHS, EVE, ""), {EVE, DAN, ZOE}),
+        ([met(MATHS, is_cover=True)], assigned(MATHS, EVE), {EVE, DAN, ZOE}),  # anybody may cover
+        ([met(MATHS, DAN, is_cover=True)], assigned(MATHS, EVE), {DAN}),
+        ([], {}, {EVE, DAN, ZOE}),  # there is no such lesson, which its period says
+    ],
+)
+def test_who_takes_the_register_of_a_lesson_teaches_the_pupil_in_that_period(
+    then: list[Meeting], of_groups: dict[str, list[Record]], right: set[str]
+) -> None:
+    """Seen to fail where anybody passes, and where assignments are not looked at."""
+    found = replace(lessons("Mon:1"), teachers=teachers_in(then, of_groups, Unresolved()))
+    assert {one for one in (EVE, DAN, ZOE) if staff_problem({one}, found) is None} == right
+
+
+def test_a_teacher_is_known_by_the_id_of_a_record_that_was_merged_into_theirs() -> None:
+    found = replace(lessons("Mon:1"), teachers=teachers_in([met(MATHS, EVE)], {}, Unresolved()))
+    assert staff_problem({DAN, EVE}, found) is None
+
+
+def test_who_teaches_is_not_asked_where_the_timetable_or_who_left_is_not_known_in_full() -> None:
+    """Seen to fail where what could not be told is not regarded."""
+    unresolved = Unresolved()
+    hidden = record("staff_assignment", group_id=MATHS, staff_id=DAN, left=TOMBSTONE_REASON_PERMISSION_LOST)
+    of_maths = valid_on([*assigned(MATHS, EVE)[MATHS], hidden], DAY, unresolved)
+    teachers = teachers_in([met(MATHS)], {MATHS: of_maths}, unresolved)
+    assert staff_problem({ZOE}, replace(lessons("Mon:1"), teachers=teachers)) is None
+    certain = teachers_in([met(MATHS, EVE)], {}, Unresolved())
+    in_part = replace(lessons("Mon:1", f"per_{9:032x}"), teachers=certain)
+    assert staff_problem({ZOE}, in_part) is None
+    assert staff_problem({ZOE}, lessons("Mon:1")) is None
+    assert staff_problem({ZOE}, None) is None

@@ -77,6 +77,7 @@ def test_everything_that_is_missing_is_told_at_once(name: str, missing: set[str]
         ("record_behaviour_event", "points", 10_001, "between"),
         ("record_behaviour_event", "points", -10_001, "between"),
         ("record_attendance_mark", "minutes_late", -1, "between"),
+        ("record_attendance_mark", "staff_id", ANN, "staff"),
         ("record_attendance_mark", "minutes_late", 1440, "between"),
         ("record_attendance_mark", "code", "x" * 33, "at most 32"),
         ("record_attendance_mark", "code", "/ ", "space"),

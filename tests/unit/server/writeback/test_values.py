@@ -47,6 +47,13 @@ def test_what_is_not_given_is_left_out_and_nothing_is_not_nothing() -> None:
     assert refused["granted"] is False
 
 
+def test_who_takes_a_register_is_told_to_the_connector_by_their_key() -> None:
+    assert references_of(mark(staff_id=TEACHER)) == {"student_id": ANN, "staff_id": TEACHER}
+    values = values_of(mark(staff_id=TEACHER), {"student_id": PUPIL, "staff_id": STAFF})
+    assert values["staff_id"] == STAFF
+    assert "staff_id" not in values_of(mark(), {"student_id": PUPIL})
+
+
 def test_the_reason_of_taking_back_is_not_sent() -> None:
     """It is for the audit. Seen to fail where it is."""
     taken_back = operation("deactivate_record", reason="It was Ben.")

@@ -94,6 +94,8 @@ def _mark(school: SimulatedSchool, form: Mapping[str, Any]) -> Callable[[], None
     code = _code(form)
     if session not in _SESSIONS:
         raise FieldErrors("session")
+    if "employee_id" in form and number_of("employees", form["employee_id"]) not in school.world.staff:
+        raise FieldErrors("employee_id")
     try:
         day = date.fromisoformat(str(form.get("date")))
     except ValueError:

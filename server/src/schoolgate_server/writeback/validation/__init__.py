@@ -81,9 +81,10 @@ async def checked(store: Store, question: Question, today: Today, tables: Tables
       2024 on. Of a correction that is the day of the mark.
     * A lesson's mark names a period in which the pupil has a lesson on that day, where the copy has a
       timetable of it.
+    * Who takes the register of a lesson teaches the pupil in that period on that day: by the timetable, or
+      where it names nobody by the assignments of the group. Where the copy has neither, anybody may.
     * A behaviour event's type is one of the school's, where it has a table of them. Its member of staff must
-      exist, and need not teach the pupil at that time: what happens in a corridor is seen by anybody. No
-      operation names both a lesson and its teacher, so that there is nothing else to be compared.
+      exist, and need not teach the pupil at that time: what happens in a corridor is seen by anybody.
     * What is taken back was made by a write of this service: it was not there before that was sent.
 
     What the copy cannot know is not checked: kinds that were never synced, fields that the data profile does
@@ -137,12 +138,14 @@ def _wanted(
 ) -> Wanted:
     name, day = operation_name(operation), _day(operation, problems, zone)
     is_mark = name == "record_attendance_mark"
-    is_lesson = is_mark and operation.record_attendance_mark.session == a.ATTENDANCE_SESSION_LESSON
+    mark = operation.record_attendance_mark
+    is_lesson = is_mark and mark.session == a.ATTENDANCE_SESSION_LESSON and "period_name" not in problems
     return Wanted(
         dict(given),
         given.get("student_id", ""),
         roll=bool(day),
-        lessons_on=day if is_lesson and "period_name" not in problems else "",
+        lessons_on=day if is_lesson else "",
+        taught_in=mark.period_name if is_lesson and "staff_id" in given else "",
         attendance_codes=is_mark and bool(day) and "code" not in problems,
         local_codes=name == "record_behaviour_event" and "type_code" not in problems,
     )
@@ -171,6 +174,8 @@ def _against(question: Question, facts: Facts, problems: Problems, zone: ZoneInf
                 else None,
                 "period_name": rules.period_problem(mark.period_name, facts.lessons),
             }
+            if facts.staff_ids and "staff_id" not in found:
+                told["staff_id"] = rules.staff_problem(facts.staff_ids, facts.lessons)
         case "record_behaviour_event":
             event = operation.record_behaviour_event
             told = {"type_code": rules.type_problem(event.type_code, facts.local_codes)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from schoolgate.v1 import kind_pb2 as k
@@ -16,7 +16,7 @@ from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.reporting import timetable
 from schoolgate_server.reporting.standing import Unresolved, standing, valid_on
 from schoolgate_server.store.store import Store
-from schoolgate_server.writeback.validation.rules import Lessons, lessons_of
+from schoolgate_server.writeback.validation.rules import Lessons, lessons_of, period_name, teachers_in
 from schoolgate_server.writeback.values import current_record
 
 _PER_PAGE = 5000
@@ -34,25 +34,33 @@ class Enrolments:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be read; ids are well-formed. ``days`` of the pupil: on roll, and with lessons."""
+    """What is to be read; ids are well-formed.
+
+    Of the pupil: whether they are on roll, their lessons on a day, and who teaches them in one period of it.
+    """
 
     references: dict[str, str]
     student_id: str = ""
     roll: bool = False
     lessons_on: str = ""
+    taught_in: str = ""
     attendance_codes: bool = False
     local_codes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the copy says. ``records`` has what became of each reference, ``None`` for one that never was."""
+    """What the copy says. ``records`` has what became of each reference, ``None`` for one that never was.
+
+    ``staff_ids`` are all ids of who is to teach the pupil, after merges.
+    """
 
     records: dict[str, Record | None]
     enrolments: Enrolments | None = None
     lessons: Lessons | None = None
     attendance_codes: list[Record] = field(default_factory=list[Record])
     local_codes: list[Record] = field(default_factory=list[Record])
+    staff_ids: frozenset[str] = frozenset()
 
 
 _MOST_TABLES = 64
@@ -110,14 +118,16 @@ class Copy:
     async def facts(self, wanted: Wanted) -> Facts:
         """Return what is wanted."""
         fields = list(wanted.references)
-        records, pupil, codes, types = await asyncio.gather(
+        records, pupil, codes, types, staff = await asyncio.gather(
             asyncio.gather(*(self.record(wanted.references[name]) for name in fields)),
             self._pupil(wanted),
             self._table(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
             self._table(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
+            self._same({wanted.references["staff_id"]} if wanted.taught_in else set()),
         )
         enrolments, lessons = pupil
-        return Facts(dict(zip(fields, records, strict=True)), enrolments, lessons, codes, types)
+        found = dict(zip(fields, records, strict=True))
+        return Facts(found, enrolments, lessons, codes, types, frozenset(staff))
 
     async def _table(self, kind: k.Kind.ValueType) -> list[Record]:
         return await self._tables.of(self._school_id, kind, self._seq, lambda: self._every(kind))
@@ -144,15 +154,18 @@ class Copy:
     ) -> tuple[Enrolments | None, Lessons | None]:
         return await asyncio.gather(
             self._enrolments(ids) if wanted.roll else _none(),
-            self._lessons(ids, wanted.lessons_on) if wanted.lessons_on else _none(),
+            self._lessons(ids, wanted.lessons_on, wanted.taught_in) if wanted.lessons_on else _none(),
         )
 
     async def _enrolments(self, ids: Collection[str]) -> Enrolments:
         found = await self._referring(k.KIND_ENROLMENT, "student_id", ids)
         return Enrolments(found, bool(found) or await self._has_any(k.KIND_ENROLMENT))
 
-    async def _lessons(self, ids: Collection[str], day: str) -> Lessons | None:
-        """Return the pupil's lessons on ``day``, ``None`` where the copy has no timetable of that day."""
+    async def _lessons(self, ids: Collection[str], day: str, taught_in: str) -> Lessons | None:
+        """Return the pupil's lessons on ``day``, ``None`` where the copy has no timetable of that day.
+
+        ``taught_in`` is the name of the period of which the teachers are wanted, "" for none.
+        """
         unresolved = Unresolved()
         memberships, years, slots = await asyncio.gather(
             self._referring(k.KIND_GROUP_MEMBERSHIP, "student_id", ids, day),
@@ -162,7 +175,7 @@ class Copy:
         if not memberships and not await self._has_any(k.KIND_GROUP_MEMBERSHIP):
             return None
         groups = {one.group_membership.group_id for one in valid_on(memberships, day, unresolved)} - {""}
-        same = await self._same(groups) if groups else groups
+        same = await self._same(groups)
         entries = await self._referring(k.KIND_TIMETABLE_ENTRY, "group_id", same, day) if same else []
         applying = valid_on(entries, day, unresolved)
         if not applying and not await self._is_timetabled(day):
@@ -172,7 +185,26 @@ class Copy:
         periods = {record.id: record for record in standing(slots, Unresolved())}
         # The week of the cycle is not known, so that a lesson of any week counts.
         meetings = timetable.meetings(applying, periods, day, 0, unresolved, meets=may_meet)
-        return lessons_of(meetings, periods, unresolved)
+        lessons = lessons_of(meetings, periods, unresolved)
+        if not taught_in:
+            return lessons
+        then = [meeting for meeting in meetings if period_name(meeting, periods) == taught_in]
+        doubts = Unresolved()
+        return replace(lessons, teachers=teachers_in(then, await self._assigned(then, day, doubts), doubts))
+
+    async def _assigned(
+        self, meetings: Iterable[timetable.Meeting], day: str, unresolved: Unresolved
+    ) -> dict[str, list[Record]]:
+        """Return the assignments on ``day`` of each group that meets without a teacher being named."""
+        entries = [[record.timetable_entry for record in meeting.entries] for meeting in meetings]
+        groups = sorted({some[0].group_id for some in entries if not any(one.staff_id for one in some)})
+
+        async def of(group_id: str) -> list[Record]:
+            same = await self._same({group_id})
+            found = await self._referring(k.KIND_STAFF_ASSIGNMENT, "group_id", same, day)
+            return valid_on(found, day, unresolved)
+
+        return dict(zip(groups, await asyncio.gather(*map(of, groups)), strict=True))
 
     async def _is_timetabled(self, day: str) -> bool:
         """Whether any entry of the whole school applies on ``day``: its MIS may not show that day."""
@@ -184,7 +216,7 @@ class Copy:
 
     async def _same(self, ids: Collection[str]) -> set[str]:
         redirects = self._store.redirects
-        if not await self._tables.has_merges(
+        if not ids or not await self._tables.has_merges(
             self._school_id, self._seq, lambda: redirects.any(self._school_id, self._seq)
         ):
             return set(ids)

@@ -7,7 +7,7 @@ says anything of their days.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from schoolgate.v1 import reporting_service_pb2 as pb
@@ -91,23 +91,70 @@ def type_problem(code: str, local_codes: Iterable[Record]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Teachers:
+    """Ids of who teaches a pupil in one period of a day; ``are_all``: it can be nobody else."""
+
+    ids: frozenset[str] = frozenset()
+    are_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Lessons:
-    """The names of the periods of a pupil's lessons on one day; ``are_all``: there can be no others."""
+    """The names of the periods of a pupil's lessons on one day; ``are_all``: there can be no others.
+
+    ``teachers`` are those of the one period that was asked about.
+    """
 
     names: frozenset[str]
     are_all: bool
+    teachers: Teachers = Teachers()
 
 
-def lessons_of(meetings: Iterable[Meeting], periods: dict[str, Record], unresolved: Unresolved) -> Lessons:
+def lessons_of(meetings: Iterable[Meeting], periods: Mapping[str, Record], unresolved: Unresolved) -> Lessons:
     """Return the periods of a pupil's ``meetings`` on a day; ``unresolved`` is what could not be told."""
+    found = {period_name(meeting, periods) for meeting in meetings}
+    return Lessons(frozenset(found - {""}), "" not in found and _is_certain(unresolved))
+
+
+def period_name(meeting: Meeting, periods: Mapping[str, Record]) -> str:
+    """Return the name of the period in which a group meets, "" where that is not known."""
+    period = periods.get(meeting.entries[0].timetable_entry.period_id)
+    return "" if period is None else period.period.name
+
+
+def _is_certain(unresolved: Unresolved) -> bool:
     doubtful = {pb.UNRESOLVED_REASON_PERIOD_UNKNOWN, pb.UNRESOLVED_REASON_REFERENCE_UNKNOWN}
     doubtful.add(pb.UNRESOLVED_REASON_LEFT_UNEXPLAINED)
+    return not any(one.reason in doubtful for one in unresolved.told())
+
+
+def teachers_in(
+    meetings: Iterable[Meeting], assigned: Mapping[str, Sequence[Record]], unresolved: Unresolved
+) -> Teachers:
+    """Return who teaches at ``meetings``, which are the pupil's in one period.
+
+    That is whom the timetable names, and where it names nobody who is ``assigned`` to the group on that day.
+    Who covers a lesson for somebody else without being named can be anybody.
+    """
     found: set[str] = set()
+    certain = _is_certain(unresolved)
     for meeting in meetings:
-        period = periods.get(meeting.entries[0].timetable_entry.period_id)
-        found.add("" if period is None else period.period.name)
-    certain = "" not in found and not any(one.reason in doubtful for one in unresolved.told())
-    return Lessons(frozenset(found - {""}), certain)
+        entries = [record.timetable_entry for record in meeting.entries]
+        named = {entry.staff_id for entry in entries if entry.staff_id}
+        if not named and not entries[0].is_cover:
+            named = {one.staff_assignment.staff_id for one in assigned.get(entries[0].group_id, ())}
+        certain = certain and bool(named) and "" not in named
+        found |= named - {""}
+    return Teachers(frozenset(found), certain and bool(found))
+
+
+def staff_problem(staff_ids: Set[str], lessons: Lessons | None) -> str | None:
+    """Return what is wrong with who takes the register of a lesson; ``staff_ids`` are all ids of theirs."""
+    if lessons is None or not lessons.are_all or not lessons.teachers.are_all:
+        return None
+    if staff_ids & lessons.teachers.ids:
+        return None
+    return "must be somebody who teaches the pupil in that period"
 
 
 def period_problem(name: str, lessons: Lessons | None) -> str | None:
