@@ -8,7 +8,27 @@ SERVICER = "server/src/schoolgate_server/rpc/writeback.py"
 DECIDED = "server/src/schoolgate_server/rpc/write_decisions.py"
 SERVED = "tests/integration/rpc/test_writeback.py"
 
+INTERRUPTED = "tests/integration/writeback/test_interrupted.py"
+
 MUTANTS = (
+    Mutant(
+        "g11",
+        "an interrupted decision is taken again whatever became of it",
+        DECIDED,
+        "None if is_first else await matter.standing(kept)",
+        "None",
+        INTERRUPTED,
+        "(g11_what_was_settled or g19_an_interrupted) and mongomock",
+    ),
+    Mutant(
+        "g19",
+        "requests of two methods pass for one another",
+        "server/src/schoolgate_server/rpc/digests.py",
+        "hashlib.sha256(named + request",
+        "hashlib.sha256(request",
+        "tests/unit/server/rpc/test_digests.py",
+        "same_bytes",
+    ),
     Mutant(
         "g16",
         "the audit shows what was written of a pupil",

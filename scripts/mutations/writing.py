@@ -25,6 +25,15 @@ AT_REVERSAL = "tests/integration/writeback/test_reversal.py"
 
 MUTANTS = (
     Mutant(
+        "g19",
+        "a stop takes the quota with it",
+        POLICIES,
+        'if request.HasField("daily_quota") else None',
+        'if request.HasField("daily_quota") else 0',
+        AT_DECISIONS,
+        "outlives and mongomock",
+    ),
+    Mutant(
         "g18",
         "the id of a record of any kind passes for a pupil's",
         SHAPE,

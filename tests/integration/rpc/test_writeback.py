@@ -204,10 +204,28 @@ async def test_what_is_refused_is_no_decision(client: Client, stand_in: StandIn,
     request = decision("ApproveWrite")
     failure = await refused(client.writeback.ApproveWrite(request))
     assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "APPROVER_IS_SUBMITTER")
-    assert await audit(store) == []
+    [entry] = await audit(store)
+    assert (entry["refused"], entry["result"]) == (True, None)
     stand_in.refusal = None
     await client.writeback.ApproveWrite(request)
-    assert len(await audit(store)) == 1
+    [entry] = await audit(store)
+    assert (entry["refused"], entry["result"] is not None) == (False, True)
+
+
+async def test_who_decides_and_why_is_in_the_audit_before_anything_is_done(
+    client: Client, stand_in: StandIn, store: Store
+) -> None:
+    """Seen to fail where only the answer is recorded."""
+    seen: list[dict[str, Any]] = []
+
+    async def look() -> None:
+        seen.extend(await audit(store))
+
+    stand_in.gate = look
+    await client.writeback.CancelWrite(decision("CancelWrite"))
+    [entry] = seen
+    assert (entry["action"], entry["by"], entry["comment"]) == ("CANCEL_WRITE", "local", "seen it")
+    assert entry["result"] is None
 
 
 async def test_g19_the_kill_switch_needs_no_vault(

@@ -210,3 +210,13 @@ async def test_a_policy_that_makes_no_sense_is_refused(desk: Desk) -> None:
     )
     fields = {each.field for each in unspecified.violations}
     assert fields == {"policy", "operation", "environment", "daily_quota", "cancel_queued"}
+
+
+async def test_a_quota_outlives_a_stop(desk: Desk) -> None:
+    """Seen to fail where a stop, or going on, sets no quota at all: it was gone."""
+    await desk.allow(operation=MARK, daily_quota=5)
+    for policy in (pb.WRITE_POLICY_OFF, pb.WRITE_POLICY_ON):
+        answer = await desk.allow(policy)
+        assert {each.operation: each.daily_quota for each in answer.policies if each.daily_quota} == {MARK: 5}
+    answer = await desk.allow(pb.WRITE_POLICY_ON, daily_quota=0)
+    assert not any(each.daily_quota for each in answer.policies)

@@ -1416,7 +1416,7 @@ class SetWritePolicyRequest(_message.Message):
     that a copy of the database elsewhere writes nothing.
     """
     daily_quota: _builtins.int
-    """Most writes that are accepted within 24 hours, per operation; 0 means no limit."""
+    """Most writes that are accepted within 24 hours, per operation; 0 means no limit. Not given keeps what there was, with OFF too."""
     cancel_queued: _builtins.bool
     """With OFF: cancel what is queued, so that it is not sent later either. Else it waits for another policy, or expires."""
     comment: _builtins.str
@@ -1429,15 +1429,17 @@ class SetWritePolicyRequest(_message.Message):
         policy: Global___WritePolicy.ValueType = ...,
         request_id: _builtins.str = ...,
         environment: _builtins.str = ...,
-        daily_quota: _builtins.int = ...,
+        daily_quota: _builtins.int | None = ...,
         cancel_queued: _builtins.bool = ...,
         comment: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_quota", b"_daily_quota", "daily_quota", b"daily_quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_queued", b"cancel_queued", "comment", b"comment", "daily_quota", b"daily_quota", "environment", b"environment", "operation", b"operation", "policy", b"policy", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_quota", b"_daily_quota", "cancel_queued", b"cancel_queued", "comment", b"comment", "daily_quota", b"daily_quota", "environment", b"environment", "operation", b"operation", "policy", b"policy", "request_id", b"request_id", "school_id", b"school_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__daily_quota: _TypeAlias = _typing.Literal["daily_quota"]  # noqa: Y015
+    _WhichOneofArgType__daily_quota: _TypeAlias = _typing.Literal["_daily_quota", b"_daily_quota"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_quota) -> _WhichOneofReturnType__daily_quota | None: ...
 
 Global___SetWritePolicyRequest: _TypeAlias = SetWritePolicyRequest  # noqa: Y015
 
@@ -1454,7 +1456,9 @@ class SetWritePolicyResponse(_message.Message):
     CANCELLED_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
     policy: Global___WritePolicy.ValueType
-    """The policy that was set."""
+    """The policy that was set. A repeated call whose answer was lost sets nothing where another was set since, and gets what is in
+    force; not given where that differs between operations.
+    """
     environment: _builtins.str
     """The environment."""
     queued: _builtins.int

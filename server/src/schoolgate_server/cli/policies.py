@@ -87,8 +87,11 @@ def set_policy(
         Policy, typer.Argument(metavar="POLICY", help="off, dry-run, approval or on.", show_default=False)
     ],
     quota: Annotated[
-        int, typer.Option(min=0, help="Most writes in 24 hours, per operation; 0 means no limit.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Most writes in 24 hours, per operation; 0 means no limit. Without it what there was."
+        ),
+    ] = None,
     environment: Environment = "",
     comment: Comment = "",
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import orjson
 from google.protobuf.message import Message
 
@@ -15,6 +13,7 @@ from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
+from schoolgate_server.rpc.digests import digest_of
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.mis_change import MisChange
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
@@ -33,7 +32,7 @@ class Identity(MisChange):
         violations.record_id(request.merged_id, "merged_id")
         _check_decision(request, violations)
         await self._store.schools.get(request.school_id)
-        earlier = await self._store.audit.repeated(request.school_id, request.request_id, _digest(request))
+        earlier = await self._store.audit.repeated(request.school_id, request.request_id, digest_of(request))
         if earlier is not None:
             answered = i.MergeRecordsResponse.FromString(earlier)
             return i.MergeRecordsResponse(run=await self._latest(answered.run))
@@ -69,7 +68,7 @@ class Identity(MisChange):
             violations.add("resolution", "must be RESOLUTION_ACCEPT or RESOLUTION_REJECT")
         _check_decision(request, violations)
         await self._store.schools.get(request.school_id)
-        earlier = await self._store.audit.repeated(request.school_id, request.request_id, _digest(request))
+        earlier = await self._store.audit.repeated(request.school_id, request.request_id, digest_of(request))
         if earlier is not None:
             answered = i.ResolveIdentityProposalResponse.FromString(earlier)
             if answered.HasField("run"):
@@ -150,7 +149,7 @@ class Identity(MisChange):
             AuditEntry(
                 request.school_id,
                 request.request_id,
-                _digest(request),
+                digest_of(request),
                 action,
                 subject,
                 current_caller().name,
@@ -181,7 +180,3 @@ def _check_decision(
     if len(request.comment) > _LONGEST_COMMENT:
         violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
     violations.raise_any()
-
-
-def _digest(request: Message) -> bytes:
-    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 
 from schoolgate.v1 import error_reason_pb2 as reasons
@@ -14,6 +13,7 @@ from schoolgate_server.model.checks import is_iso_date
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
+from schoolgate_server.rpc.digests import digest_of
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.source_keys import checked_key
@@ -154,7 +154,7 @@ class Sync(SyncServiceServicer):
     async def ResolveHold(self, request: s.ResolveHoldRequest, context: Context) -> s.ResolveHoldResponse:
         _check_resolution(request)
         await self._store.schools.get(request.school_id)
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        digest = digest_of(request)
         earlier = await self._store.audit.repeated(request.school_id, request.request_id, digest)
         if earlier is not None:
             return s.ResolveHoldResponse.FromString(earlier)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -13,9 +12,11 @@ from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
+from schoolgate_server.rpc.digests import digest_of
 from schoolgate_server.rpc.ports import Store
 
 _Answer = TypeVar("_Answer", bound=Message)
+_Given_co = TypeVar("_Given_co", bound=Message, covariant=True)
 
 
 Decision: TypeAlias = (
@@ -34,6 +35,21 @@ class Told(NamedTuple):
     subject: str
 
 
+class Matter(Protocol[_Given_co]):
+    """What a decision is about, whose server may die between any two of its steps."""
+
+    async def basis(self) -> str:
+        """Return how it stands, opaque: it changes with whatever changes there."""
+        ...
+
+    async def standing(self, intent: AuditEntry) -> _Given_co | None:
+        """Return the answer of a decision that was taken before and must not be carried out again.
+
+        ``None`` where it may be: nothing has changed since ``intent``, or nothing that speaks against it.
+        """
+        ...
+
+
 class Decisions:
     """Has decisions carried out and recorded."""
 
@@ -45,6 +61,7 @@ class Decisions:
         self,
         request: Decision,
         told: Told,
+        matter: Matter[_Answer],
         decide: Callable[[], Awaitable[_Answer]],
         answer: type[_Answer],
         *,
@@ -52,53 +69,46 @@ class Decisions:
     ) -> _Answer:
         """Return what ``decide`` does, or did when this very request came first.
 
-        The answer of then is kept, ``sealed`` with the school's key where it holds what was written about a
-        pupil.
+        Who decides what, and why, is in the audit before anything is done about it. The answer of then is
+        kept, ``sealed`` with the school's key where it holds what was written about a pupil. Where the first
+        one was interrupted before its answer was kept, what the ``matter`` shows of it is the answer, or it
+        is carried out now.
 
         Raises:
             ServiceError: ``REQUEST_ID_REUSED``, or what ``decide`` raises; ``VAULT_UNAVAILABLE``.
         """
-        digest = _digest(request)
-        earlier = await self._earlier(request, digest, answer, sealed=sealed)
-        if earlier is not None:
-            return earlier
-        try:
-            response = await decide()
-        except ServiceError:
-            # The same request, sent twice at once: where the other call was faster, this one comes too late.
-            earlier = await self._earlier(request, digest, answer, sealed=sealed)
-            if earlier is not None:
-                return earlier
-            raise
+        audit, school_id, request_id = self._store.audit, request.school_id, request.request_id
+        digest = digest_of(request)
+        kept = await audit.find(school_id, request_id, digest)
+        is_first = False
+        if kept is None or kept.refused:
+            by, now = current_caller().name, self._clock()
+            intent = AuditEntry(
+                school_id, request_id, digest, *told, by, now, request.comment, basis=await matter.basis()
+            )
+            there = await audit.intend(intent)
+            is_first, kept = there is None, there or intent
+        if kept.result is not None:
+            return await self._opened(school_id, kept.result, answer, sealed=sealed)
+        response = None if is_first else await matter.standing(kept)
+        if response is None:
+            try:
+                response = await decide()
+            except ServiceError:
+                # The same request, sent twice at once: where the other call was faster, this comes too late.
+                result = await audit.repeated(school_id, request_id, digest)
+                if result is not None:
+                    return await self._opened(school_id, result, answer, sealed=sealed)
+                response = await matter.standing(kept)
+                if response is None:
+                    if is_first:
+                        await audit.refuse(school_id, request_id)
+                    raise
         result = response.SerializeToString()
         if sealed:
-            result = await self._store.row_seal.seal(request.school_id, result)
-        entry = AuditEntry(
-            request.school_id,
-            request.request_id,
-            digest,
-            told.action,
-            told.subject,
-            current_caller().name,
-            self._clock(),
-            request.comment,
-            result,
-        )
-        await self._store.audit.record(entry)
+            result = await self._store.row_seal.seal(school_id, result)
+        await audit.close(school_id, request_id, result)
         return response
 
-    async def _earlier(
-        self, request: Decision, digest: bytes, answer: type[_Answer], *, sealed: bool
-    ) -> _Answer | None:
-        kept = await self._store.audit.repeated(request.school_id, request.request_id, digest)
-        if kept is None:
-            return None
-        if sealed:
-            kept = await self._store.row_seal.unseal(request.school_id, kept)
-        return answer.FromString(kept)
-
-
-def _digest(request: Decision) -> bytes:
-    """Return what tells a request from others, and from those of other methods, whose fields are the same."""
-    named = request.DESCRIPTOR.full_name.encode() + b"\0"
-    return hashlib.sha256(named + request.SerializeToString(deterministic=True)).digest()
+    async def _opened(self, school_id: str, kept: bytes, answer: type[_Answer], *, sealed: bool) -> _Answer:
+        return answer.FromString(await self._store.row_seal.unseal(school_id, kept) if sealed else kept)

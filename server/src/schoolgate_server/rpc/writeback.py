@@ -21,6 +21,14 @@ from schoolgate_server.rpc.paging import MOST_BYTES
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 from schoolgate_server.rpc.write_decisions import Decisions, Told
+from schoolgate_server.rpc.write_matters import (
+    OneWrite,
+    SomePolicies,
+    approved,
+    cancelled,
+    resolved,
+    reversed_by,
+)
 from schoolgate_server.rpc.write_ports import Writing
 
 LOOK_SECONDS = 5.0
@@ -99,6 +107,7 @@ class Writeback(WritebackServiceServicer):
         return await self._decisions.once(
             request,
             Told("APPROVE_WRITE", request.write_id),
+            OneWrite(self._store, request.school_id, request.write_id, approved),
             lambda: self._service.approve(request, current_caller().name),
             pb.ApproveWriteResponse,
         )
@@ -108,6 +117,7 @@ class Writeback(WritebackServiceServicer):
         return await self._decisions.once(
             request,
             Told("CANCEL_WRITE", request.write_id),
+            OneWrite(self._store, request.school_id, request.write_id, cancelled),
             lambda: self._service.cancel(request),
             pb.CancelWriteResponse,
         )
@@ -119,6 +129,7 @@ class Writeback(WritebackServiceServicer):
         return await self._decisions.once(
             request,
             Told("REVERSE_WRITE", request.write_id),
+            OneWrite(self._store, request.school_id, request.write_id, reversed_by),
             lambda: self._service.reverse(request, current_caller().name, current_call().correlation_id),
             pb.ReverseWriteResponse,
         )
@@ -130,6 +141,7 @@ class Writeback(WritebackServiceServicer):
         return await self._decisions.once(
             request,
             Told(f"RESOLVE_WRITE_{_bare(request.outcome)}", request.write_id),
+            OneWrite(self._store, request.school_id, request.write_id, resolved),
             lambda: self._service.resolve(request, current_caller().name),
             pb.ResolveWriteResponse,
         )
@@ -142,6 +154,7 @@ class Writeback(WritebackServiceServicer):
         return await self._decisions.once(
             request,
             Told(f"SET_WRITE_POLICY_{policy}", request.operation or "*"),
+            SomePolicies(self._store, self._service, request),
             lambda: self._service.set_policy(request, current_caller().name),
             pb.SetWritePolicyResponse,
             # It names operations and numbers alone; and the kill switch must not need the vault.

@@ -34,19 +34,29 @@ class WritePolicies:
         environment: str,
         operations: Collection[str],
         policy: pb.WritePolicy.ValueType,
-        quota: int,
+        quota: int | None,
         by: str,
         at: datetime,
     ) -> Policies:
         """Set the rule of each of ``operations``, all at once, and return what holds from now on.
 
-        ``quota`` is the most writes of each that are accepted within 24 hours, 0 for no limit.
+        ``quota`` is the most writes of each that are accepted within 24 hours, 0 for no limit, and
+        ``None`` for what there was.
         """
         if not operations:
             return await self.get(school_id, environment)
-        rule = {"policy": pb.WritePolicy.Name(policy), "quota": quota, "by": by, "at": at}
+        rule: Document = {"policy": pb.WritePolicy.Name(policy), "by": by, "at": at}
+        if quota is not None:
+            rule["quota"] = quota
         query: Document = {"_id": _id(school_id, environment), "school": school_id}
-        change = {"$set": {f"operations.{operation}": rule for operation in operations}}
+        # Field by field, so that what is not given stays.
+        change = {
+            "$set": {
+                f"operations.{operation}.{name}": value
+                for operation in operations
+                for name, value in rule.items()
+            }
+        }
         found = await self._policies.find_one_and_update(query, change)
         while found is None:
             await self._policies.insert_one(query | {"environment": environment, "operations": {}})
@@ -63,7 +73,7 @@ def _policies(document: Document) -> Policies:
     return Policies(
         {
             operation: OperationRule(
-                pb.WritePolicy.Value(rule["policy"]), rule["quota"], rule["by"], rule["at"]
+                pb.WritePolicy.Value(rule["policy"]), rule.get("quota", 0), rule["by"], rule["at"]
             )
             for operation, rule in rules.items()
         }

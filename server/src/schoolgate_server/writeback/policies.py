@@ -32,8 +32,9 @@ class PolicyBook:
         operations = [request.operation] if request.operation else sorted(OPERATIONS)
         now = self.backing.clock()
         # Durable first: what is done about the queue afterwards is of no use to a write that may still leave.
+        quota = request.daily_quota if request.HasField("daily_quota") else None
         policies = await store.write_policies.set(
-            school_id, environment, operations, request.policy, request.daily_quota, caller, now
+            school_id, environment, operations, request.policy, quota, caller, now
         )
         cancelled = 0
         if request.policy in _LETS_THROUGH:
