@@ -67,7 +67,8 @@ def install(folder: Path) -> dict[str, str]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: schoolgate-acme\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[schoolgate.connectors]\nacme = schoolgate_acme.plugin\n")
-    return {**os.environ, "PYTHONPATH": str(sources), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, (str(sources), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def run(command: str, folder: Path, environment: dict[str, str]) -> str:
