@@ -13,6 +13,24 @@ IN_POLICIES = "tests/contract/store/test_write_policies.py"
 
 MUTANTS = (
     Mutant(
+        "g16",
+        "a task names a pupil in plain",
+        DOCUMENTS,
+        '    plain.ClearField("task")\n',
+        "",
+        SEALED,
+        "g16_keys and mongomock",
+    ),
+    Mutant(
+        "g16",
+        "keys of the MIS are stored in plain",
+        DOCUMENTS,
+        "[key_digest(write.school_id, key) for key in entry.keys]",
+        "list(entry.keys)",
+        SEALED,
+        "g16_keys and mongomock",
+    ),
+    Mutant(
         "g19",
         "a primary that was cut off says what is in force",
         POLICIES,

@@ -40,6 +40,22 @@ async def test_g16_nothing_that_was_written_or_answered_is_readable_in_the_datab
     assert (await store.writes.get("oak", entry.write_id)).write == entry.write
 
 
+async def test_g16_keys_of_the_mis_and_the_task_that_names_them_are_not_readable(store: Store) -> None:
+    """They are a pupil's number, an assessment, a year group. Seen to fail with either as it was given."""
+    key = "bromcom/results|s:4711|s:Planted assessment|s:Year 9"
+    entry = new_write(state=pb.WRITE_STATE_SENT, keys=[key])
+    entry.write.task = "In Bromcom, take back Planted assessment of 4711"
+    await store.writes.insert(entry)
+    assert await store.writes.save(entry)
+    [raw] = await store.database.collection("writes").find({})
+    for planted in ("4711", "Planted", "Year 9"):
+        assert planted not in repr(raw)
+        assert planted.encode() not in bytes(raw["wire"])
+    [found] = await store.writes.made_by_keys("oak", [key, "another"])
+    assert found == entry
+    assert await store.writes.made_by_keys("elm", [key]) == []
+
+
 async def test_after_the_loss_of_the_master_key_the_ledger_still_tells_what_is_not_sealed(
     store: Store,
 ) -> None:

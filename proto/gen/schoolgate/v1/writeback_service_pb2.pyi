@@ -702,7 +702,7 @@ class Write(_message.Message):
     superseded_by: _builtins.str
     """The later write that changed the same thing since this one was confirmed; the MIS says what that one wrote."""
     task: _builtins.str
-    """What a person has to do in the MIS, where the connector cannot do it."""
+    """What a person has to do in the MIS, where the connector cannot do it. Kept encrypted."""
     environment: _builtins.str
     """The environment whose policy governs it."""
     source_record_id: _builtins.str

@@ -197,7 +197,8 @@ class WriteEntry:
     when it was sent; ``looks`` counts what was done in vain in its present state. ``sent_to`` says,
     opaque, to which MIS: what may have left for one is not looked for in another.
 
-    ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers.
+    ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers, and under 0 of
+    what came to be.
     """
 
     write: pb.Write

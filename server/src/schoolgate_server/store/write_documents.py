@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import writeback_service_pb2 as pb
@@ -21,6 +23,9 @@ CONTENT_BYTES = 64 * 1024
 
 TARGET_BYTES = 1024
 """Of an attempt's target."""
+
+_MADE = 0
+"""Number, among those of the attempts, of the sealed content that says what came to be, and the task."""
 
 _OPTIONAL = ("due_at", "student", "mis_ids", "records", "keys")
 """Fields that a document has only where there is something in them, for the sake of partial indexes."""
@@ -57,7 +62,7 @@ def changing(entry: WriteEntry, contents: list[Document]) -> Document:
         "revision": write.revision,
         "mis_ids": list(write.mis_ids),
         "records": list(write.record_ids),
-        "keys": list(entry.keys),
+        "keys": [key_digest(write.school_id, key) for key in entry.keys],
         "sending_until": entry.sending_until,
         "epoch": entry.epoch,
         "first_left_at": entry.first_left_at,
@@ -95,10 +100,14 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
     write.revision = document["revision"]  # what makes a write due again changes no more than this
     attempts = {attempt.number: attempt for attempt in write.attempts}
     kept: dict[int, SealedContent] = {}
+    keys: list[str] = []
     for content in document["sealed_attempts"]:
         plain = await seal.unseal(school_id, content["sealed"])
         kept[content["n"]] = SealedContent(plain, content["sealed"])
-        attempts[content["n"]].MergeFromString(plain)
+        if content["n"] == _MADE:
+            write.task, keys = orjson.loads(plain)
+        else:
+            attempts[content["n"]].MergeFromString(plain)
     return WriteEntry(
         write,
         slot=document["slot"],
@@ -109,7 +118,7 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
         epoch=document["epoch"],
         first_left_at=document["first_left_at"],
         settles_at=document["settles_at"],
-        keys=list(document.get("keys", ())),
+        keys=keys,
         found=document["found"],
         seq_sent=document["seq_sent"],
         looks=document["looks"],
@@ -120,16 +129,22 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
 
 
 async def sealed_contents(entry: WriteEntry, seal: RowSeal) -> list[Document]:
-    """Return what the attempts sent and were answered, sealed; only what is new of it is encrypted."""
+    """Return what the attempts sent and were answered, the keys of what came to be, and the task, sealed.
+
+    Keys, and a task that names them, are a pupil's number, an assessment, a year group. Only what is new of
+    it all is encrypted.
+    """
+    contents = {attempt.number: _content(attempt) for attempt in entry.write.attempts}
+    if entry.keys or entry.write.task:
+        contents[_MADE] = orjson.dumps([entry.write.task, entry.keys])
     kept: dict[int, SealedContent] = {}
-    for attempt in entry.write.attempts:
-        plain = _content(attempt)
+    for number, plain in contents.items():
         if not plain:
             continue
-        before = entry.sealed.get(attempt.number)
+        before = entry.sealed.get(number)
         if before is None or before.plain != plain:
             before = SealedContent(plain, await seal.seal(entry.school_id, plain))
-        kept[attempt.number] = before
+        kept[number] = before
     entry.sealed = kept
     return [{"n": number, "sealed": content.sealed} for number, content in kept.items()]
 
@@ -143,6 +158,11 @@ def bound(write: pb.Write) -> None:
         if attempt.HasField("sent"):
             attempt.sent.target = _cut(attempt.sent.target, TARGET_BYTES)
             attempt.sent.body = _cut(attempt.sent.body, CONTENT_BYTES)
+
+
+def key_digest(school_id: str, key: str) -> str:
+    """Return what is stored of an encoded source key, to be found by it."""
+    return hashlib.sha256(f"{school_id}\n{key}".encode()).hexdigest()
 
 
 def state_name(state: pb.WriteState.ValueType) -> str:
@@ -169,6 +189,7 @@ def _in_plain(write: pb.Write) -> bytes:
     plain = pb.Write()
     plain.CopyFrom(write)
     plain.ClearField("operation")
+    plain.ClearField("task")
     for attempt in plain.attempts:
         attempt.ClearField("sent")
         attempt.ClearField("response")

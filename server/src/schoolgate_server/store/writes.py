@@ -25,6 +25,7 @@ from schoolgate_server.store.write_documents import (
     bound,
     change_of,
     held_after,
+    key_digest,
     new_document,
     read_entry,
     sealed_contents,
@@ -312,7 +313,7 @@ class Writes:
         """Return the sent writes, not confirmed yet, that made what has one of these encoded source keys."""
         query: Document = {
             "school": school_id,
-            "keys": {"$in": sorted(keys)},
+            "keys": {"$in": sorted(key_digest(school_id, key) for key in keys)},
             "state": state_name(pb.WRITE_STATE_SENT),
         }
         return await self._found(query, hint="keys")
