@@ -37,8 +37,10 @@ from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.profile import CORE_PROFILE
 from schoolgate_server.model.writes import WriteEntry, slot_of, write_id_of
 from schoolgate_server.store.store import Store
+from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.dispatcher import Dispatcher
 from schoolgate_server.writeback.options import WriteOptions
+from schoolgate_server.writeback.policies import PolicyBook
 from tests.simulation.handle import Gate, GatedHandle, Trouble
 from tests.simulation.server import DATABASE, OpenVault
 from tests.simulation.virtual_time import VirtualClock
@@ -180,6 +182,11 @@ def write_connector(mis: WriteMis, died: asyncio.Event) -> Connector:
     return replace(scripted_connector(mis.rows), writes=operations, open=open_session)
 
 
+async def no_preview(school: School, entry: WriteEntry) -> pb.WritePayload:
+    """Take the place of what these tests do not ask for."""
+    raise AssertionError("nothing is previewed here")
+
+
 async def values_of(connector: Connector, entry: WriteEntry) -> Mapping[str, WriteValue]:
     """Return a write's values by the scripted MIS's own keys."""
     operation = entry.write.operation
@@ -252,11 +259,10 @@ class Stage:
             await self.set_policy(pb.WRITE_POLICY_ON, school_id)
 
     async def set_policy(self, policy: pb.WritePolicy.ValueType, school_id: str = SCHOOL) -> None:
-        store, now = self.client_store, self.clock()
-        names = (EVENT, MARK)
-        await store.write_policies.set(school_id, ENVIRONMENT, names, policy, 0, "ada", now)
-        if policy == pb.WRITE_POLICY_ON:
-            await store.writes.requeue(school_id, ENVIRONMENT, names, now)
+        host = ConnectorHost({}, {})
+        backing = Backing(self.client_store, host, self.clock, self.options, no_preview, lambda _: None)
+        request = pb.SetWritePolicyRequest(school_id=school_id, environment=ENVIRONMENT, policy=policy)
+        await PolicyBook(backing).set(request, "ada")
 
     async def notify(self, school_id: str, kind: int, keys: Sequence[SourceKey], request_id: str) -> None:
         self.notified.append((school_id, keys, request_id))

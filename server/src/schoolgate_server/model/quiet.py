@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schoolgate.v1.school_service_pb2 import QuietHours, School
 
@@ -19,12 +19,20 @@ _MOST = 20
 """Quiet hours that a school may have, and so as many that may follow each other without a gap."""
 
 
+def zone_of(school: School) -> ZoneInfo:
+    """Return the time zone by which the school has its days; the default where it has none that is known."""
+    try:
+        return ZoneInfo(school.time_zone or DEFAULT_TIME_ZONE)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo(DEFAULT_TIME_ZONE)
+
+
 def quiet_until(school: School, now: datetime) -> datetime | None:
     """Return when the quiet hours that ``now`` lies in are over (UTC), ``None`` outside of any.
 
     Hours that touch or overlap are one. A day on which clocks change has its own length.
     """
-    zone = ZoneInfo(school.time_zone or DEFAULT_TIME_ZONE)
+    zone = zone_of(school)
     until: datetime | None = None
     for _ in range(_MOST):
         local = (until or now).astimezone(zone)

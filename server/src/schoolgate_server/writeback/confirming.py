@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from loguru import logger
 
@@ -14,6 +14,7 @@ from schoolgate.v1.record_pb2 import Record
 from schoolgate_sdk import SourceKey, encode_key
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import place_of
+from schoolgate_server.model.quiet import zone_of
 from schoolgate_server.model.wire_keys import from_wire
 from schoolgate_server.model.writes import OPERATIONS, WriteEntry, action_of
 from schoolgate_server.store.errors import StoreUnavailable
@@ -172,11 +173,7 @@ class Confirmer:
             logger.error("write {}: no re-read for now: {}", entry.write_id, place_of(error))
 
     async def _zone(self) -> ZoneInfo:
-        school = await self._school.store.schools.get(self._school.school_id)
-        try:
-            return ZoneInfo(school.time_zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            return ZoneInfo("UTC")
+        return zone_of(await self._school.store.schools.get(self._school.school_id))
 
 
 def _about(

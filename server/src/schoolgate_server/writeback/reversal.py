@@ -23,11 +23,11 @@ from schoolgate_server.model.writes import OPERATIONS, WriteEntry, operation_nam
 from schoolgate_server.store.writes import Writes
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import wrong_state
+from schoolgate_server.writeback.reach import operation_of
 from schoolgate_server.writeback.submission import (
     OWN_KEYS,
     Acceptance,
     Submission,
-    declaration,
     new_write,
     next_position,
 )
@@ -172,9 +172,9 @@ def compensation(
         return None
     if before.record is not None:
         restored = _restored(original.write.operation, before.record)
-        is_able = restored is not None and declaration(connector, operation_name(restored)) is not None
+        is_able = restored is not None and operation_of(connector, operation_name(restored)) is not None
         return restored if is_able and original.write.state != pb.WRITE_STATE_DIVERGED else None
-    declared = declaration(connector, "deactivate_record")
+    declared = operation_of(connector, "deactivate_record")
     if declared is None or kind_of(before.record_id) not in declared.kinds:
         return None
     return pb.WriteOperation(

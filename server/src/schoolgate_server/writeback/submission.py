@@ -13,6 +13,7 @@ from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, WriteOperation
 from schoolgate_server.model.checks import FoundViolations
+from schoolgate_server.model.quiet import zone_of
 from schoolgate_server.model.write_policies import OperationRule
 from schoolgate_server.model.writes import (
     WriteEntry,
@@ -26,7 +27,8 @@ from schoolgate_server.model.writes import (
 )
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import key_reused, policy_forbids, quota_exceeded, write_unsupported
-from schoolgate_server.writeback.validation import Checked, Question, checked, zone_of
+from schoolgate_server.writeback.reach import operation_of
+from schoolgate_server.writeback.validation import Checked, Question, checked
 from schoolgate_server.writeback.validation.facts import Tables
 from schoolgate_server.writeback.validation.shape import Today, text_problem
 
@@ -170,7 +172,7 @@ class Acceptance:
             store.writes.find(school_id, write_id_of(school_id, submission.effective_key)),
         )
         connector = self._backing.connectors.get(school.connector)
-        declared = declaration(connector, submission.name)
+        declared = operation_of(connector, submission.name)
         if declared is None:
             raise write_unsupported(submission.name, connector.name)
         return Standing(school, connector, declared, policies.of(submission.name), seq, before)
@@ -274,11 +276,6 @@ class Acceptance:
         if not now < expires_at <= now + longest:
             violations.add("expires_at", f"must lie in the future, at most {longest.days} days from now")
         return expires_at
-
-
-def declaration(connector: Connector, operation: str) -> WriteOperation | None:
-    """Return what a connector declares of an operation, ``None`` where it cannot write it."""
-    return next((each for each in connector.writes if each.name == operation), None)
 
 
 def new_write(submission: Submission, environment: str, now: datetime) -> pb.Write:

@@ -35,7 +35,6 @@ from schoolgate_server.writeback.values import (
 )
 
 _DAY_FIELDS = ("date", "occurred_at")
-_USUAL_ZONE = "Europe/London"
 _NOT_OURS = (
     "must be a record that a write of this service made; ReverseWrite undoes one that changed what was there"
 )
@@ -116,11 +115,6 @@ def _pupil_of(record: Record | None) -> str:
         return ""
     pupil: str = getattr(getattr(record, KINDS[record.kind].name), "student_id", "")
     return pupil
-
-
-def zone_of(school: School) -> ZoneInfo:
-    """Return the time zone by which the school has its days."""
-    return ZoneInfo(school.time_zone or _USUAL_ZONE)
 
 
 def _day(operation: pb.WriteOperation, problems: Problems, zone: ZoneInfo) -> str:
