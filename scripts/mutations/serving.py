@@ -21,6 +21,15 @@ MUTANTS = (
         "(g11_what_was_settled or g19_an_interrupted) and mongomock",
     ),
     Mutant(
+        "g11",
+        "what was refused is answered by what another did since",
+        DECIDED,
+        "                    if is_first:\n",
+        "                    if not request_id:\n",
+        INTERRUPTED,
+        "what_was_refused and mongomock",
+    ),
+    Mutant(
         "g19",
         "requests of two methods pass for one another",
         "server/src/schoolgate_server/rpc/digests.py",
