@@ -14,6 +14,8 @@ OUTCOMES = "tests/integration/writeback/test_g11_outcomes.py"
 CRASHES = "tests/integration/writeback/test_g11_crashes.py"
 SWITCH = "tests/integration/writeback/test_g19_kill_switch.py"
 CONFIRMATION = "tests/integration/writeback/test_confirmation.py"
+DECISIONS = "tests/integration/writeback/test_decisions.py"
+RESOLUTIONS = "tests/integration/writeback/test_resolutions.py"
 
 MUTANTS = (
     Mutant(
@@ -136,8 +138,8 @@ MUTANTS = (
     Mutant(
         "g11",
         "a record that differs does not tell that the MIS is right",
-        f"{WRITEBACK}/following.py",
-        'to.diverge(entry, [], ", ".join(sorted(set(fields))), now)',
+        f"{WRITEBACK}/confirming.py",
+        "to.diverge(entry, [], _named(fields), now)",
         "return",
         CONFIRMATION,
         "says_otherwise",
@@ -150,5 +152,41 @@ MUTANTS = (
         "if False:",
         CONFIRMATION,
         "supersedes",
+    ),
+    Mutant(
+        "g11",
+        "what a person declared void counts on, and a write that never left is taken for sent",
+        TRANSITIONS,
+        "entry.voided = write.attempts[-1].number if write.attempts else 0",
+        "entry.voided = 0",
+        RESOLUTIONS,
+        "declared_void",
+    ),
+    Mutant(
+        "g11",
+        "what a person has sent again leaves while the first may be on its way",
+        TRANSITIONS,
+        "if safety is WriteSafety.NATIVE_KEY:\n        entry.settles_at = None",
+        "if True:\n        entry.settles_at = None",
+        RESOLUTIONS,
+        "on_its_way",
+    ),
+    Mutant(
+        "g11",
+        "a policy that is set has what is to be sent again leave while the first may be on its way",
+        SENDING,
+        "if now < entry.settles_at:",
+        "if False:",
+        RESOLUTIONS,
+        "on_its_way",
+    ),
+    Mutant(
+        "g19",
+        "an approval counts for what a person has sent again",
+        f"{WRITEBACK}/decisions.py",
+        'write.ClearField("approved_by")',
+        "pass",
+        DECISIONS,
+        "approved_again",
     ),
 )

@@ -187,7 +187,9 @@ async def no_preview(school: School, entry: WriteEntry) -> pb.WritePayload:
     raise AssertionError("nothing is previewed here")
 
 
-async def values_of(connector: Connector, entry: WriteEntry) -> Mapping[str, WriteValue]:
+async def values_of(
+    connector: Connector, entry: WriteEntry, *, may_have_gone: bool = False
+) -> Mapping[str, WriteValue]:
     """Return a write's values by the scripted MIS's own keys."""
     operation = entry.write.operation
     if entry.write.operation_name == EVENT:

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from schoolgate.v1 import attendance_pb2 as a
+from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_DELETED_IN_MIS, TOMBSTONE_REASON_LEFT
 from schoolgate.v1.timetable_pb2 import Period
 from schoolgate_sdk import source_key
 from schoolgate_sdk.testing.world import Truth, TruthRef
+from schoolgate_server.model.errors import ServiceError
+from schoolgate_server.writeback.school import ledger_values
 from schoolgate_server.writeback.values import ReferenceLost, dispatched_values
 from tests.integration.writeback.conftest import SCHOOL, Desk, refusal, writing_connector
+from tests.support.writes import new_write
 
 NOBODY = f"stu_{'0' * 32}"
 
@@ -244,6 +248,12 @@ async def test_who_has_gone_is_not_sent_and_still_looked_for(desk: Desk) -> None
         await dispatched_values(*asked)
     values = await dispatched_values(*asked, may_have_gone=True)
     assert values["student_id"] == source_key("world/student", 1)
+    entry = new_write(school=SCHOOL, operation=desk.mark())
+    values_of = ledger_values(desk.store)
+    assert await values_of(asked[1], entry, may_have_gone=True) == values
+    with pytest.raises(ServiceError) as refused:
+        await values_of(asked[1], entry)
+    assert refused.value.reason == r.ERROR_REASON_REQUEST_INVALID
 
 
 def test_the_day_of_these_tests_is_in_term() -> None:

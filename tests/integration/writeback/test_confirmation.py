@@ -12,6 +12,7 @@ from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
 from schoolgate_sdk import SourceKey
 from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.wire_keys import from_wire
+from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from tests.simulation.handle import Gate
@@ -106,6 +107,34 @@ def test_the_mis_is_right_when_it_says_otherwise_later_and_when_it_comes_back() 
         rows[MARKS][:] = [mark(1, DAY, "N")]
         await sync(supervisor)
         await stage.until("k1", "CONFIRMED", within=120)
+
+    play(story)
+
+
+def test_a_divergence_that_was_committed_while_a_write_was_confirmed_is_not_missed() -> None:
+    """It is published, and followed, after the confirmation has read and before it is stored.
+
+    Seen to fail where what was published is not looked at again once the confirmation is stored.
+    """
+
+    async def story(stage: Stage, supervisor: Supervisor) -> None:
+        await stage.submit("k0", operation=MARK, day=DAY, pupil=2)
+        await stage.until("k0", "CONFIRMED", within=60)
+        writes = stage.servers[0].store.writes
+        save = writes.save
+
+        async def overtaken(entry: WriteEntry) -> bool:
+            if state_of(entry) == "CONFIRMED":
+                writes.save = save  # type: ignore[method-assign]
+                rows = stage.mis.rows.rows[MARKS]
+                rows[:] = [row for row in rows if row["student"] != 1] + [mark(1, DAY, "L")]
+                await sync(supervisor)
+                await writes.follow_to(SCHOOL, await stage.client_store.records.published(SCHOOL))
+            return await save(entry)
+
+        writes.save = overtaken  # type: ignore[method-assign]
+        await stage.submit("k1", operation=MARK, day=DAY)
+        await stage.until("k1", "DIVERGED", within=300)
 
     play(story)
 

@@ -128,6 +128,21 @@ async def test_a_person_says_that_it_had_no_effect(desk: Desk) -> None:
     assert (given_up.state, given_up.failure.message != "") == (FAILED, True)
 
 
+async def test_what_is_sent_again_is_approved_again(desk: Desk) -> None:
+    """Where its policy asks for that now. Seen to fail where the first approval counts on."""
+    await desk.allow(pb.WRITE_POLICY_APPROVAL)
+    write_id = (await desk.submit(desk.mark(), "k1")).write.write_id
+    await desk.approve(write_id)
+    await desk.went(write_id, SENDING, UNKNOWN, ATTENTION)
+    again = await desk.resolve(write_id, SEND_AGAIN)
+    assert (again.needs_approval, again.approved_by, again.HasField("approved_at")) == (True, "", False)
+    assert (await refusal(desk.approve(write_id, APP))).reason == r.ERROR_REASON_APPROVER_IS_SUBMITTER
+    assert (await desk.approve(write_id)).approved_by == HEAD
+    await desk.allow()
+    await desk.went(write_id, SENDING, UNKNOWN, ATTENTION)
+    assert (await desk.resolve(write_id, SEND_AGAIN)).approved_by == HEAD
+
+
 async def test_only_what_needs_attention_is_settled(desk: Desk) -> None:
     write = (await desk.submit(desk.mark())).write
     for outcome in (TOOK_EFFECT, SEND_AGAIN, GIVE_UP):

@@ -148,10 +148,29 @@ def test_a_policy_of_approval_holds_what_was_accepted_without() -> None:
         await stage.server()
         await asyncio.sleep(10)
         entry = await stage.read()
-        assert (state_of(entry), entry.write.needs_approval) == ("PENDING", True)
+        assert (state_of(entry), entry.write.needs_approval) == ("PENDING", False)
+        assert "ApproveWrite" in entry.write.failure.remediation
         entry.write.approved_by, entry.due_at = "grace", stage.clock()
         assert await stage.client_store.writes.save(entry)
         await stage.until("k1", "CONFIRMED")
+        await stage.close()
+
+    run_virtually(story)
+
+
+def test_what_a_policy_of_approval_held_goes_when_it_is_on_again() -> None:
+    """Seen to fail where it is marked as awaiting approval: it stayed until it expired."""
+
+    async def story() -> None:
+        stage = Stage()
+        await stage.prepare()
+        await stage.set_policy(pb.WRITE_POLICY_APPROVAL)
+        await stage.submit()
+        await stage.server()
+        await asyncio.sleep(5)
+        assert await stage.state() == "PENDING"
+        await stage.set_policy(pb.WRITE_POLICY_ON)
+        await stage.until("k1", "CONFIRMED", within=60)
         await stage.close()
 
     run_virtually(story)

@@ -197,6 +197,9 @@ class WriteEntry:
     when it was sent; ``looks`` counts what was done in vain in its present state. ``sent_to`` says,
     opaque, to which MIS: what may have left for one is not looked for in another.
 
+    ``voided`` is the number of the last attempt that a person has said had no effect: what it came to, and
+    those before it, counts no more. ``vouched`` says that a person has said that the write took effect.
+
     ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers, and under 0 of
     what came to be.
     """
@@ -216,6 +219,8 @@ class WriteEntry:
     looks: int = 0
     run_id: str = ""
     sent_to: str = ""
+    voided: int = 0
+    vouched: bool = False
     sealed: dict[int, SealedContent] = field(
         default_factory=dict[int, SealedContent], repr=False, compare=False
     )

@@ -72,6 +72,8 @@ def changing(entry: WriteEntry, contents: list[Document]) -> Document:
         "looks": entry.looks,
         "run": entry.run_id,
         "sent_to": entry.sent_to,
+        "voided": entry.voided,
+        "vouched": entry.vouched,
         "wire": _in_plain(write),
         "sealed_attempts": contents,
     }
@@ -124,6 +126,8 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
         looks=document["looks"],
         run_id=document["run"],
         sent_to=document["sent_to"],
+        voided=document.get("voided", 0),
+        vouched=document.get("vouched", False),
         sealed=kept,
     )
 

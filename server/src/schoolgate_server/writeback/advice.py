@@ -33,7 +33,7 @@ def awaits_approval() -> f.Failure:
     return _said(
         f.FAILURE_TYPE_HELD,
         "its policy asks for approval now, and it was accepted without",
-        "Cancel the write and submit it under another key, or set the policy to ON.",
+        "Approve it with WritebackService.ApproveWrite, cancel it, or set the policy to ON.",
     )
 
 
@@ -93,6 +93,16 @@ def cannot_be_written(what: str) -> f.Failure:
     return _said(
         f.FAILURE_TYPE_UNSUPPORTED, what, "Submit it anew, as the school's MIS can be written to now."
     )
+
+
+def contents_lost() -> str:
+    """Return why a write can be neither sent nor looked for of which only its key and state are left."""
+    return "what it says cannot be read any more, as after the loss of the vault's key"
+
+
+def unavailable(why: str) -> f.Failure:
+    """Return why a write waits for which the service itself lacks something for now."""
+    return _said(f.FAILURE_TYPE_INTERNAL, why, "Mend it; the write is tried again.")
 
 
 def undecided(why: str) -> f.Failure:

@@ -15,7 +15,7 @@ from schoolgate_sdk import SourceKey, encode_key
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.failures import place_of
 from schoolgate_server.model.quiet import zone_of
-from schoolgate_server.model.wire_keys import from_wire
+from schoolgate_server.model.wire_keys import encode_wire_key, from_wire
 from schoolgate_server.model.writes import OPERATIONS, WriteEntry, action_of
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.writeback import advice
@@ -57,7 +57,10 @@ class Confirmer:
             return
         if fields and await self._was_read_after(entry, records):
             to.diverge(entry, ids, _named(fields), now)
-        elif now >= (entry.first_left_at or to.utc(entry.write.submitted_at)) + school.options.give_up:
+        elif to.is_hopeless(entry, now, school.options):
+            if entry.vouched:  # a person has looked: nobody can say more
+                await self._confirmed(entry, ids, seq)
+                return
             to.need_attention(entry, advice.not_synced(), now)
         else:
             if entry.looks % school.options.reread_every == 0:
@@ -125,7 +128,37 @@ class Confirmer:
             await school.store.writes.follow_to(school.school_id, seq)
         to.confirm(entry, record_ids, seq, school.clock())
         await self.supersede(entry)
+        if not await school.keeper.save(entry):
+            return
+        # What was committed since may have been compared with all that was confirmed, but for this one.
+        now_published = await school.store.records.published(school.school_id)
+        if record_ids and now_published > seq:
+            for record in await self._records(entry, now_published):
+                await self.judge(entry, record, now_published)
+
+    async def judge(self, entry: WriteEntry, record: Record, seq: int) -> None:
+        """Store what a record says of a confirmed write as of ``seq``, if that is something else by now."""
+        school, now = self._school, self._school.clock()
+        fields = await self.differences(entry, record, seq)
+        if bool(fields) == (entry.write.state == pb.WRITE_STATE_DIVERGED):
+            return
+        if not fields:
+            to.confirm(entry, list(entry.write.record_ids), seq, now)
+            await school.keeper.save(entry)
+            return
+        later = await self._later(entry, record)
+        if later is not None:
+            await self.superseded(entry, later)
+            return
+        to.diverge(entry, [], _named(fields), now)
         await school.keeper.save(entry)
+
+    async def _later(self, entry: WriteEntry, record: Record) -> WriteEntry | None:
+        """Return a later write of the same record that the MIS has and that is not confirmed yet."""
+        keys = [encode_wire_key(key) for key in record.source_keys]
+        sent = await self._school.store.writes.made_by_keys(entry.school_id, keys)
+        later = [each for each in sent if each.position > entry.position and each.found]
+        return min(later, key=lambda each: each.position, default=None)
 
     async def _records(self, entry: WriteEntry, seq: int) -> list[Record]:
         """Return what there is of what a write made, as of ``seq``."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.failure_pb2 import AUDIENCE_NOBODY, FAILURE_TYPE_HELD, Failure
+from schoolgate_sdk import WriteSafety
 from schoolgate_server.model.checks import FoundViolations
-from schoolgate_server.model.errors import Violation, invalid_request
+from schoolgate_server.model.errors import ServiceError, Violation, invalid_request
 from schoolgate_server.model.failures import failure
-from schoolgate_server.model.writes import WriteEntry
+from schoolgate_server.model.writes import WriteEntry, operation_name
+from schoolgate_server.writeback import transitions as to
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import approver_is_submitter, wrong_state
+from schoolgate_server.writeback.reach import operation_of
 from schoolgate_server.writeback.reversal import note_reversed
 from schoolgate_server.writeback.submission import next_position
 
@@ -77,15 +79,16 @@ class Decisions:
         """Settle a write that needs attention, or a task, by what a person found out.
 
         One that took effect is CONFIRMED on that word, and what it undoes is REVERSED; where its keys in the
-        MIS's data are known it goes to SENT, and the data confirms it. One without effect goes back to be
-        sent, in its place and with time to go, or is FAILED.
+        MIS's data are known it goes to SENT, and the data confirms it, or the word if it was looked for in
+        vain for too long. One without effect goes back to be sent, in its place and with time to go, once
+        nothing of it can be on its way any more; another person approves it anew where its policy asks for
+        that now. Or it is FAILED.
 
         Raises:
             ServiceError: ``WRITE_NOT_FOUND``, ``WRITE_STATE_MISMATCH``, ``REQUEST_INVALID``.
         """
         _check_resolution(request)
         writes = self.backing.store.writes
-        settle = self._settlements()[request.outcome]
         while True:
             entry = await writes.get(request.school_id, request.write_id)
             if entry.write.state != pb.WRITE_STATE_NEEDS_ATTENTION:
@@ -93,7 +96,13 @@ class Decisions:
             await self._check_ids(request, entry)
             now = self.backing.clock()
             entry.write.resolved_by = caller
-            settle(entry, now)
+            match request.outcome:
+                case _Outcome.OUTCOME_TOOK_EFFECT:
+                    took_effect(entry, now)
+                case _Outcome.OUTCOME_NO_EFFECT_SEND_AGAIN:
+                    await self._send_again(entry, now)
+                case _:
+                    give_up(entry, now)
             if request.mis_ids:
                 entry.write.mis_ids[:] = request.mis_ids
             if entry.write.state == pb.WRITE_STATE_CONFIRMED:
@@ -103,24 +112,31 @@ class Decisions:
                     self.backing.wake(request.school_id)
                 return entry.write
 
-    def _settlements(self) -> dict[int, Callable[[WriteEntry, datetime], None]]:
-        return {
-            _Outcome.OUTCOME_TOOK_EFFECT: took_effect,
-            _Outcome.OUTCOME_NO_EFFECT_SEND_AGAIN: self._send_again,
-            _Outcome.OUTCOME_NO_EFFECT_GIVE_UP: give_up,
-        }
-
-    def _send_again(self, entry: WriteEntry, now: datetime) -> None:
-        write = entry.write
+    async def _send_again(self, entry: WriteEntry, now: datetime) -> None:
+        write, store = entry.write, self.backing.store
         if write.task:
             raise wrong_state(write, "is a task for a person, and cannot be sent")
-        if _expiry(write) <= now:
-            write.expires_at.FromDatetime(now + self.backing.options.expires_after)
-        entry.settles_at = entry.first_left_at = None
-        entry.found = False
-        entry.keys.clear()
-        del write.mis_ids[:]
-        entry.move(pb.WRITE_STATE_PENDING, now, due_at=now)
+        safety = await self._safety(entry)
+        policies = await store.write_policies.get(
+            entry.school_id, write.environment or self.backing.options.environment
+        )
+        to.send_again(entry, safety, now, self.backing.options.expires_after)
+        if policies.of(write.operation_name).policy == pb.WRITE_POLICY_APPROVAL:
+            # Who approved it let it take effect once; whether it is sent again is a decision of its own.
+            write.needs_approval = True
+            write.ClearField("approved_by")
+            write.ClearField("approved_at")
+            entry.due_at = _expiry(write)
+
+    async def _safety(self, entry: WriteEntry) -> WriteSafety:
+        """Return how a write's operation is safe at the school's connector; the least of one not there."""
+        school = await self.backing.store.schools.get(entry.school_id)
+        try:
+            connector = self.backing.connectors.get(school.connector)
+        except ServiceError:
+            return WriteSafety.NONE
+        operation = operation_of(connector, entry.write.operation_name)
+        return WriteSafety.NONE if operation is None else operation.safety
 
     async def _check_ids(self, request: pb.ResolveWriteRequest, entry: WriteEntry) -> None:
         """Refuse MIS ids that another write of the same operation has: one effect is one write's."""
@@ -135,8 +151,8 @@ class Decisions:
 
 def took_effect(entry: WriteEntry, now: datetime) -> None:
     """Take a person's word that a write took effect."""
-    entry.found, entry.settles_at = True, None
-    if entry.keys:
+    entry.found, entry.vouched, entry.settles_at = True, True, None
+    if entry.keys and operation_name(entry.write.operation):
         entry.move(pb.WRITE_STATE_SENT, now, due_at=now)
     else:
         entry.move(pb.WRITE_STATE_CONFIRMED, now)

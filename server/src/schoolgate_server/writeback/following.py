@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schoolgate.v1 import error_reason_pb2 as reasons
-from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.feed import Position
-from schoolgate_server.model.wire_keys import encode_wire_key
-from schoolgate_server.model.writes import OPERATIONS, WriteEntry
-from schoolgate_server.writeback import transitions as to
+from schoolgate_server.model.writes import OPERATIONS, operation_name
 from schoolgate_server.writeback.confirming import Confirmer
 from schoolgate_server.writeback.school import SchoolWrites
 
@@ -67,29 +64,7 @@ class Follower:
             return
         for entry in made:
             for record_id in entry.write.record_ids:
-                if record_id in by_id and not entry.write.superseded_by:
-                    await self._judge_one(entry, by_id[record_id], seq)
+                is_judged = not entry.write.superseded_by and bool(operation_name(entry.write.operation))
+                if record_id in by_id and is_judged:
+                    await self._confirmer.judge(entry, by_id[record_id], seq)
                     break
-
-    async def _judge_one(self, entry: WriteEntry, record: Record, seq: int) -> None:
-        school, now = self._school, self._school.clock()
-        fields = await self._confirmer.differences(entry, record, seq)
-        if bool(fields) == (entry.write.state == pb.WRITE_STATE_DIVERGED):
-            return
-        if not fields:
-            to.confirm(entry, list(entry.write.record_ids), seq, now)
-            await school.keeper.save(entry)
-            return
-        later = await self._later(entry, record)
-        if later is not None:
-            await self._confirmer.superseded(entry, later)
-            return
-        to.diverge(entry, [], ", ".join(sorted(set(fields))), now)
-        await school.keeper.save(entry)
-
-    async def _later(self, entry: WriteEntry, record: Record) -> WriteEntry | None:
-        """Return a later write of the same record that the MIS has and that is not confirmed yet."""
-        keys = [encode_wire_key(key) for key in record.source_keys]
-        sent = await self._school.store.writes.made_by_keys(entry.school_id, keys)
-        later = [each for each in sent if each.position > entry.position and each.found]
-        return min(later, key=lambda each: each.position, default=None)

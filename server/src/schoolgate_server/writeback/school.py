@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk import Connector, SourceKey, WriteRequest, WriteSafety, WriteValue
@@ -23,8 +23,20 @@ from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.reach import Reach, operation_of
 from schoolgate_server.writeback.values import ReferenceLost, dispatched_values
 
-ValuesOf: TypeAlias = Callable[[Connector, WriteEntry], Awaitable[Mapping[str, WriteValue]]]
-"""Returns the values of a write as a connector takes them; raises ``ServiceError`` where there are none."""
+
+class ValuesOf(Protocol):
+    """Gives the values of a write as a connector takes them."""
+
+    def __call__(
+        self, connector: Connector, entry: WriteEntry, *, may_have_gone: bool = False
+    ) -> Awaitable[Mapping[str, WriteValue]]:
+        """Return them; ``may_have_gone`` where it is to be found out what became of one that had left.
+
+        Raises:
+            ServiceError: REQUEST_INVALID where there are none, for good; another where there are none now.
+        """
+        ...
+
 
 Notify: TypeAlias = Callable[[str, Kind.ValueType, Sequence[SourceKey], str], Awaitable[object]]
 """Asks for a re-read of what has keys of a school, once per request id; may raise ``ServiceError``."""
@@ -33,11 +45,17 @@ Notify: TypeAlias = Callable[[str, Kind.ValueType, Sequence[SourceKey], str], Aw
 def ledger_values(store: Store) -> ValuesOf:
     """Return what gives the values of writes with the keys that a school's MIS knows now."""
 
-    async def values(connector: Connector, entry: WriteEntry) -> Mapping[str, WriteValue]:
+    async def values(
+        connector: Connector, entry: WriteEntry, *, may_have_gone: bool = False
+    ) -> Mapping[str, WriteValue]:
+        operation = entry.write.operation
         try:
-            return await dispatched_values(store, connector, entry.school_id, entry.write.operation)
+            return await dispatched_values(
+                store, connector, entry.school_id, operation, may_have_gone=may_have_gone
+            )
         except ReferenceLost as error:
-            raise invalid_request(Violation(error.field, error.why)) from error
+            path = f"operation.{entry.write.operation_name}.{error.field}"
+            raise invalid_request(Violation(path, error.why)) from error
 
     return values
 

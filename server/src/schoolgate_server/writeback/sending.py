@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.failure_pb2 import Failure
 from schoolgate_sdk import ConnectorError, WriteReceipt, WriteRows, WriteSafety, WriteStopped
@@ -62,6 +63,12 @@ class Sender:
             entry.due_at = to.expiry_of(entry)
             await school.keeper.save(entry)
             return
+        if is_queued and entry.settles_at is not None:
+            if now < entry.settles_at:  # what a person has said had no effect may be on its way all the same
+                entry.due_at = to.in_time(entry, entry.settles_at)
+                await school.keeper.save(entry)
+                return
+            entry.settles_at = None
         if not school.policy.is_fresh():
             await school.policy.read()
         if not school.policy.lets(entry):
@@ -88,7 +95,12 @@ class Sender:
         try:
             values = await school.values_of(mis.connector, entry)
         except ServiceError as error:
-            await self._reject(entry, error.message)
+            if error.reason == reasons.ERROR_REASON_REQUEST_INVALID:
+                await self._reject(entry, error.message)
+            else:
+                now = school.clock()
+                to.look_again(entry, advice.unavailable(error.message), now, school.options)
+                await school.keeper.save(entry)
             return
         async with school.policy.kept():
             correlation_id = await self._begin(entry, mis, operation.safety)
@@ -189,7 +201,7 @@ class Sender:
         """Leave a write until its policy changes."""
         policy = self._school.policy.of(entry)
         if policy == pb.WRITE_POLICY_APPROVAL and entry.write.state == pb.WRITE_STATE_PENDING:
-            entry.write.needs_approval = True  # it was accepted before that was asked for
+            # It was accepted before that was asked for. It gets no mark of its own: under ON again it may go.
             to.hold(entry, advice.awaits_approval(), self._school.clock())
         else:
             to.hold(entry, advice.stopped_by_policy(), self._school.clock())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.failure_pb2 import Failure
 from schoolgate_sdk import (
@@ -53,7 +54,7 @@ class Settler:
                 return await self._settle(entry, mis)
         except Unreachable as error:
             now = school.clock()
-            if self._is_hopeless(entry, now):
+            if to.is_hopeless(entry, now, school.options):
                 to.need_attention(entry, advice.undecided(error.failure.message), now)
             else:
                 to.postpone(entry, error.failure, error.until, now)
@@ -67,7 +68,7 @@ class Settler:
             await self._ask_person(entry, "the school's connection is another one since it was sent")
             return False
         if operation.safety is WriteSafety.NATIVE_KEY and entry.write.state == pb.WRITE_STATE_UNKNOWN:
-            if not self._is_hopeless(entry, school.clock()):
+            if not to.is_hopeless(entry, school.clock(), school.options):
                 return True
             await self._ask_person(entry, "the MIS did not answer for too long")
             return False
@@ -89,7 +90,7 @@ class Settler:
         school = self._school
         asked_at = school.clock()
         try:
-            request = request_of(entry, await school.values_of(mis.connector, entry))
+            request = request_of(entry, await school.values_of(mis.connector, entry, may_have_gone=True))
             with connector_at_work():
                 answer = session.find_write(request, receipt)
             limit, what = school.options.find_limit, "the connector's answer about a write"
@@ -97,7 +98,13 @@ class Settler:
             if shown is not None:
                 checked(shown)
         except ServiceError as error:
-            await self._ask_person(entry, error.message)
+            if error.reason == reasons.ERROR_REASON_REQUEST_INVALID or to.is_hopeless(
+                entry, asked_at, school.options
+            ):
+                await self._ask_person(entry, error.message)
+            else:
+                to.look_again(entry, advice.unavailable(error.message), asked_at, school.options)
+                await school.keeper.save(entry)
         except (ConnectorError, ConnectorDefect) as error:
             await self._cannot_tell(entry, error, mis, asked_at)
         else:
@@ -113,7 +120,7 @@ class Settler:
             await self._found(entry, shown)
             return
         if shown is not None:
-            if self._is_hopeless(entry, now):
+            if to.is_hopeless(entry, now, options):
                 to.need_attention(entry, advice.undecided("the MIS took it and has not done it"), now)
             elif is_sent:
                 to.look_again(entry, None, now, options)
@@ -137,7 +144,8 @@ class Settler:
         failure = _failure(error, mis)
         has_settled = asked_at >= (entry.settles_at or asked_at)
         is_doubtful = isinstance(error, Incomplete) and entry.looks >= school.options.doubtful_looks
-        if isinstance(error, Unsupported) or (is_doubtful and has_settled) or self._is_hopeless(entry, now):
+        is_hopeless = to.is_hopeless(entry, now, school.options)
+        if isinstance(error, Unsupported) or (is_doubtful and has_settled) or is_hopeless:
             receipt = to.receipt_of(entry)
             if entry.write.state == pb.WRITE_STATE_SENT and receipt is not None and receipt.mis_ids:
                 await self._found(entry, receipt)  # it has an id: the MIS did it, and hides it
@@ -178,11 +186,6 @@ class Settler:
     async def _ask_person(self, entry: WriteEntry, why: str) -> None:
         to.need_attention(entry, advice.undecided(why), self._school.clock())
         await self._school.keeper.save(entry)
-
-    def _is_hopeless(self, entry: WriteEntry, now: datetime) -> bool:
-        """Whether it has been looked for so long that a person is asked."""
-        since = entry.first_left_at or to.utc(entry.write.submitted_at)
-        return now >= since + self._school.options.give_up
 
     def _says_all(self, entry: WriteEntry, receipt: WriteReceipt) -> bool:
         """Whether a receipt tells all that the MIS could be asked for, and the school's data confirms it."""

@@ -80,7 +80,9 @@ def conclude(
     _note(attempt, ending, now)
     entry.touch(now)
     under_way = entry.write.state == pb.WRITE_STATE_SENDING and is_latest
-    if any(each.outcome == _ACCEPTED for each in entry.write.attempts):
+    if attempt.outcome == _ACCEPTED:
+        entry.voided = min(entry.voided, attempt.number - 1)  # the person who said otherwise did not know
+    if any(each.outcome == _ACCEPTED for each in counting(entry)):
         if under_way or entry.write.state in _CORRIGIBLE:
             _accepted(entry, ending, safety, now, options)
         elif _taken_twice(entry, safety) and entry.write.state == pb.WRITE_STATE_SENT:
@@ -166,6 +168,25 @@ def accepted_later(entry: WriteEntry, receipt: WriteReceipt, now: datetime, opti
     entry.move(pb.WRITE_STATE_SENT, now, due_at=now + options.look_first)
 
 
+def send_again(entry: WriteEntry, safety: WriteSafety, now: datetime, wait: timedelta) -> None:
+    """Take a person's word that nothing of what was sent took effect: it is queued as if it were new.
+
+    It waits until whatever was on its way has arrived, unless the MIS heeds its key, and has ``wait`` to go
+    from then on where its time is over.
+    """
+    write = entry.write
+    entry.voided = write.attempts[-1].number if write.attempts else 0
+    if safety is WriteSafety.NATIVE_KEY:
+        entry.settles_at = None
+    due = max(now, entry.settles_at or now)
+    if expiry_of(entry) <= due:
+        write.expires_at.FromDatetime(due + wait)
+    entry.first_left_at, entry.found, entry.vouched = None, False, False
+    entry.keys.clear()
+    del write.mis_ids[:]
+    entry.move(pb.WRITE_STATE_PENDING, now, due_at=due)
+
+
 def absent(entry: WriteEntry, now: datetime) -> None:
     """Take note that nothing of what was sent took effect: it may be sent again."""
     entry.settles_at = entry.first_left_at = None
@@ -210,13 +231,23 @@ def in_time(entry: WriteEntry, due: datetime) -> datetime:
 
 
 def receipt_of(entry: WriteEntry) -> WriteReceipt | None:
-    """Return what the MIS answered, ``None`` where no attempt was accepted."""
-    taken = [each for each in entry.write.attempts if each.outcome == _ACCEPTED or each.receipt]
+    """Return what the MIS answered, ``None`` where no attempt that counts was accepted."""
+    taken = [each for each in counting(entry) if each.outcome == _ACCEPTED or each.receipt]
     if not taken:
         return None
     return WriteReceipt(
         tuple(entry.write.mis_ids), taken[-1].receipt or None, keys_of(entry), taken[-1].response
     )
+
+
+def counting(entry: WriteEntry) -> list[pb.WriteAttempt]:
+    """Return the attempts of which no person has said that they had no effect."""
+    return [each for each in entry.write.attempts if each.number > entry.voided]
+
+
+def is_hopeless(entry: WriteEntry, now: datetime, options: WriteOptions) -> bool:
+    """Say whether what became of a write has been looked for so long that a person is asked."""
+    return now >= (entry.first_left_at or utc(entry.write.submitted_at)) + options.give_up
 
 
 def keys_of(entry: WriteEntry) -> tuple[SourceKey, ...]:
@@ -272,7 +303,7 @@ def _take(entry: WriteEntry, receipt: WriteReceipt) -> None:
 
 
 def _taken_twice(entry: WriteEntry, safety: WriteSafety) -> bool:
-    taken = sum(each.outcome == _ACCEPTED for each in entry.write.attempts)
+    taken = sum(each.outcome == _ACCEPTED for each in counting(entry))
     return taken > 1 and safety is not WriteSafety.NATIVE_KEY
 
 
@@ -328,7 +359,7 @@ def _doubt(
 ) -> None:
     """Go where nobody knows whether an attempt took effect."""
     entry.settles_at = (entry.sending_until or now) + options.settle
-    unknown = sum(each.outcome == _UNKNOWN for each in entry.write.attempts)
+    unknown = sum(each.outcome == _UNKNOWN for each in counting(entry))
     if safety is WriteSafety.NONE:
         need_attention(entry, advice.undecided("the MIS cannot be asked"), now)
     elif safety is WriteSafety.NATIVE_KEY and unknown >= options.unknown_attempts:

@@ -10,9 +10,10 @@ from loguru import logger
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.failures import place_of
-from schoolgate_server.model.writes import OPEN, WriteEntry
+from schoolgate_server.model.writes import OPEN, WriteEntry, operation_name
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.tasks import end_tasks
+from schoolgate_server.writeback import advice
 from schoolgate_server.writeback import transitions as to
 from schoolgate_server.writeback.confirming import Confirmer
 from schoolgate_server.writeback.following import Follower
@@ -156,12 +157,17 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - other writes go on, and this one is tried again
             logger.error("write {}: {}", write_id, place_of(error))
             pause = _AFTER_DEFECT
+            await self._guarded(self._give_up(write_id))
         self._resting[write_id] = asyncio.get_running_loop().time() + pause
 
     async def _step(self, entry: WriteEntry) -> None:
         """Do what is due for a write in its state."""
         school = self._school
+        is_readable = bool(operation_name(entry.write.operation))
         match entry.write.state:
+            case pb.WRITE_STATE_PENDING | pb.WRITE_STATE_UNKNOWN | pb.WRITE_STATE_SENT if not is_readable:
+                to.reject(entry, advice.cannot_be_written(advice.contents_lost()), school.clock())
+                await school.keeper.save(entry)
             case pb.WRITE_STATE_PENDING:
                 await self._sender.send(entry)
             case pb.WRITE_STATE_SENDING:
@@ -180,6 +186,16 @@ class Worker:
                 entry.due_at = None
                 await school.keeper.save(entry)
 
+    async def _give_up(self, write_id: str) -> None:
+        """Leave a write to a person on which work has failed for too long, if it may have left."""
+        school, now = self._school, self._school.clock()
+        entry = await school.store.writes.find(school.school_id, write_id)
+        if entry is None or entry.write.state not in (pb.WRITE_STATE_UNKNOWN, pb.WRITE_STATE_SENT):
+            return
+        if to.is_hopeless(entry, now, school.options):
+            to.need_attention(entry, advice.undecided("work on it failed, as the log says"), now)
+            await school.keeper.save(entry)
+
     async def _mind_the_slot(self, latest: WriteEntry) -> None:
         """Note who waits in a slot, and let the next one go when it has become free."""
         blocked = self._blocked[latest.slot]
@@ -192,8 +208,8 @@ class Worker:
             entry = await self._school.store.writes.find(self._school.school_id, following)
             if entry is not None:
                 self._queue.appendleft(entry)
-        if not blocked:
-            del self._blocked[latest.slot]
+        if not self._blocked.get(latest.slot):  # others of the slot may have ended, or come, meanwhile
+            self._blocked.pop(latest.slot, None)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:

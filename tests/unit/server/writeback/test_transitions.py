@@ -180,3 +180,60 @@ def test_what_waits_in_a_slot_tells_it_once() -> None:
     to.wait_for(entry, "wrt_0", LATER, OPTIONS)
     assert entry.write.updated_at.ToDatetime() == told
     assert entry.write.waits_for == "wrt_0"
+
+
+def attended(*endings: Ending) -> WriteEntry:
+    """Return a write that a person is to look at, after attempts that ended so."""
+    entry = sending("0")
+    for number, ending in enumerate(endings):
+        if number:
+            to.begin(entry, NOW, OPTIONS, str(number), 3, 7)
+        to.conclude(entry, str(number), ending, NONE, NOW, OPTIONS)
+    if state(entry) != "NEEDS_ATTENTION":
+        to.need_attention(entry, Failure(message="?"), NOW)
+    return entry
+
+
+def test_g11_an_attempt_that_a_person_declared_void_counts_no_more() -> None:
+    """Seen to fail where it does: the write was SENT though nothing had left."""
+    entry = attended(TAKEN)
+    to.send_again(entry, NONE, LATER, OPTIONS.expires_after)
+    assert (state(entry), entry.voided, to.receipt_of(entry)) == ("PENDING", 1, None)
+    to.begin(entry, LATER, OPTIONS, "b", 4, 8)
+    to.conclude(entry, "b", NOT_SENT, NONE, LATER, OPTIONS)
+    assert state(entry) == "PENDING"
+    to.begin(entry, LATER, OPTIONS, "c", 4, 8)
+    to.conclude(entry, "c", TAKEN, NONE, LATER, OPTIONS)
+    assert state(entry) == "SENT"  # taken once, as far as anybody knows
+
+
+def test_g11_a_receipt_proves_a_person_wrong_who_said_that_there_was_no_effect() -> None:
+    """Seen to fail where nothing that was declared void counts: it was sent again."""
+    entry = attended(LOST)
+    to.send_again(entry, NONE, NOW, OPTIONS.expires_after)
+    to.conclude(entry, "0", TAKEN, NONE, LATER, OPTIONS)
+    assert state(entry) == "SENT"
+
+
+@pytest.mark.parametrize("safety", [READBACK, NONE, NATIVE])
+def test_g11_what_is_sent_again_waits_for_what_may_be_on_its_way(safety: WriteSafety) -> None:
+    """Seen to fail where it is due at once."""
+    entry = attended(LOST)
+    settles_at = entry.settles_at
+    assert settles_at is not None
+    entry.write.expires_at.FromDatetime(settles_at)
+    to.send_again(entry, safety, NOW, OPTIONS.expires_after)
+    due = NOW if safety is NATIVE else settles_at
+    assert entry.due_at == due < to.expiry_of(entry)
+
+
+def test_a_person_gives_a_native_key_all_its_attempts_again() -> None:
+    entry = sending("0")
+    for number in range(OPTIONS.unknown_attempts):
+        to.conclude(entry, str(number), LOST, NATIVE, NOW, OPTIONS)
+        if state(entry) == "UNKNOWN":
+            to.begin(entry, NOW, OPTIONS, str(number + 1), 3, 7)
+    to.send_again(entry, NATIVE, NOW, OPTIONS.expires_after)
+    to.begin(entry, NOW, OPTIONS, "again", 3, 7)
+    to.conclude(entry, "again", LOST, NATIVE, NOW, OPTIONS)
+    assert state(entry) == "UNKNOWN"
