@@ -260,11 +260,15 @@ class Stage:
             )
             await self.set_policy(pb.WRITE_POLICY_ON, school_id)
 
-    async def set_policy(self, policy: pb.WritePolicy.ValueType, school_id: str = SCHOOL) -> None:
+    async def set_policy(
+        self, policy: pb.WritePolicy.ValueType, school_id: str = SCHOOL, *, cancel_queued: bool = False
+    ) -> pb.SetWritePolicyResponse:
         host = ConnectorHost({}, {})
         backing = Backing(self.client_store, host, self.clock, self.options, no_preview, lambda _: None)
-        request = pb.SetWritePolicyRequest(school_id=school_id, environment=ENVIRONMENT, policy=policy)
-        await PolicyBook(backing).set(request, "ada")
+        request = pb.SetWritePolicyRequest(
+            school_id=school_id, environment=ENVIRONMENT, policy=policy, cancel_queued=cancel_queued
+        )
+        return await PolicyBook(backing).set(request, "ada")
 
     async def notify(self, school_id: str, kind: int, keys: Sequence[SourceKey], request_id: str) -> None:
         self.notified.append((school_id, keys, request_id))

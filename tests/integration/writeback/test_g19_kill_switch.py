@@ -61,6 +61,39 @@ def test_g19_nothing_leaves_a_second_after_the_switch(servers: int, pause: float
     run_virtually(story)
 
 
+def test_g19_what_is_cancelled_while_it_waits_at_the_gate_is_not_sent_later_either() -> None:
+    """Seen to fail where only what was queued at that moment is cancelled: under ON the rest was sent."""
+
+    async def story() -> None:
+        stage = Stage()
+        await stage.prepare()
+        for number in range(MANY):
+            await stage.submit(f"k{number}", pupil=1 + number)
+
+        async def waits_for_its_turn(request: WriteRequest) -> None:
+            await asyncio.sleep(2.0)
+
+        stage.mis.prepare = waits_for_its_turn
+        await stage.server()
+        await asyncio.sleep(3.0)
+        answer = await stage.set_policy(pb.WRITE_POLICY_OFF, cancel_queued=True)
+        assert 0 < answer.cancelled < MANY
+        await asyncio.sleep(5.0)
+        gone = len(stage.mis.left)
+        await stage.set_policy(pb.WRITE_POLICY_ON)
+        await asyncio.sleep(120)
+        assert len(stage.mis.left) == gone
+        states = [state_of(await stage.read(f"k{number}")) for number in range(MANY)]
+        assert states.count("CONFIRMED") == gone
+        assert states.count("CANCELLED") == MANY - gone > answer.cancelled
+        await stage.submit("later", pupil=1)
+        await stage.settled("later")
+        assert len(stage.mis.left) == gone + 1, "what is submitted afterwards is sent"
+        await stage.close()
+
+    run_virtually(story)
+
+
 @pytest.mark.parametrize("at", range(1, 31))
 def test_g19_the_switch_counts_at_every_step_and_so_does_switching_back(at: int) -> None:
     """It is thrown at any of a server's steps and taken back: the write leaves once, and is not forgotten."""
@@ -78,7 +111,7 @@ def test_g19_the_switch_counts_at_every_step_and_so_does_switching_back(at: int)
         def back() -> None:
             tasks.append(asyncio.ensure_future(stage.set_policy(pb.WRITE_POLICY_ON)))
 
-        tasks: list[asyncio.Future[None]] = []
+        tasks: list[asyncio.Future[object]] = []
         server.gate.look, server.gate.look_at = throws, at
         await server.dispatcher.start()
         await stage.until("k1", "CONFIRMED", within=60)

@@ -14,13 +14,15 @@ class OperationRule(NamedTuple):
     """What may be done with writes of one operation.
 
     ``daily_quota`` is the most writes that are accepted within 24 hours, 0 for no limit. ``set_by`` and
-    ``set_at`` say who set it and when; empty and ``None`` where nobody did.
+    ``set_at`` say who set it and when; empty and ``None`` where nobody did. ``cancels_before`` is when what
+    was queued was cancelled last: what was submitted until then, and was just being sent, is not sent later.
     """
 
     policy: pb.WritePolicy.ValueType = pb.WRITE_POLICY_OFF
     daily_quota: int = 0
     set_by: str = ""
     set_at: datetime | None = None
+    cancels_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,17 +37,22 @@ class WritePolicies:
         quota: int | None,
         by: str,
         at: datetime,
+        *,
+        cancels: bool = False,
     ) -> Policies:
         """Set the rule of each of ``operations``, all at once, and return what holds from now on.
 
         ``quota`` is the most writes of each that are accepted within 24 hours, 0 for no limit, and
-        ``None`` for what there was.
+        ``None`` for what there was. ``cancels``: what was submitted until ``at`` is not sent under a later
+        policy either.
         """
         if not operations:
             return await self.get(school_id, environment)
         rule: Document = {"policy": pb.WritePolicy.Name(policy), "by": by, "at": at}
         if quota is not None:
             rule["quota"] = quota
+        if cancels:
+            rule["cancels_before"] = at
         query: Document = {"_id": _id(school_id, environment), "school": school_id}
         # Field by field, so that what is not given stays.
         change = {
@@ -73,7 +78,11 @@ def _policies(document: Document) -> Policies:
     return Policies(
         {
             operation: OperationRule(
-                pb.WritePolicy.Value(rule["policy"]), rule.get("quota", 0), rule["by"], rule["at"]
+                pb.WritePolicy.Value(rule["policy"]),
+                rule.get("quota", 0),
+                rule["by"],
+                rule["at"],
+                rule.get("cancels_before"),
             )
             for operation, rule in rules.items()
         }

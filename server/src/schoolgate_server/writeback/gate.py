@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 
 from loguru import logger
 
@@ -49,6 +49,11 @@ class PolicyWatch:
     def of(self, entry: WriteEntry) -> pb.WritePolicy.ValueType:
         """Return the policy of a write, as it was read last."""
         return self._policies.of(entry.write.operation_name).policy
+
+    def cancels(self, entry: WriteEntry) -> bool:
+        """Say whether what is queued was cancelled since a write was submitted, whatever holds now."""
+        before = self._policies.of(entry.write.operation_name).cancels_before
+        return before is not None and entry.write.submitted_at.ToDatetime(tzinfo=UTC) <= before
 
     def is_fresh(self) -> bool:
         """Say whether it was read so lately that it can be gone by."""

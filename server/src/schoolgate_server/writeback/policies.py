@@ -34,7 +34,14 @@ class PolicyBook:
         # Durable first: what is done about the queue afterwards is of no use to a write that may still leave.
         quota = request.daily_quota if request.HasField("daily_quota") else None
         policies = await store.write_policies.set(
-            school_id, environment, operations, request.policy, quota, caller, now
+            school_id,
+            environment,
+            operations,
+            request.policy,
+            quota,
+            caller,
+            now,
+            cancels=request.cancel_queued,
         )
         cancelled = 0
         if request.policy in _LETS_THROUGH:

@@ -71,6 +71,9 @@ class Sender:
             entry.settles_at = None
         if not school.policy.is_fresh():
             await school.policy.read()
+        if is_queued and school.policy.cancels(entry):
+            await self._cancel(entry)
+            return
         if not school.policy.lets(entry):
             await self._hold(entry)
             return
@@ -208,13 +211,19 @@ class Sender:
         if await self._school.keeper.save(entry):
             await self._look_at_policy_again(entry)
 
-    async def _look_at_policy_again(self, entry: WriteEntry) -> None:
-        """Make a write due that is held by what does not hold any more.
+    async def _cancel(self, entry: WriteEntry) -> None:
+        entry.move(pb.WRITE_STATE_CANCELLED, self._school.clock())
+        await self._school.keeper.save(entry)
 
-        Whoever changes a policy makes due what is queued then; this one was being stored just then.
+    async def _look_at_policy_again(self, entry: WriteEntry) -> None:
+        """Make a write due that is held by what does not hold any more, and cancel one that was to be.
+
+        Whoever changes a policy sees to what is queued then; this one was being sent, or stored, just then.
         """
         await self._school.policy.read()
-        if self._school.policy.lets(entry) and entry.write.state == pb.WRITE_STATE_PENDING:
+        if entry.write.state == pb.WRITE_STATE_PENDING and self._school.policy.cancels(entry):
+            await self._cancel(entry)
+        elif self._school.policy.lets(entry) and entry.write.state == pb.WRITE_STATE_PENDING:
             entry.due_at = self._school.clock()
             await self._school.keeper.save(entry)
 
