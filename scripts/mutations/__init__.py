@@ -14,6 +14,7 @@ from scripts.mutations import (
     reprojecting,
     sending,
     serving,
+    validating,
     writing,
 )
 
@@ -26,6 +27,7 @@ MUTANTS = (
     *following.MUTANTS,
     *answering.MUTANTS,
     *ledger.MUTANTS,
+    *validating.MUTANTS,
     *writing.MUTANTS,
     *dispatching.MUTANTS,
     *sending.MUTANTS,

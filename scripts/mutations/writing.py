@@ -1,24 +1,15 @@
-"""What may be written, under which key, and who decides about it."""
+"""Accepting, deciding about and undoing writes: once per key, by whom it may be, and only what may be."""
 
 from __future__ import annotations
 
 from scripts.mutations.base import AT_WONDE, WONDE, Mutant
 
 WRITEBACK = "server/src/schoolgate_server/writeback"
-SHAPE = f"{WRITEBACK}/validation/shape.py"
-RULES = f"{WRITEBACK}/validation/rules.py"
-CHECKED = f"{WRITEBACK}/validation/__init__.py"
-FACTS = f"{WRITEBACK}/validation/facts.py"
-VALUES = f"{WRITEBACK}/values.py"
 SUBMISSION = f"{WRITEBACK}/submission.py"
 DECISIONS = f"{WRITEBACK}/decisions.py"
 POLICIES = f"{WRITEBACK}/policies.py"
 REVERSAL = f"{WRITEBACK}/reversal.py"
 
-OF_SHAPE = "tests/unit/server/writeback/test_shape.py"
-OF_RULES = "tests/unit/server/writeback/test_rules.py"
-OF_VALUES = "tests/unit/server/writeback/test_values.py"
-AT_CHECKS = "tests/integration/writeback/test_checks.py"
 AT_SUBMISSION = "tests/integration/writeback/test_submission.py"
 AT_DECISIONS = "tests/integration/writeback/test_decisions.py"
 AT_REVERSAL = "tests/integration/writeback/test_reversal.py"
@@ -32,168 +23,6 @@ MUTANTS = (
         'if request.HasField("daily_quota") else 0',
         AT_DECISIONS,
         "outlives and mongomock",
-    ),
-    Mutant(
-        "g18",
-        "the id of a record of any kind passes for a pupil's",
-        SHAPE,
-        "if is_record_id(value) and kind_of(value) == kind:",
-        "if is_record_id(value):",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "a date need not be one",
-        SHAPE,
-        "if not is_iso_date(value):",
-        "if not value:",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "a mark may be of tomorrow",
-        SHAPE,
-        "if value > today.day and not may_come:",
-        "if not value:",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "today is the day of UTC",
-        SHAPE,
-        "self.now.astimezone(self.zone).date()",
-        "self.now.date()",
-        OF_SHAPE,
-        "time_zone",
-    ),
-    Mutant(
-        "g18",
-        "a moment needs no offset",
-        SHAPE,
-        "datetime.fromisoformat(value) if _MOMENT.fullmatch(value) else None",
-        "datetime.fromisoformat(value)",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "numbers are not bounded",
-        SHAPE,
-        "return None if least <= value <= most else",
-        "return None if value == value else",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "texts are not bounded",
-        SHAPE,
-        "if len(value) > maximum:",
-        "if len(value) > 10**6:",
-        OF_SHAPE,
-        "wrong_value",
-    ),
-    Mutant(
-        "g18",
-        "texts may hold control characters",
-        SHAPE,
-        "if any(_is_control(character) for character in value):",
-        "if not value.isprintable and value:",
-        OF_SHAPE,
-        "wrong_value or choke",
-    ),
-    Mutant(
-        "g11",
-        "what the connector does not read is dropped in silence",
-        SHAPE,
-        "if said and field.name not in read:",
-        "if said and not read:",
-        OF_SHAPE,
-        "cannot_write",
-    ),
-    Mutant(
-        "g11",
-        "enrolments are not looked at",
-        RULES,
-        "if not are_known or is_on_roll(enrolments, day) is not False:",
-        "if not are_known or is_on_roll(enrolments, day) != day:",
-        OF_RULES,
-        "on_roll",
-    ),
-    Mutant(
-        "g11",
-        "any code passes for one of the school's",
-        RULES,
-        'return "must be one of the school\'s attendance codes"',
-        "return None",
-        OF_RULES,
-        "one_of_the_schools_on",
-    ),
-    Mutant(
-        "g11",
-        "a code is valid on every day",
-        RULES,
-        "for record in valid_on(named, day, unresolved)]",
-        "for record in named]",
-        OF_RULES,
-        "one_of_the_schools_on",
-    ),
-    Mutant(
-        "g11",
-        "a retired code passes",
-        RULES,
-        "if day >= RETIRED_FROM and all(",
-        'if day >= "3000" and all(',
-        OF_RULES,
-        "one_of_the_schools_on",
-    ),
-    Mutant(
-        "g11",
-        "any type of behaviour passes",
-        RULES,
-        'return "must be one of the school\'s types of behaviour"',
-        "return None",
-        OF_RULES,
-        "type_of_behaviour",
-    ),
-    Mutant(
-        "g11",
-        "a lesson may be of any period",
-        RULES,
-        "if lessons is None or name in lessons.names or not lessons.are_all:",
-        "if lessons is None or name or not lessons.are_all:",
-        AT_CHECKS,
-        "lesson_must and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "who has gone passes",
-        CHECKED,
-        '    if record.HasField("tombstone"):\n        return "must be a record that',
-        '    if record.HasField("tombstone") and not record.id:\n        return "must be a record that',
-        AT_CHECKS,
-        "must_be_there and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "anything may be taken back",
-        CHECKED,
-        'return any(record is None or record.HasField("tombstone") for record in before)',
-        "return True",
-        AT_CHECKS,
-        "only_what_a_write_made and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "what a write changed only may be taken back",
-        CHECKED,
-        'return any(record is None or record.HasField("tombstone") for record in before)',
-        "return bool(before)",
-        AT_CHECKS,
-        "changed_only and mongomock",
     ),
     Mutant(
         "g11",
@@ -212,51 +41,6 @@ MUTANTS = (
         "else moment",
         AT_SUBMISSION,
         "one_moment_is_one and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "a merged pupil means the one who went",
-        VALUES,
-        "if record is not None and record.tombstone.reason == TOMBSTONE_REASON_MERGED:",
-        "if record is not None and not record.id:",
-        AT_CHECKS,
-        "merged_pupil and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "the first key is taken, of whatever MIS",
-        VALUES,
-        "for key in record.source_keys if key.namespace == namespace]",
-        "for key in record.source_keys[:1]]",
-        AT_CHECKS,
-        "present_mis and mongomock",
-    ),
-    Mutant(
-        "g11",
-        "of several keys the oldest is sent",
-        VALUES,
-        "        if added:\n            return added[0]\n",
-        "",
-        OF_VALUES,
-        "present_one",
-    ),
-    Mutant(
-        "g11",
-        "the key of a merged pupil is sent",
-        VALUES,
-        "added = [key for key in added if key not in merged]",
-        "pass",
-        OF_VALUES,
-        "present_one",
-    ),
-    Mutant(
-        "g11",
-        "a value of nothing is left out",
-        VALUES,
-        'elif value != "" and f"',
-        'elif value and f"',
-        OF_VALUES,
-        "nothing_is_not_nothing",
     ),
     Mutant(
         "g11",
@@ -374,42 +158,6 @@ MUTANTS = (
         "    if write.superseded_by and not write.write_id:\n",
         AT_REVERSAL,
         "later_write and mongomock",
-    ),
-    Mutant(
-        "g18",
-        "anybody takes the register of a lesson",
-        RULES,
-        "if staff_ids & lessons.teachers.ids:",
-        "if staff_ids:",
-        OF_RULES,
-        "takes_the_register",
-    ),
-    Mutant(
-        "g18",
-        "who teaches a lesson is not looked up",
-        CHECKED,
-        'taught_in=mark.period_name if is_lesson and "staff_id" in given else "",',
-        'taught_in="",',
-        AT_CHECKS,
-        "who_teaches",
-    ),
-    Mutant(
-        "g18",
-        "who is assigned to a group does not teach it",
-        FACTS,
-        "return dict(zip(groups, await asyncio.gather(*map(of, groups)), strict=True))",
-        "return {}",
-        AT_CHECKS,
-        "who_teaches",
-    ),
-    Mutant(
-        "g18",
-        "that one lesson of a period has a teacher tells who has the others",
-        RULES,
-        'certain = certain and bool(named) and "" not in named',
-        "pass",
-        OF_RULES,
-        "takes_the_register",
     ),
     Mutant(
         "g18",
