@@ -19,6 +19,15 @@ RESOLUTIONS = "tests/integration/writeback/test_resolutions.py"
 
 MUTANTS = (
     Mutant(
+        "g19",
+        "what waited at the gate when the queue was cancelled is sent under the next policy",
+        GATE,
+        "return before is not None and entry.write.submitted_at.ToDatetime(tzinfo=UTC) <= before",
+        "return False",
+        SWITCH,
+        "cancelled_while",
+    ),
+    Mutant(
         "g11",
         "a write is sent though another change of it came first",
         SENDING,
