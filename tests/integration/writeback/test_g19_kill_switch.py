@@ -111,7 +111,7 @@ def test_g19_the_switch_counts_at_every_step_and_so_does_switching_back(at: int)
         def back() -> None:
             tasks.append(asyncio.ensure_future(stage.set_policy(pb.WRITE_POLICY_ON)))
 
-        tasks: list[asyncio.Future[object]] = []
+        tasks: list[asyncio.Future[pb.SetWritePolicyResponse]] = []
         server.gate.look, server.gate.look_at = throws, at
         await server.dispatcher.start()
         await stage.until("k1", "CONFIRMED", within=60)
