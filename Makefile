@@ -21,8 +21,9 @@ CONFORMANCE := tests/conformance tests/docs/test_connector_guide.py tests/packag
 # Where every read is explained by MongoDB: a minute of its own.
 PLANS := tests/integration/plans
 
-# Where processes are killed and stalled, and primaries lost: minutes of their own.
-FAULTS := tests/replicaset tests/integration/processes
+# Where processes are killed and stalled, work is cut short at each of its steps, and primaries are lost: minutes of
+# their own.
+FAULTS := tests/replicaset tests/integration/processes tests/e2e/test_g15_two_servers.py $(wildcard tests/*/*/test_*crashes.py)
 WRITING := tests/writing
 
 # Options, each shown with the target that reads it.
@@ -52,7 +53,7 @@ demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 st
 test: .venv/.dev ## all tests but those of the next four targets; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS) $(FAULTS) $(WRITING)) $(ARGS)
 
-faults: .venv/.dev ## lose servers at every step of a run, and primaries of a set of three: real processes, killed and stalled
+faults: .venv/.dev ## lose servers at every step of what they do, and primaries of a set of three: killed, stalled, cut short
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAULTS) $(ARGS)
 
 writes: .venv/.dev ## WRITES=N (a thousand) writes of each class through servers that are killed; RECORD=FILE keeps the table
