@@ -28,15 +28,6 @@ MUTANTS = (
     ),
     Mutant(
         "g11",
-        "what is found counts although another write has made it",
-        f"{WRITEBACK}/settling.py",
-        "            if other is None:\n                to.found",
-        "            if other is None or other:\n                to.found",
-        HISTORIES,
-        "g11_g19",
-    ),
-    Mutant(
-        "g11",
         "what cannot be asked for is sent again",
         f"{WRITEBACK}/transitions.py",
         'need_attention(entry, advice.undecided("the MIS cannot be asked"), now)',

@@ -8,13 +8,13 @@ kinds of draws move the seeds, and ``scripts/mutants.py`` tries most of these ag
 * a write leaves although its intent was not stored;
 * nobody looks at the gate (4), or takes there a policy that was read long ago (16);
 * what the MIS does not show yet counts as gone at once (3);
-* what is found counts although another write has made it (33);
 * what cannot be asked for is sent again (0);
 * an attempt whose server died, or an error after a write has left, counts as not sent;
 * writes about one thing overtake each other.
 
 That the gate looks at an attempt's time is not shown here: a server that stands still closes its gates by
-timers, which go on in a history. Tests of the dispatcher's own show it.
+timers, which go on in a history. That what is found may be another write's is not shown within 48 seeds.
+Tests of the dispatcher's own show both.
 """
 
 from __future__ import annotations
