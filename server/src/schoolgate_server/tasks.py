@@ -1,8 +1,9 @@
-"""Ends tasks for certain."""
+"""Ends tasks for certain, and waits no longer than is good."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 AGAIN_SECONDS = 0.5
@@ -23,3 +24,10 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not report it as lost
+
+
+async def wait_within(event: asyncio.Event, seconds: float) -> None:
+    """Return when ``event`` is set, or ``seconds`` have passed; the caller looks which of both it was."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,23 +150,38 @@ def client_command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
-        _, *own = inspect.signature(function).parameters.values()
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [p.replace(kind=keyword, annotation=hints[p.name]) for p in own] + [
-            inspect.Parameter("server", keyword, default=DEFAULT_SERVER, annotation=Server),
-            inspect.Parameter("token_file", keyword, default=None, annotation=TokenFile),
-            inspect.Parameter("ca", keyword, default=None, annotation=AuthorityFile),
-        ]
-
         def command(server: str, token_file: Path | None, ca: Path | None, **values: Any) -> None:  # noqa: ANN401 - whatever the command declares
             with connect(target_of(server, token_file, ca)) as client:
                 function(client, **values)
 
-        command.__doc__ = function.__doc__
-        command.__annotations__ = {p.name: p.annotation for p in parameters}
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        connection = [
+            inspect.Parameter("server", keyword, default=DEFAULT_SERVER, annotation=Server),
+            inspect.Parameter("token_file", keyword, default=None, annotation=TokenFile),
+            inspect.Parameter("ca", keyword, default=None, annotation=AuthorityFile),
+        ]
+        _, *own = parameters_of(function)
+        declare(command, [*own, *connection], function.__doc__)
         app.command(name)(command)
         return function
 
     return register
+
+
+def parameters_of(function: Callable[..., object]) -> list[inspect.Parameter]:
+    """Return a function's parameters by keyword, as typer reads them; what stands for any others is none."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def declare(
+    command: Callable[..., None], parameters: Sequence[inspect.Parameter], documentation: str | None
+) -> None:
+    """Let typer see ``parameters`` as the command's own, in this order, and ``documentation`` as its help."""
+    command.__doc__ = documentation
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.attendance_pb2 import AttendanceSession
 from schoolgate_server.cli import console, ledger, questions
-from schoolgate_server.cli.client import CALL_TIMEOUT, Client, client_command
+from schoolgate_server.cli.client import CALL_TIMEOUT, Client, client_command, declare, parameters_of
 from schoolgate_server.cli.query import write_json
 
 School = Annotated[str, typer.Argument(help="Id of the school.", show_default=False)]
@@ -158,9 +159,7 @@ def wait_for(client: Client, write: pb.Write, *, as_json: bool = False) -> None:
         raise typer.Exit(1)
 
 
-def behaviour(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def behaviour(
     student: Student,
     type_code: Code,
     at: Annotated[
@@ -172,12 +171,7 @@ def behaviour(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
     staff: Staff,
     points: Annotated[int, typer.Option(help="Points, below zero for sanctions.")],
     comment: Comment = None,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Record a behaviour event."""
     event = pb.RecordBehaviourEvent(
         student_id=student,
@@ -187,13 +181,10 @@ def behaviour(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         points=points,
         comment=text_from(comment),
     )
-    operation = pb.WriteOperation(record_behaviour_event=event)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(record_behaviour_event=event)
 
 
-def mark(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def mark(
     student: Student,
     date: Day,
     session: Annotated[Session, typer.Option(help="Which register of the day.", case_sensitive=False)],
@@ -207,12 +198,7 @@ def mark(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         typer.Option(metavar="RECORD", help="Id of the record of the member of staff who takes it."),
     ] = None,
     comment: Comment = None,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Record an attendance mark."""
     made = pb.RecordAttendanceMark(
         student_id=student,
@@ -224,24 +210,16 @@ def mark(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         minutes_late=minutes_late,
         staff_id=staff,
     )
-    operation = pb.WriteOperation(record_attendance_mark=made)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(record_attendance_mark=made)
 
 
-def result(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def result(
     student: Student,
     assessment: Annotated[str, typer.Option(metavar="NAME", help="Name of the assessment.")],
     value: Annotated[str, typer.Option("--result", metavar="RESULT", help="The result.")],
     date: Day,
     subject: Annotated[str | None, typer.Option(metavar="RECORD", help="Id of the subject's record.")] = None,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Record an assessment result."""
     made = pb.RecordAssessmentResult(
         student_id=student,
@@ -250,45 +228,29 @@ def result(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         date=questions.day(date),
         subject_id=subject,
     )
-    operation = pb.WriteOperation(record_assessment_result=made)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(record_assessment_result=made)
 
 
-def consent(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def consent(
     student: Student,
     type_code: Code,
     granted: Annotated[bool, typer.Option("--granted/--not-granted", help="Whether it is given.")],
     date: Day,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Record whether consent is given, from a day on."""
     made = pb.RecordConsent(
         student_id=student, type_code=type_code, granted=granted, date=questions.day(date)
     )
-    operation = pb.WriteOperation(record_consent=made)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(record_consent=made)
 
 
-def note(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def note(
     student: Student,
     type_code: Code,
     date: Day,
     text: Annotated[str, typer.Option("--note", help="The note; - reads it from standard input.")],
     staff: Staff,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Record a note about an intervention."""
     made = pb.RecordInterventionNote(
         student_id=student,
@@ -297,29 +259,18 @@ def note(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         note=text_from(text) or "",
         staff_id=staff,
     )
-    operation = pb.WriteOperation(record_intervention_note=made)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(record_intervention_note=made)
 
 
-def deactivate(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def deactivate(
     record_id: RecordId,
     reason: Annotated[str, typer.Option(help="Why, for the audit; it is not sent. Name no pupil here.")],
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Have the MIS take back what an earlier write made; `writes reverse` knows which record that is."""
-    operation = pb.WriteOperation(deactivate_record=pb.DeactivateRecord(record_id=record_id, reason=reason))
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(deactivate_record=pb.DeactivateRecord(record_id=record_id, reason=reason))
 
 
-def correct(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
-    client: Client,
-    school: School,
+def correct(
     record_id: RecordId,
     code: Annotated[str | None, typer.Option(help="Of an attendance mark: the school's code.")] = None,
     points: Annotated[int | None, typer.Option(help="Of a behaviour event: the points.")] = None,
@@ -327,18 +278,32 @@ def correct(  # noqa: PLR0913, PLR0917 - one parameter per argument and option
         str | None, typer.Option("--result", metavar="RESULT", help="Of an assessment result: the result.")
     ] = None,
     comment: Comment = None,
-    key: Key = "",
-    source: Source = "",
-    validate_only: ValidateOnly = False,
-    wait: Wait = False,
-    as_json: Json = False,
-) -> None:
+) -> pb.WriteOperation:
     """Correct values of a record that the MIS has; what is not given stays."""
     made = pb.CorrectRecord(
         record_id=record_id, code=code, points=points, result=value, comment=text_from(comment)
     )
-    operation = pb.WriteOperation(correct_record=made)
-    submit(client, school, operation, Terms(key, source, validate_only, wait, as_json))
+    return pb.WriteOperation(correct_record=made)
+
+
+def _submitting(make: Callable[..., pb.WriteOperation]) -> Callable[..., None]:
+    """Return the command that submits what ``make`` makes of its own options, with those of a submission."""
+
+    def command(
+        client: Client,
+        school: School,
+        key: Key = "",
+        source: Source = "",
+        validate_only: ValidateOnly = False,
+        wait: Wait = False,
+        as_json: Json = False,
+        **own: Any,  # noqa: ANN401 - whatever the operation declares
+    ) -> None:
+        submit(client, school, make(**own), Terms(key, source, validate_only, wait, as_json))
+
+    client, school, *terms = parameters_of(command)
+    declare(command, [client, school, *parameters_of(make), *terms], make.__doc__)
+    return command
 
 
 def register(app: typer.Typer) -> None:
@@ -348,5 +313,5 @@ def register(app: typer.Typer) -> None:
         help="Write to a school's MIS, at most once (docs/writeback.md). `writes` shows what became of it.",
     )
     for command in (behaviour, mark, result, consent, note, deactivate, correct):
-        client_command(group, command.__name__)(command)
+        client_command(group, command.__name__)(_submitting(command))
     app.add_typer(group, name="write")

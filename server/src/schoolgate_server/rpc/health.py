@@ -14,6 +14,7 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store
+from schoolgate_server.tasks import wait_within
 
 OVERALL = ""
 """The service name under which the state of the server as a whole is asked for."""
@@ -109,11 +110,8 @@ class HealthMonitor:
     async def run(self) -> None:
         """Keep the states true until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(self._every_s):
-                    await self._suspicion.wait()
-            except TimeoutError:
-                pass  # nobody suspects anything: it is simply time to ask again
+            # Where nobody suspects anything it is simply time to ask again.
+            await wait_within(self._suspicion, self._every_s)
             self._suspicion.clear()
             await self._ask()
 

@@ -21,7 +21,7 @@ from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.lease_holder import held_lease
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
-from schoolgate_server.tasks import end_tasks
+from schoolgate_server.tasks import end_tasks, wait_within
 from schoolgate_server.writeback.gate import PolicyWatch
 from schoolgate_server.writeback.keeping import Keeper
 from schoolgate_server.writeback.options import WriteOptions
@@ -153,11 +153,7 @@ class Dispatcher:
                 logger.warning("cannot look for writes that are due: the store does not answer")
             except Exception as error:  # noqa: BLE001 - without this loop nothing would be sent any more
                 logger.error("cannot look for writes that are due: {}", place_of(error))
-            try:
-                async with asyncio.timeout(self._options.interval.total_seconds()):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await wait_within(self._woken, self._options.interval.total_seconds())
 
     def _fill(self) -> None:
         """Begin with the schools that have waited longest, as far as there are places."""

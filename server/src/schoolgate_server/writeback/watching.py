@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.store.store import Store
+from schoolgate_server.tasks import wait_within
 from schoolgate_server.writeback import transitions as to
 from schoolgate_server.writeback.options import WriteOptions
 
@@ -58,7 +59,7 @@ class Watching:
                 looked_thoroughly_at = now if is_thorough else looked_thoroughly_at
                 async for entry in news.look(self._options.watch_overlap if is_thorough else _MOMENT):
                     yield entry
-                await _wait(event, self._options.watch_every.total_seconds())
+                await wait_within(event, self._options.watch_every.total_seconds())
         finally:
             self._watchers[school_id].discard(event)
             if not self._watchers[school_id]:
@@ -118,11 +119,3 @@ class _News:
         """Look no further back than ``before``, and remember nothing of what was told then."""
         self._since = max(self._since, before)
         self._told = {write_id: told for write_id, told in self._told.items() if told[1] >= self._since}
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

@@ -12,7 +12,7 @@ from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.failures import place_of
 from schoolgate_server.model.writes import OPEN, WriteEntry, operation_name
 from schoolgate_server.store.errors import StoreUnavailable
-from schoolgate_server.tasks import end_tasks
+from schoolgate_server.tasks import end_tasks, wait_within
 from schoolgate_server.writeback import advice
 from schoolgate_server.writeback import transitions as to
 from schoolgate_server.writeback.confirming import Confirmer
@@ -85,19 +85,12 @@ class Worker:
                     idle_since = now()
                 elif self._others_wait() or now() - idle_since > options.linger.total_seconds():
                     return
-                await self._wait(options.interval.total_seconds())
+                # Until something ended, somebody woke this up, or a moment has passed.
+                await wait_within(self._woken, options.interval.total_seconds())
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             await self._school.reach.close()
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until something ended, somebody woke this up, or a moment has passed."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
 
     async def _start_due(self) -> None:
         """Begin with what is due, as far as there is room."""
