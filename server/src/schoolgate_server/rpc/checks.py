@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Sequence
 
 from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import kind_pb2
@@ -11,10 +12,13 @@ from schoolgate_server.model.checks import FoundViolations, has_form_of_record_i
 
 SCHOOL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _RUN_ID = re.compile(r"run_[0-9A-Za-z]{1,64}")
+_WRITE_ID = re.compile(r"wrt_[0-9a-f]{32}")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 LONGEST_NAME = 80
 """Characters of a name that a caller may give for something of ours, and that an error repeats of any."""
+
+_LONGEST_COMMENT = 2000
 
 
 def echo(name: str) -> str:
@@ -36,6 +40,10 @@ class Violations(FoundViolations):
         if not _RUN_ID.fullmatch(value):
             self.add("run_id", 'must be the id of a run ("run_…")')
 
+    def write_id(self, value: str) -> None:
+        if not _WRITE_ID.fullmatch(value):
+            self.add("write_id", 'must be the id of a write ("wrt_…")')
+
     def record_id(self, value: str, field: str = "record_id") -> None:
         if not has_form_of_record_id(value):
             self.add(field, 'must be the id of a record ("stu_…")')
@@ -43,6 +51,18 @@ class Violations(FoundViolations):
     def request_id(self, value: str) -> None:
         if not _UUID.fullmatch(value):
             self.add("request_id", "must be a UUID, made anew for each logical request")
+
+    def comment(self, value: str) -> None:
+        """Note a reason for the audit that is too long. It may have lines."""
+        if len(value) > _LONGEST_COMMENT:
+            self.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+
+    def each_once(self, values: Sequence[Hashable], field: str, *, maximum: int, what: str) -> None:
+        """Note values that are too many, or named more than once; ``what`` is what one of them is."""
+        if len(values) > maximum:
+            self.add(field, f"must be at most {maximum}")
+        elif len(set(values)) < len(values):
+            self.add(field, f"must name each {what} once")
 
     def kind(self, value: kind_pb2.Kind.ValueType, field: str = "kind") -> KindInfo | None:
         """Return the kind's description, or ``None`` after noting that there is none."""

@@ -18,8 +18,6 @@ from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.mis_change import MisChange
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
-_LONGEST_COMMENT = 2000
-
 _ACCEPT = i.ResolveIdentityProposalRequest.RESOLUTION_ACCEPT
 
 
@@ -177,6 +175,5 @@ def _check_decision(
     """Note what is wrong with what every decision has, and raise whatever was noted."""
     violations.school_id(request.school_id)
     violations.request_id(request.request_id)
-    if len(request.comment) > _LONGEST_COMMENT:
-        violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+    violations.comment(request.comment)
     violations.raise_any()

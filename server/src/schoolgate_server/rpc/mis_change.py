@@ -22,8 +22,6 @@ from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.registration import check_credentials, check_settings
 
-_LONGEST_COMMENT = 2000
-
 
 class MisChange(IdentityServiceServicer):
     """Serves changes of MIS. ``remember_secrets`` is told every credential before anything could log it."""
@@ -81,8 +79,7 @@ class MisChange(IdentityServiceServicer):
         violations.request_id(request.request_id)
         violations.school_id(request.school_id)
         violations.text(request.digest, "digest", maximum=LONGEST_NAME, required=True)
-        if len(request.comment) > _LONGEST_COMMENT:
-            violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+        violations.comment(request.comment)
         violations.raise_any()
         school_id = request.school_id
         await self._store.schools.get(school_id)

@@ -27,7 +27,6 @@ _STARTABLE = (
     s.SYNC_LAYER_REPROJECTION,
 )
 _MOST_DATASETS = 100
-_LONGEST_COMMENT = 2000
 
 
 async def until_closing(states: AsyncIterator[s.Run], closing: asyncio.Event) -> AsyncIterator[s.Run]:
@@ -63,10 +62,7 @@ class Sync(SyncServiceServicer):
         violations = Violations()
         violations.school_id(request.school_id)
         violations.request_id(request.request_id)
-        if len(request.datasets) > _MOST_DATASETS:
-            violations.add("datasets", f"must be at most {_MOST_DATASETS}")
-        elif len(set(request.datasets)) < len(request.datasets):
-            violations.add("datasets", "must name each dataset once")
+        violations.each_once(request.datasets, "datasets", maximum=_MOST_DATASETS, what="dataset")
         for index, dataset in enumerate(request.datasets[:_MOST_DATASETS]):
             violations.text(dataset, f"datasets[{index}]", maximum=LONGEST_NAME, required=True)
         _check_layer(request, violations)
@@ -208,8 +204,7 @@ def _check_resolution(request: s.ResolveHoldRequest) -> None:
     known = s.ResolveHoldRequest.Resolution.values()
     if request.resolution not in known or not request.resolution:
         violations.add("resolution", "must be RESOLUTION_APPROVE or RESOLUTION_DISCARD")
-    if len(request.comment) > _LONGEST_COMMENT:
-        violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+    violations.comment(request.comment)
     violations.raise_any()
 
 

@@ -12,18 +12,16 @@ from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.writes import OPERATIONS, WriteConditions, action_of, operation_name
 from schoolgate_server.rpc.checks import Violations
 
-_WRITE_ID = re.compile(r"wrt_[0-9a-f]{32}")
 _ENVIRONMENT = re.compile(r"[a-z0-9-]{1,63}")
 _LONGEST_ID = 200
 """Characters of ids that the MIS or the caller chose."""
-_LONGEST_COMMENT = 2000
 _MOST_MIS_IDS = 20
 _LARGEST_QUOTA = 1_000_000
 
-Decision: TypeAlias = (
+DecisionOnWrite: TypeAlias = (
     pb.ApproveWriteRequest | pb.CancelWriteRequest | pb.ReverseWriteRequest | pb.ResolveWriteRequest
 )
-"""A person's decision about one write."""
+"""Request of a person's decision about one write."""
 
 
 def check_submission(request: pb.SubmitWriteRequest) -> None:
@@ -55,19 +53,16 @@ def check_school(request: pb.WatchWritesRequest) -> None:
     violations.raise_any()
 
 
-def check_decision(request: Decision) -> None:
+def check_decision(request: DecisionOnWrite) -> None:
     """Raise what is wrong with a decision about one write."""
     violations = Violations()
     _check_name(request, violations)
     violations.request_id(request.request_id)
-    _check_comment(request.comment, violations)
+    violations.comment(request.comment)
     if isinstance(request, pb.ResolveWriteRequest):
         known = pb.ResolveWriteRequest.Outcome
         _check_enum(request.outcome, "outcome", known.values(), list(known.keys()), violations)
-        if len(request.mis_ids) > _MOST_MIS_IDS:
-            violations.add("mis_ids", f"must be at most {_MOST_MIS_IDS}")
-        elif len(set(request.mis_ids)) < len(request.mis_ids):
-            violations.add("mis_ids", "must name each id once")
+        violations.each_once(request.mis_ids, "mis_ids", maximum=_MOST_MIS_IDS, what="id")
         for index, mis_id in enumerate(request.mis_ids[:_MOST_MIS_IDS]):
             violations.text(mis_id, f"mis_ids[{index}]", maximum=_LONGEST_ID, required=True)
         if request.mis_ids and request.outcome != known.OUTCOME_TOOK_EFFECT:
@@ -80,7 +75,7 @@ def check_policy(request: pb.SetWritePolicyRequest) -> None:
     violations = Violations()
     violations.school_id(request.school_id)
     violations.request_id(request.request_id)
-    _check_comment(request.comment, violations)
+    violations.comment(request.comment)
     _check_environment(request.environment, violations)
     if request.operation and request.operation not in OPERATIONS:
         violations.add("operation", f"must be empty, for all, or one of {', '.join(OPERATIONS)}")
@@ -106,10 +101,7 @@ def conditions_of(request: pb.ListWritesRequest) -> tuple[WriteConditions, int]:
     violations = Violations()
     violations.school_id(request.school_id)
     known = pb.WriteState.values()
-    if len(request.states) > len(known):
-        violations.add("states", f"must be at most {len(known)}")
-    elif len(set(request.states)) < len(request.states):
-        violations.add("states", "must name each state once")
+    violations.each_once(request.states, "states", maximum=len(known), what="state")
     for index, state in enumerate(request.states[: len(known)]):
         if not state or state not in known:
             violations.add(f"states[{index}]", "must be a state of a write, for example WRITE_STATE_PENDING")
@@ -130,15 +122,9 @@ def conditions_of(request: pb.ListWritesRequest) -> tuple[WriteConditions, int]:
     return conditions, limit
 
 
-def _check_name(request: pb.GetWriteRequest | Decision, violations: Violations) -> None:
+def _check_name(request: pb.GetWriteRequest | DecisionOnWrite, violations: Violations) -> None:
     violations.school_id(request.school_id)
-    if not _WRITE_ID.fullmatch(request.write_id):
-        violations.add("write_id", 'must be the id of a write ("wrt_…")')
-
-
-def _check_comment(comment: str, violations: Violations) -> None:
-    if len(comment) > _LONGEST_COMMENT:
-        violations.add("comment", f"must have at most {_LONGEST_COMMENT} characters")
+    violations.write_id(request.write_id)
 
 
 def _check_environment(environment: str, violations: Violations) -> None:

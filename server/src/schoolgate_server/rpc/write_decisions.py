@@ -14,18 +14,12 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.digests import digest_of
 from schoolgate_server.rpc.ports import Store
+from schoolgate_server.rpc.write_checks import DecisionOnWrite
 
 _Answer = TypeVar("_Answer", bound=Message)
 _Given_co = TypeVar("_Given_co", bound=Message, covariant=True)
 
-
-Decision: TypeAlias = (
-    pb.ApproveWriteRequest
-    | pb.CancelWriteRequest
-    | pb.ReverseWriteRequest
-    | pb.ResolveWriteRequest
-    | pb.SetWritePolicyRequest
-)
+Decision: TypeAlias = DecisionOnWrite | pb.SetWritePolicyRequest
 
 
 class Told(NamedTuple):
