@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from schoolgate.v1 import diagnostics_service_pb2 as d
+from schoolgate.v1 import school_service_pb2 as schools
 from schoolgate.v1 import sync_service_pb2 as s
+from schoolgate_server.rpc import following
+from schoolgate_server.rpc.callers import CallersFile, hash_token
+from schoolgate_server.store.store import Store
 from tests.integration.rpc.conftest import SCHOOL
-from tests.support.scripted import STUDENTS, ScriptedMis, student
-from tests.support.served import Client, Served, new_request_id, refused
+from tests.support.engine import TickingClock
+from tests.support.scripted import STUDENTS, ScriptedMis, scripted_connector, student
+from tests.support.served import Client, Served, bearer, failure_of, new_request_id, refused, served
 
 
 @pytest.fixture
@@ -137,3 +146,44 @@ async def test_a_stopping_server_ends_its_watchers_and_takes_no_new_work(
     assert (failure.reason, failure.retry_after) == ("SHUTTING_DOWN", 2.0)
     failure = await refused(registered.sync.ListRuns(s.ListRunsRequest(school_id=SCHOOL)))
     assert failure.reason == "SHUTTING_DOWN"
+
+
+@pytest.mark.timeout(60)
+async def test_who_watches_a_run_and_whose_token_is_revoked_is_sent_away(
+    store: Store, mis: ScriptedMis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail where nobody looks again whether who watches is admitted."""
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
+
+    def write(*names: str) -> Path:
+        path = tmp_path / "callers.toml"
+        path.write_text(
+            "\n".join(
+                f'[[callers]]\nname = "{name}"\ntoken_sha256 = "{hash_token(name)}"\n'
+                'roles = ["ADMIN"]\nschools = ["*"]'
+                for name in names
+            )
+        )
+        return path
+
+    callers = CallersFile(write("a", "b"), every_s=0.02)
+    reading = asyncio.create_task(callers.follow())
+    try:
+        async with served(store, scripted_connector(mis), callers=callers, clock=TickingClock()) as running:
+            client = running.client
+            school = schools.School(school_id=SCHOOL, connector="scripted")
+            request = schools.CreateSchoolRequest(school=school, request_id=new_request_id())
+            await client.schools.CreateSchool(request, metadata=bearer("b"))
+            # Another server is at work on the school, so that the run waits.
+            assert await store.leases.acquire(SCHOOL, "another", timedelta(hours=1)) is not None
+            run = (await client.sync.StartSync(start(), metadata=bearer("b"))).run
+            watched: Any = client.sync.WatchRun(
+                s.WatchRunRequest(school_id=SCHOOL, run_id=run.run_id), metadata=bearer("a")
+            )
+            assert (await watched.read()).run.run_id == run.run_id
+            write("b")
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await watched.read()
+            assert failure_of(raised.value).reason == "TOKEN_INVALID"
+    finally:
+        reading.cancel()

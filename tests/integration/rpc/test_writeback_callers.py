@@ -13,7 +13,7 @@ import pytest
 
 from schoolgate.v1 import school_service_pb2 as schools
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate_server.rpc import writeback
+from schoolgate_server.rpc import following
 from schoolgate_server.rpc.callers import CallersFile, hash_token
 from schoolgate_server.rpc.write_ports import Writing
 from schoolgate_server.store.store import Store
@@ -56,9 +56,9 @@ async def test_a_watcher_whose_token_is_revoked_is_sent_away(
     store: Store, mis: ScriptedMis, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though nothing happens at the school. Seen to fail without looking again whether it is admitted."""
-    monkeypatch.setattr(writeback, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
     callers = CallersFile(callers_file(tmp_path / "callers.toml", "reader"), every_s=0.02)
-    following = asyncio.create_task(callers.follow())
+    reading = asyncio.create_task(callers.follow())
     writing = Writing(stand_in, stand_in)
     connector = scripted_connector(mis)
     try:
@@ -82,7 +82,7 @@ async def test_a_watcher_whose_token_is_revoked_is_sent_away(
             assert failure_of(raised.value).reason == "TOKEN_INVALID"
             assert stand_in.watchers == 0
     finally:
-        following.cancel()
+        reading.cancel()
 
 
 async def test_g17_who_may_decide_what_is_told_apart_by_name(

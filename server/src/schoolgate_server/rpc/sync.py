@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import sync_service_pb2 as s
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceServicer
 from schoolgate_server.model.audit import AuditEntry
 from schoolgate_server.model.checks import is_iso_date
-from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
 from schoolgate_server.rpc.digests import digest_of
+from schoolgate_server.rpc.following import followed
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.source_keys import checked_key
@@ -27,27 +27,6 @@ _STARTABLE = (
     s.SYNC_LAYER_REPROJECTION,
 )
 _MOST_DATASETS = 100
-
-
-async def until_closing(states: AsyncIterator[s.Run], closing: asyncio.Event) -> AsyncIterator[s.Run]:
-    """Yield ``states`` to their end; raises ``SHUTTING_DOWN`` as soon as the server begins to stop."""
-    closed = asyncio.ensure_future(closing.wait())
-    try:
-        while True:
-            following = asyncio.ensure_future(anext(states))
-            try:
-                await asyncio.wait({following, closed}, return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "")
-            finally:
-                following.cancel()
-            try:
-                state = following.result()
-            except StopAsyncIteration:
-                return
-            yield state
-    finally:
-        closed.cancel()
 
 
 class Sync(SyncServiceServicer):
@@ -120,8 +99,9 @@ class Sync(SyncServiceServicer):
         _check_run(request)
         await self._store.schools.get(request.school_id)
         states = self._supervisor.watch(request.school_id, request.run_id)
-        async for run in until_closing(states, self._closing):
-            yield s.WatchRunResponse(run=run)
+        async with aclosing(followed(states, self._closing)) as runs:
+            async for run in runs:
+                yield s.WatchRunResponse(run=run)
 
     async def CancelRun(self, request: s.CancelRunRequest, context: Context) -> s.CancelRunResponse:
         violations = Violations()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.writeback_service_pb2_grpc import WritebackServiceServicer
 from schoolgate_server.model.clock import Clock
-from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.rpc import write_checks
-from schoolgate_server.rpc.calls import admit_again, current_call, current_caller
+from schoolgate_server.rpc.calls import current_call, current_caller
+from schoolgate_server.rpc.following import followed
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import MOST_BYTES
 from schoolgate_server.rpc.ports import Store
@@ -30,9 +27,6 @@ from schoolgate_server.rpc.write_matters import (
     reversed_by,
 )
 from schoolgate_server.rpc.write_ports import Writing
-
-LOOK_SECONDS = 5.0
-"""Between two looks whether a watcher is still admitted."""
 
 _CHUNK = 100
 """Writes that are read and decrypted at once: a page is cut where it becomes too large to be sent."""
@@ -93,7 +87,7 @@ class Writeback(WritebackServiceServicer):
     ) -> AsyncIterator[pb.WatchWritesResponse]:
         write_checks.check_school(request)
         await self._store.schools.get(request.school_id)
-        async with aclosing(self._admitted(self._dispatcher.watch(request.school_id))) as entries:
+        async with aclosing(followed(self._dispatcher.watch(request.school_id), self._closing)) as entries:
             async for entry in entries:
                 if entry is None:
                     yield pb.WatchWritesResponse(caught_up=True)
@@ -166,38 +160,6 @@ class Writeback(WritebackServiceServicer):
     ) -> pb.GetWritePolicyResponse:
         write_checks.check_question_of_policy(request)
         return await self._service.get_policy(request)
-
-    async def _admitted(self, states: AsyncGenerator[WriteEntry | None]) -> AsyncGenerator[WriteEntry | None]:
-        """Yield ``states`` for as long as the caller would be admitted; raises ``SHUTTING_DOWN``.
-
-        The next one is read when the one before was taken: how slow a follower is costs no memory.
-        """
-        closed = asyncio.ensure_future(self._closing.wait())
-        following: asyncio.Future[WriteEntry | None] | None = None
-        try:
-            while True:
-                admit_again()
-                if following is None:
-                    following = asyncio.ensure_future(anext(states))
-                waits: set[asyncio.Future[Any]] = {following, closed}
-                await asyncio.wait(waits, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if closed.done():
-                    raise ServiceError(reasons.ERROR_REASON_SHUTTING_DOWN, "")
-                if not following.done():
-                    continue
-                try:
-                    state = following.result()
-                except StopAsyncIteration:
-                    return
-                following = None
-                admit_again()
-                yield state
-        finally:
-            closed.cancel()
-            if following is not None:
-                following.cancel()
-                await asyncio.wait({following})  # one that is at work cannot be closed
-            await states.aclose()
 
 
 _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
