@@ -11,8 +11,7 @@ import typer
 from rich.table import Table
 
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate.v1.school_service_pb2 import ListSchoolsRequest
-from schoolgate_server.cli import console, failures, ledger
+from schoolgate_server.cli import console, failures, ledger, schools
 from schoolgate_server.cli.client import Client, client_command
 
 School = Annotated[str, typer.Argument(help="Id of the school.", show_default=False)]
@@ -134,7 +133,9 @@ def stop(
     made = console.table("school", *numbers, right=numbers)
     failed: list[str] = []
     in_flight = 0
-    for school_id in _every_school(client) if all_schools else [school]:
+    # All are listed before the first is stopped: no page may be missed once it has begun.
+    chosen = [each.school_id for each in schools.all_schools(client)] if all_schools else [school]
+    for school_id in chosen:
         request = pb.SetWritePolicyRequest(
             school_id=school_id,
             policy=pb.WRITE_POLICY_OFF,
@@ -161,18 +162,6 @@ def stop(
         )
     if failed:
         raise failures.CommandFailed(f"not stopped: {', '.join(failed)}", "see above why, and try again")
-
-
-def _every_school(client: Client) -> list[str]:
-    """Return all before the first is stopped: no page may be missed once it has begun."""
-    found: list[str] = []
-    request = ListSchoolsRequest(page_size=1000)
-    while True:
-        answer = client.call(client.schools.ListSchools, request)
-        found += [school.school_id for school in answer.schools]
-        request.page_token = answer.next_page_token
-        if not request.page_token:
-            return found
 
 
 def register(app: typer.Typer) -> None:

@@ -139,7 +139,8 @@ def _credentials(school: School) -> str:
     return f"stored {console.moment(school.credentials_set_at)}".strip()
 
 
-def _schools(client: Client) -> Iterator[School]:
+def all_schools(client: Client) -> Iterator[School]:
+    """Yield every school that the caller may see."""
     token = ""
     while True:
         answer = client.call(client.schools.ListSchools, ListSchoolsRequest(page_size=1000, page_token=token))
@@ -151,7 +152,7 @@ def _schools(client: Client) -> Iterator[School]:
 
 def list_(client: Client) -> None:
     """List the schools that you may see."""
-    found = list(_schools(client))
+    found = list(all_schools(client))
     if not found:
         console.remark("no schools yet; `schoolgate school add` registers one")
         return
