@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TextIO
+from typing import Protocol, TextIO, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
@@ -15,11 +15,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_Value = TypeVar("_Value", bound=int)
+
 NOTHING = "–"
 """What a table shows where there is no value."""
 
 _PIPE_WIDTH = 240
 """Columns where the output is no terminal: wide enough that nothing is cut on its way to another program."""
+
+
+class Enum(Protocol[_Value]):
+    """An enum of the API."""
+
+    def keys(self) -> Sequence[str]: ...
+    def values(self) -> Sequence[_Value]: ...
+    def Name(self, number: _Value) -> str: ...  # noqa: N802 - its name in protobuf
 
 
 def _console(stream: TextIO) -> Console:
@@ -42,6 +52,14 @@ def err() -> Console:
 def clean(text: str) -> str:
     """Return ``text`` without characters that could steer the terminal; data of a MIS may hold any."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+
+
+def word(enum: Enum[_Value], value: _Value) -> str:
+    """Return a value of ``enum`` as words, without its prefix; one of a newer server as a number."""
+    if value not in enum.values():
+        return str(value)
+    prefix = enum.keys()[0].removesuffix("UNSPECIFIED")
+    return enum.Name(value).removeprefix(prefix).lower().replace("_", " ")
 
 
 def number(value: int) -> str:

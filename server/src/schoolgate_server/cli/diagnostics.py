@@ -124,13 +124,10 @@ def _writes(info: ConnectorInfo) -> Table:
     heads = ["operation", "safety", "dry run", *(["of"] if of_kinds else []), "values"]
     made = console.table(*heads, whole=("dry run",))
     for operation in info.writes:
-        # A newer server may have safety classes that this command has not heard of.
-        known = operation.safety in WriteSafety.values()
-        safety = WriteSafety.Name(operation.safety) if known else str(operation.safety)
         values = [*operation.required, *(f"[{name}]" for name in operation.optional)]
         cells = [
             operation.name,
-            safety.removeprefix("WRITE_SAFETY_").lower().replace("_", " "),
+            console.word(WriteSafety, operation.safety),
             "yes" if operation.announces else "no",
             *([", ".join(map(questions.kind_name, operation.kinds))] if of_kinds else []),
             ", ".join(values),

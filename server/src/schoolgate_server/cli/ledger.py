@@ -51,10 +51,8 @@ def word_of(operation: str) -> str:
 
 
 def state_of(write: pb.Write) -> str:
-    """Return a write's state as a word. A newer server may have others."""
-    if write.state not in pb.WriteState.values():
-        return str(write.state)
-    return pb.WriteState.Name(write.state).removeprefix("WRITE_STATE_").lower().replace("_", " ")
+    """Return a write's state as a word."""
+    return console.word(pb.WriteState, write.state)
 
 
 def status_of(write: pb.Write) -> str:
@@ -136,9 +134,8 @@ def attempts(write: pb.Write) -> Iterator[Table | Text]:
     """Yield each attempt to send a write: what left, and what the MIS answered."""
     for attempt in write.attempts:
         head = Text(f"attempt {attempt.number}", style="bold")
-        outcome = pb.WriteAttempt.Outcome.Name(attempt.outcome).removeprefix("OUTCOME_").lower()
         took = console.span(attempt.started_at, attempt.ended_at)
-        said = "under way" if not attempt.outcome else outcome.replace("_", " ")
+        said = console.word(pb.WriteAttempt.Outcome, attempt.outcome) if attempt.outcome else "under way"
         cells = [console.moment(attempt.started_at), said + (f" in {took}" if took else "")]
         yield head.append(console.clean("".join(f"  {cell}" for cell in cells)), style="not bold")
         failure = describe(attempt.failure) if attempt.HasField("failure") else []

@@ -53,9 +53,7 @@ def operation_named(name: str) -> str:
 def _table(policies: Iterable[pb.OperationPolicy]) -> Table:
     made = console.table("operation", "policy", "quota a day", "set", right=("quota a day",))
     for each in policies:
-        known = each.policy in pb.WritePolicy.values()
-        policy = pb.WritePolicy.Name(each.policy) if known else str(each.policy)
-        word = policy.removeprefix("WRITE_POLICY_").lower().replace("_", "-")
+        word = console.word(pb.WritePolicy, each.policy).replace(" ", "-")
         quota = each.daily_quota or console.NOTHING
         by = f"{console.moment(each.set_at)} by {each.set_by}" if each.set_by else ""
         style = "dim" if each.policy == pb.WRITE_POLICY_OFF else None

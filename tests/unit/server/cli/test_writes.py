@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf.message import Message
 
@@ -85,6 +87,18 @@ def test_one_write_is_shown_with_what_was_sent_and_answered(
     ):
         assert told in lines, outcome.out
     assert max(map(len, outcome.out.splitlines())) <= int(columns)
+
+
+def test_what_only_a_newer_server_knows_is_shown_as_its_number(ask: Run, fake: FakeServer) -> None:
+    """Seen to fail, by a ValueError, where the outcome of an attempt was taken to be a known one."""
+    unknown: Any = 99
+    write = confirmed()
+    write.attempts[0].outcome = write.state = unknown
+    fake.on("WritebackService/GetWrite", pb.GetWriteResponse(write=write))
+    outcome = ask("writes", "get", "oak", WRITE)
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    assert "stands synced (99)" in lines
+    assert "attempt 1 2026-09-10 10:30:01 99 in 0.4 s" in lines
 
 
 def test_what_went_wrong_is_told_with_what_to_do(ask: Run, fake: FakeServer) -> None:
