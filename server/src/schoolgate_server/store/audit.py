@@ -9,7 +9,10 @@ from schoolgate_server.store.requests import reused
 
 
 class Audit:
-    """The ``audit`` collection: entries are added; an intent gets its result, and nothing else changes."""
+    """The ``audit`` collection: entries are added. An intent gets its result, or is noted as refused.
+
+    Nothing else changes, but who takes a refused one anew, and when.
+    """
 
     def __init__(self, audit: Collection) -> None:
         self._audit = audit
@@ -40,7 +43,7 @@ class Audit:
         )
 
     async def repeated(self, school_id: str, request_id: str, digest: bytes) -> bytes | None:
-        """Return the result of an earlier request with this id, ``None`` where there was none.
+        """Return the result of an earlier request with this id, ``None`` where there is none, or none yet.
 
         Raises:
             ServiceError: REQUEST_ID_REUSED, where that request was a different one.
