@@ -107,7 +107,7 @@ class WritebackServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListWrites(self, request, context):
-        """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER.
+        """Lists writes, newest first: those of an id of the MIS, of a record, of a pupil, of a key. Role: READER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class WritebackServiceStub:
     GetWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWriteRequest, _writeback_service_pb2.GetWriteResponse]
     """Reads one write, with its payload and every attempt. Role: READER."""
     ListWrites: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ListWritesRequest, _writeback_service_pb2.ListWritesResponse]
-    """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
+    """Lists writes, newest first: those of an id of the MIS, of a record, of a pupil, of a key. Role: READER."""
     WatchWrites: _grpc.UnaryStreamMultiCallable[_writeback_service_pb2.WatchWritesRequest, _writeback_service_pb2.WatchWritesResponse]
     """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER."""
     ApproveWrite: _grpc.UnaryUnaryMultiCallable[_writeback_service_pb2.ApproveWriteRequest, _writeback_service_pb2.ApproveWriteResponse]
@@ -68,7 +68,7 @@ class WritebackServiceAsyncStub(WritebackServiceStub):
     GetWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.GetWriteRequest, _writeback_service_pb2.GetWriteResponse]  # type: ignore[assignment]
     """Reads one write, with its payload and every attempt. Role: READER."""
     ListWrites: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ListWritesRequest, _writeback_service_pb2.ListWritesResponse]  # type: ignore[assignment]
-    """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
+    """Lists writes, newest first: those of an id of the MIS, of a record, of a pupil, of a key. Role: READER."""
     WatchWrites: _aio.UnaryStreamMultiCallable[_writeback_service_pb2.WatchWritesRequest, _writeback_service_pb2.WatchWritesResponse]  # type: ignore[assignment]
     """Streams the writes that have not come to their end, then each whenever its state changes. Role: READER."""
     ApproveWrite: _aio.UnaryUnaryMultiCallable[_writeback_service_pb2.ApproveWriteRequest, _writeback_service_pb2.ApproveWriteResponse]  # type: ignore[assignment]
@@ -108,7 +108,7 @@ class WritebackServiceServicer:
         request: _writeback_service_pb2.ListWritesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_writeback_service_pb2.ListWritesResponse, _abc.Awaitable[_writeback_service_pb2.ListWritesResponse]]:
-        """Lists writes, newest first: those of a record id of the MIS, of a record, of a pupil, of a key. Role: READER."""
+        """Lists writes, newest first: those of an id of the MIS, of a record, of a pupil, of a key. Role: READER."""
 
     def WatchWrites(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 from rich.console import Console
@@ -199,9 +199,7 @@ def line(write: pb.Write) -> str:
     return console.clean("  ".join(part for part in parts if part))
 
 
-def follow(
-    client: Client, write: pb.Write, printer: Console, pause: Callable[[float], None] = time.sleep
-) -> pb.Write:
+def follow(client: Client, write: pb.Write, printer: Console) -> pb.Write:
     """Show where a write stands whenever that changes, until it is settled, and return it as it is then.
 
     It is asked for alone: WatchWrites would tell of every other write of the school, too.
@@ -220,7 +218,7 @@ def follow(
                     live.update(Text(said))
                 else:
                     printer.print(said, soft_wrap=True)  # commands in it are to be copied
-            pause(wait)
+            time.sleep(wait)
             wait = min(_LOOK_LONGEST, wait * 1.3)
             write = client.call(client.writeback.GetWrite, request).write
         return write

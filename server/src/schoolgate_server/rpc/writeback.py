@@ -32,6 +32,8 @@ _CHUNK = 100
 """Writes that are read and decrypted at once: a page is cut where it becomes too large to be sent."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""Microseconds that a time can have; a token may be made by anybody."""
 
 
 class Writeback(WritebackServiceServicer):
@@ -160,10 +162,6 @@ class Writeback(WritebackServiceServicer):
     ) -> pb.GetWritePolicyResponse:
         write_checks.check_question_of_policy(request)
         return await self._service.get_policy(request)
-
-
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-"""Microseconds that a time can have; a token may be made by anybody."""
 
 
 def _place(write: pb.Write) -> tuple[datetime, str]:
