@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 
@@ -18,6 +17,7 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.mis_changes import staleness
 from schoolgate_server.rpc.calls import current_caller
 from schoolgate_server.rpc.checks import LONGEST_NAME, Violations
+from schoolgate_server.rpc.digests import digest_of
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.ports import Store, Supervisor
 from schoolgate_server.rpc.registration import check_credentials, check_settings
@@ -150,4 +150,4 @@ def _digest(request: i.PlanMisChangeRequest | i.ApplyMisChangeRequest) -> bytes:
     if isinstance(asked, i.PlanMisChangeRequest):
         for name in asked.credentials:
             asked.credentials[name] = ""
-    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
+    return digest_of(asked)
