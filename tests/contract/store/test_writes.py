@@ -60,12 +60,10 @@ async def test_a_write_comes_back_as_it_was_stored(store: Store) -> None:
         sending_until=START + timedelta(seconds=30),
         first_left_at=START + timedelta(seconds=1),
         settles_at=START + timedelta(minutes=3),
-        epoch=7,
         keys=["k1"],
         found=True,
         seq_sent=5,
         looks=2,
-        run_id="run_1",
     )
     attempted(entry, 1, body="{}", response="504")
     entry.write.mis_ids.append("77")
@@ -117,7 +115,7 @@ async def test_g11_of_many_changes_at_once_one_takes_effect(opened: OpenStore, s
     read = [await server.writes.get("oak", new_write().write_id) for server in servers for _ in range(3)]
     for number, entry in enumerate(read):
         entry.move(pb.WRITE_STATE_SENDING, START)
-        entry.epoch = number
+        entry.seq_sent = number
     saved = await asyncio.gather(
         *(servers[number % 4].writes.save(entry) for number, entry in enumerate(read))
     )

@@ -190,12 +190,12 @@ class WriteEntry:
     ``position`` goes first. ``due_at`` is when somebody is to look at it next; ``None`` where nothing is to
     be done.
 
-    ``sending_until`` is when the attempt at work must have ended, by the sender's own doing, and ``epoch``
-    whose attempt it is. ``first_left_at`` is when the first attempt began that may have left. ``settles_at``
-    is from when on its absence in the MIS proves something. ``keys`` are the encoded source keys of what came
-    to be; ``found`` says that the MIS has been seen to have it. ``seq_sent`` is the school's published seq
-    when it was sent; ``looks`` counts what was done in vain in its present state. ``sent_to`` says,
-    opaque, to which MIS: what may have left for one is not looked for in another.
+    ``sending_until`` is when the attempt at work must have ended, by the sender's own doing.
+    ``first_left_at`` is when the first attempt began that may have left. ``settles_at`` is from when on its
+    absence in the MIS proves something. ``keys`` are the encoded source keys of what came to be; ``found``
+    says that the MIS has been seen to have it. ``seq_sent`` is the school's published seq when it was sent;
+    ``looks`` counts what was done in vain in its present state. ``sent_to`` says, opaque, to which MIS: what
+    may have left for one is not looked for in another.
 
     ``voided`` is the number of the last attempt that a person has said had no effect: what it came to, and
     those before it, counts no more. ``vouched`` says that a person has said that the write took effect.
@@ -210,14 +210,12 @@ class WriteEntry:
     student_id: str = ""
     due_at: datetime | None = None
     sending_until: datetime | None = None
-    epoch: int = 0
     first_left_at: datetime | None = None
     settles_at: datetime | None = None
     keys: list[str] = field(default_factory=list[str])
     found: bool = False
     seq_sent: int = 0
     looks: int = 0
-    run_id: str = ""
     sent_to: str = ""
     voided: int = 0
     vouched: bool = False

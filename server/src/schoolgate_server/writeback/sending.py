@@ -131,12 +131,12 @@ class Sender:
 
         ``None`` where another change came first, or nobody knows whether it is durable.
         """
-        school, lease = self._school, self._school.lease()
-        if lease is None:
+        school = self._school
+        if school.lease() is None:
             return None
         seq = await school.store.records.published(school.school_id)
         correlation_id = school.new_id()
-        to.begin(entry, school.clock(), school.options, correlation_id, lease.epoch, seq)
+        to.begin(entry, school.clock(), school.options, correlation_id, seq)
         entry.sent_to = mis.place
         try:
             return correlation_id if await school.keeper.save(entry) else None

@@ -43,9 +43,7 @@ class Ending(NamedTuple):
     departure: Departure | None = None
 
 
-def begin(
-    entry: WriteEntry, now: datetime, options: WriteOptions, correlation_id: str, epoch: int, seq: int
-) -> None:
+def begin(entry: WriteEntry, now: datetime, options: WriteOptions, correlation_id: str, seq: int) -> None:
     """Go into SENDING with a new attempt; ``seq`` is what the school has published."""
     write = entry.write
     if write.state == pb.WRITE_STATE_PENDING:
@@ -56,7 +54,7 @@ def begin(
     until = now + options.attempt
     # Looked at by others only when the slowest clock says that it must have ended.
     entry.move(pb.WRITE_STATE_SENDING, now, due_at=until + options.skew)
-    entry.sending_until, entry.epoch, entry.seq_sent = until, epoch, seq
+    entry.sending_until, entry.seq_sent = until, seq
     entry.first_left_at = entry.first_left_at or now
     write.waits_for = ""
 

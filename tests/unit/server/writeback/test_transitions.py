@@ -42,7 +42,7 @@ def pending() -> WriteEntry:
 
 def sending(correlation_id: str = "a") -> WriteEntry:
     entry = pending()
-    to.begin(entry, NOW, OPTIONS, correlation_id, 3, 7)
+    to.begin(entry, NOW, OPTIONS, correlation_id, 7)
     return entry
 
 
@@ -55,7 +55,7 @@ def test_an_attempt_begins_with_a_limit_and_is_others_business_only_after_it() -
     assert state(entry) == "SENDING"
     assert entry.sending_until == NOW + OPTIONS.attempt
     assert entry.due_at == NOW + OPTIONS.attempt + OPTIONS.skew
-    assert (entry.epoch, entry.seq_sent, entry.first_left_at) == (3, 7, NOW)
+    assert (entry.seq_sent, entry.first_left_at) == (7, NOW)
     assert [each.number for each in entry.write.attempts] == [1]
 
 
@@ -109,7 +109,7 @@ def test_g11_two_accepted_attempts_need_attention() -> None:
     entry = sending()
     to.lapse(entry, READBACK, NOW, OPTIONS)
     to.absent(entry, LATER)
-    to.begin(entry, LATER, OPTIONS, "b", 4, 8)
+    to.begin(entry, LATER, OPTIONS, "b", 8)
     to.conclude(entry, "a", TAKEN, READBACK, LATER, OPTIONS)
     assert state(entry) == "SENDING"  # the second is under way: nothing can be done but wait for it
     to.conclude(entry, "b", TAKEN, READBACK, LATER, OPTIONS)
@@ -120,7 +120,7 @@ def test_a_late_receipt_counts_where_the_second_attempt_did_not_leave() -> None:
     entry = sending()
     to.lapse(entry, READBACK, NOW, OPTIONS)
     to.absent(entry, LATER)
-    to.begin(entry, LATER, OPTIONS, "b", 4, 8)
+    to.begin(entry, LATER, OPTIONS, "b", 8)
     to.conclude(entry, "a", TAKEN, READBACK, LATER, OPTIONS)
     to.conclude(entry, "b", NOT_SENT, READBACK, LATER, OPTIONS)
     assert state(entry) == "SENT"
@@ -139,10 +139,10 @@ def test_a_stalled_server_that_sent_nothing_sets_the_write_free(safety: WriteSaf
 def test_g11_under_a_native_key_nothing_is_queued_while_an_attempt_is_unsettled() -> None:
     entry = sending()
     to.conclude(entry, "a", LOST, NATIVE, NOW, OPTIONS)
-    to.begin(entry, LATER, OPTIONS, "b", 3, 7)
+    to.begin(entry, LATER, OPTIONS, "b", 7)
     to.conclude(entry, "b", NOT_SENT, NATIVE, LATER, OPTIONS)
     assert state(entry) == "UNKNOWN"
-    to.begin(entry, LATER, OPTIONS, "c", 3, 7)
+    to.begin(entry, LATER, OPTIONS, "c", 7)
     to.conclude(entry, "c", REFUSED, NATIVE, LATER, OPTIONS)
     assert state(entry) == "NEEDS_ATTENTION"
 
@@ -152,7 +152,7 @@ def test_a_native_key_is_not_tried_for_ever() -> None:
     for number in range(OPTIONS.unknown_attempts):
         to.conclude(entry, str(number), LOST, NATIVE, NOW, OPTIONS)
         if state(entry) == "UNKNOWN":
-            to.begin(entry, NOW, OPTIONS, str(number + 1), 3, 7)
+            to.begin(entry, NOW, OPTIONS, str(number + 1), 7)
     assert state(entry) == "NEEDS_ATTENTION"
     assert len(entry.write.attempts) == OPTIONS.unknown_attempts
 
@@ -161,14 +161,14 @@ def test_pauses_grow_and_end_with_the_write() -> None:
     entry = pending()
     due: list[timedelta] = []
     for number in range(12):
-        to.begin(entry, NOW, OPTIONS, str(number), 3, 7)
+        to.begin(entry, NOW, OPTIONS, str(number), 7)
         to.conclude(entry, str(number), NOT_SENT, READBACK, NOW, OPTIONS)
         assert entry.due_at is not None
         due.append(entry.due_at - NOW)
     assert due[:3] == [OPTIONS.retry_first, OPTIONS.retry_first * 2, OPTIONS.retry_first * 4]
     assert due[-1] == OPTIONS.retry_longest
     late = NOW + timedelta(hours=24) - timedelta(seconds=1)
-    to.begin(entry, late, OPTIONS, "last", 3, 7)
+    to.begin(entry, late, OPTIONS, "last", 7)
     to.conclude(entry, "last", NOT_SENT, READBACK, late, OPTIONS)
     assert entry.due_at == NOW + timedelta(hours=24)
 
@@ -187,7 +187,7 @@ def attended(*endings: Ending) -> WriteEntry:
     entry = sending("0")
     for number, ending in enumerate(endings):
         if number:
-            to.begin(entry, NOW, OPTIONS, str(number), 3, 7)
+            to.begin(entry, NOW, OPTIONS, str(number), 7)
         to.conclude(entry, str(number), ending, NONE, NOW, OPTIONS)
     if state(entry) != "NEEDS_ATTENTION":
         to.need_attention(entry, Failure(message="?"), NOW)
@@ -199,10 +199,10 @@ def test_g11_an_attempt_that_a_person_declared_void_counts_no_more() -> None:
     entry = attended(TAKEN)
     to.send_again(entry, NONE, LATER, OPTIONS.expires_after)
     assert (state(entry), entry.voided, to.receipt_of(entry)) == ("PENDING", 1, None)
-    to.begin(entry, LATER, OPTIONS, "b", 4, 8)
+    to.begin(entry, LATER, OPTIONS, "b", 8)
     to.conclude(entry, "b", NOT_SENT, NONE, LATER, OPTIONS)
     assert state(entry) == "PENDING"
-    to.begin(entry, LATER, OPTIONS, "c", 4, 8)
+    to.begin(entry, LATER, OPTIONS, "c", 8)
     to.conclude(entry, "c", TAKEN, NONE, LATER, OPTIONS)
     assert state(entry) == "SENT"  # taken once, as far as anybody knows
 
@@ -232,8 +232,8 @@ def test_a_person_gives_a_native_key_all_its_attempts_again() -> None:
     for number in range(OPTIONS.unknown_attempts):
         to.conclude(entry, str(number), LOST, NATIVE, NOW, OPTIONS)
         if state(entry) == "UNKNOWN":
-            to.begin(entry, NOW, OPTIONS, str(number + 1), 3, 7)
+            to.begin(entry, NOW, OPTIONS, str(number + 1), 7)
     to.send_again(entry, NATIVE, NOW, OPTIONS.expires_after)
-    to.begin(entry, NOW, OPTIONS, "again", 3, 7)
+    to.begin(entry, NOW, OPTIONS, "again", 7)
     to.conclude(entry, "again", LOST, NATIVE, NOW, OPTIONS)
     assert state(entry) == "UNKNOWN"
