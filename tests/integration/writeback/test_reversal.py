@@ -196,7 +196,7 @@ async def test_what_is_undone_stays_so_however_often_that_is_noted(desk: Desk) -
     original = await an_event(desk)
     undoing = await desk.reverse(original.write_id)
     for _ in range(2):
-        await note_reversed(desk.store.writes, undoing, desk.clock)
+        await note_reversed(desk.store.writes, undoing, desk.clock, desk.store.writes.save)
     assert (await desk.read(original.write_id)).state == REVERSED
     assert (await refusal(desk.reverse(original.write_id))).reason == r.ERROR_REASON_WRITE_STATE_MISMATCH
 

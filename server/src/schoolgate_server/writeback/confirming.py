@@ -21,12 +21,11 @@ from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.writeback import advice
 from schoolgate_server.writeback import transitions as to
 from schoolgate_server.writeback.expectations import BY_RECORD, differences
+from schoolgate_server.writeback.reversal import note_reversed
 from schoolgate_server.writeback.school import SchoolWrites
 
 _REQUESTS = uuid.UUID("7b1f7c3e-6a52-5d0c-9f43-0f2d5d1f4a90")
 """Namespace of the request ids of re-reads, so that one that is asked for again is the same."""
-
-_JUDGED = (pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_DIVERGED)
 
 
 class Confirmer:
@@ -74,18 +73,18 @@ class Confirmer:
         zone = await self._zone()
         operation = entry.write.operation
         found = differences(operation, record, zone)
-        if not {"student_id", "staff_id", "subject_id"}.intersection(found):
+        references = [name for name in found if name.endswith("_id")]
+        if not references:
             return found
         action = action_of(operation)
-        wanted = {str(getattr(action, name)) for name in found if name.endswith("_id")}
+        wanted = {str(getattr(action, name)) for name in references}
         same = await school.store.redirects.same(school.school_id, wanted, seq)
         return differences(operation, record, zone, lambda _: same)
 
     async def supersede(self, entry: WriteEntry) -> None:
         """Note on earlier writes of the same records that ``entry`` has changed or undone them since."""
         school, write = self._school, entry.write
-        if write.reverses:
-            await self._reverse(write.reverses, entry)
+        await note_reversed(school.store.writes, write, school.clock, school.keeper.save)
         if not write.record_ids:
             return
         for earlier in await school.store.writes.made(school.school_id, list(write.record_ids)):
@@ -106,20 +105,6 @@ class Confirmer:
             to.confirm(earlier, list(earlier.write.record_ids), earlier.write.confirmed_seq, now)
         earlier.touch(now)
         await self._school.keeper.save(earlier)
-
-    async def _reverse(self, write_id: str, entry: WriteEntry) -> None:
-        school = self._school
-        while True:
-            original = await school.store.writes.find(school.school_id, write_id)
-            if original is None or original.write.state == pb.WRITE_STATE_REVERSED:
-                return
-            original.write.reversed_by = entry.write_id
-            if original.write.state not in (*_JUDGED, pb.WRITE_STATE_SENT, pb.WRITE_STATE_NEEDS_ATTENTION):
-                logger.error("write {} is undone and was never done", write_id)
-                return
-            original.move(pb.WRITE_STATE_REVERSED, school.clock())
-            if await school.keeper.save(original):
-                return
 
     async def _confirmed(self, entry: WriteEntry, record_ids: Sequence[str], seq: int) -> None:
         """Store that a write is confirmed; what follows from that comes first, lest it be forgotten."""

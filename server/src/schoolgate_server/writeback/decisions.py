@@ -106,7 +106,7 @@ class Decisions:
             if request.mis_ids:
                 entry.write.mis_ids[:] = request.mis_ids
             if entry.write.state == pb.WRITE_STATE_CONFIRMED:
-                await note_reversed(writes, entry.write, self.backing.clock)
+                await note_reversed(writes, entry.write, self.backing.clock, writes.save)
             if await writes.save(entry):
                 if entry.due_at is not None:
                     self.backing.wake(request.school_id)

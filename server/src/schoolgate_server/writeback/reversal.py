@@ -6,10 +6,12 @@ the record as of the seq at which the write was sent. What was not there before 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from google.protobuf.message import Message
+from loguru import logger
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.failure_pb2 import AUDIENCE_OPERATOR, FAILURE_TYPE_UNSUPPORTED, Failure
@@ -253,11 +255,13 @@ async def note_reversing(writes: Writes, original: WriteEntry, reversing_id: str
         original = await writes.get(original.school_id, original.write_id)
 
 
-async def note_reversed(writes: Writes, reversing: pb.Write, clock: Clock) -> None:
+async def note_reversed(
+    writes: Writes, reversing: pb.Write, clock: Clock, save: Callable[[WriteEntry], Awaitable[bool]]
+) -> None:
     """Let the write that ``reversing`` undoes, if any, be REVERSED; harmless where it is already.
 
-    To be called before ``reversing`` is stored as CONFIRMED, so that a crash in between leaves something to
-    be done, and never an undone write that looks as if it stood.
+    ``save`` stores it by compare-and-set. To be called before ``reversing`` is stored as CONFIRMED, so that
+    a crash in between leaves something to be done, and never an undone write that looks as if it stood.
     """
     if not reversing.reverses:
         return
@@ -266,8 +270,9 @@ async def note_reversed(writes: Writes, reversing: pb.Write, clock: Clock) -> No
         if original is None or original.write.state == pb.WRITE_STATE_REVERSED:
             return
         if original.write.state not in _UNDOABLE:
+            logger.error("write {} is undone and was never done", original.write_id)
             return
         original.move(pb.WRITE_STATE_REVERSED, clock())
         original.write.reversed_by = reversing.write_id
-        if await writes.save(original):
+        if await save(original):
             return
