@@ -150,18 +150,6 @@ async def test_only_what_needs_attention_is_settled(desk: Desk) -> None:
         assert error.reason == r.ERROR_REASON_WRITE_STATE_MISMATCH
 
 
-async def test_a_settlement_that_makes_no_sense_is_refused(desk: Desk) -> None:
-    write_id = await stuck(desk)
-    for outcome, ids, fields in (
-        (pb.ResolveWriteRequest.OUTCOME_UNSPECIFIED, [], {"outcome"}),
-        (GIVE_UP, ["1"], {"mis_ids"}),
-        (TOOK_EFFECT, ["1"] * 21, {"mis_ids"}),
-        (TOOK_EFFECT, ["", "a\n"], {"mis_ids[0]", "mis_ids[1]"}),
-    ):
-        error = await refusal(desk.resolve(write_id, outcome, ids))
-        assert {each.field for each in error.violations} == fields
-
-
 async def test_a_write_that_is_not_there_is_said_to_be(desk: Desk) -> None:
     for call in (desk.approve("wrt_x"), desk.cancel("wrt_x"), desk.resolve("wrt_x", GIVE_UP)):
         assert (await refusal(call)).reason == r.ERROR_REASON_WRITE_NOT_FOUND
@@ -215,16 +203,6 @@ async def test_a_policy_of_one_operation_leaves_the_others(desk: Desk) -> None:
     told = {each.operation: (each.policy, each.daily_quota, each.set_by) for each in answer.policies}
     assert told[MARK] == (pb.WRITE_POLICY_DRY_RUN, 5, HEAD)
     assert told["record_consent"] == (pb.WRITE_POLICY_ON, 0, HEAD)
-
-
-async def test_a_policy_that_makes_no_sense_is_refused(desk: Desk) -> None:
-    unspecified = await refusal(
-        desk.allow(
-            pb.WRITE_POLICY_UNSPECIFIED, "write_poem", environment="Live!", daily_quota=-1, cancel_queued=True
-        )
-    )
-    fields = {each.field for each in unspecified.violations}
-    assert fields == {"policy", "operation", "environment", "daily_quota", "cancel_queued"}
 
 
 async def test_a_quota_outlives_a_stop(desk: Desk) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.failure_pb2 import AUDIENCE_NOBODY, FAILURE_TYPE_HELD, Failure
 from schoolgate_sdk import WriteSafety
-from schoolgate_server.model.checks import FoundViolations
 from schoolgate_server.model.errors import ServiceError, Violation, invalid_request
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.writes import WriteEntry, operation_name
@@ -18,9 +17,6 @@ from schoolgate_server.writeback.errors import approver_is_submitter, wrong_stat
 from schoolgate_server.writeback.reach import operation_of
 from schoolgate_server.writeback.reversal import note_reversed
 from schoolgate_server.writeback.submission import next_position
-
-_MOST_MIS_IDS = 20
-_LONGEST_MIS_ID = 200
 
 _Outcome = pb.ResolveWriteRequest
 
@@ -87,7 +83,6 @@ class Decisions:
         Raises:
             ServiceError: ``WRITE_NOT_FOUND``, ``WRITE_STATE_MISMATCH``, ``REQUEST_INVALID``.
         """
-        _check_resolution(request)
         writes = self.backing.store.writes
         while True:
             entry = await writes.get(request.school_id, request.write_id)
@@ -126,7 +121,7 @@ class Decisions:
             write.needs_approval = True
             write.ClearField("approved_by")
             write.ClearField("approved_at")
-            entry.due_at = _expiry(write)
+            entry.due_at = to.expiry_of(entry)
 
     async def _safety(self, entry: WriteEntry) -> WriteSafety:
         """Return how a write's operation is safe at the school's connector; the least of one not there."""
@@ -170,25 +165,5 @@ def give_up(entry: WriteEntry, now: datetime) -> None:
 def _check_pending(entry: WriteEntry, now: datetime, cannot: str) -> None:
     if entry.write.state != pb.WRITE_STATE_PENDING:
         raise wrong_state(entry.write, f"{cannot}: it does not wait any more")
-    if _expiry(entry.write) <= now:
+    if to.expiry_of(entry) <= now:
         raise wrong_state(entry.write, f"{cannot}: it has expired")
-
-
-def _expiry(write: pb.Write) -> datetime:
-    return write.expires_at.ToDatetime(tzinfo=UTC)
-
-
-def _check_resolution(request: pb.ResolveWriteRequest) -> None:
-    violations = FoundViolations()
-    outcome = request.outcome
-    if outcome not in _Outcome.Outcome.values() or not outcome:
-        names = ", ".join(_Outcome.Outcome.Name(each) for each in _Outcome.Outcome.values() if each)
-        violations.add("outcome", f"must be one of {names}")
-    if len(request.mis_ids) > _MOST_MIS_IDS:
-        violations.add("mis_ids", f"must be at most {_MOST_MIS_IDS}")
-    elif request.mis_ids and outcome != _Outcome.OUTCOME_TOOK_EFFECT:
-        violations.add("mis_ids", "must not be given, except for OUTCOME_TOOK_EFFECT")
-    for index, mis_id in enumerate(request.mis_ids[:_MOST_MIS_IDS]):
-        if not 1 <= len(mis_id) <= _LONGEST_MIS_ID or not mis_id.isprintable():
-            violations.add(f"mis_ids[{index}]", f"must be 1 to {_LONGEST_MIS_ID} printable characters")
-    violations.raise_any()

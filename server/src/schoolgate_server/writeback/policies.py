@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate_server.model.checks import FoundViolations
 from schoolgate_server.model.write_policies import Policies
 from schoolgate_server.model.writes import OPERATIONS
 from schoolgate_server.writeback.backing import Backing
 
-_ENVIRONMENT = re.compile(r"[a-z0-9-]{1,63}")
 _AT_ONCE = 500
 _LETS_THROUGH = frozenset({pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL})
 
@@ -25,7 +22,6 @@ class PolicyBook:
 
     async def set(self, request: pb.SetWritePolicyRequest, caller: str) -> pb.SetWritePolicyResponse:
         """Serve ``SetWritePolicy``; see :class:`~schoolgate_server.writeback.service.WriteService`."""
-        _check(request)
         store, school_id = self.backing.store, request.school_id
         await store.schools.get(school_id)
         environment = request.environment or self.backing.options.environment
@@ -62,9 +58,6 @@ class PolicyBook:
 
     async def get(self, request: pb.GetWritePolicyRequest) -> pb.GetWritePolicyResponse:
         """Serve ``GetWritePolicy``."""
-        violations = FoundViolations()
-        _check_environment(request.environment, violations)
-        violations.raise_any()
         await self.backing.store.schools.get(request.school_id)
         environment = request.environment or self.backing.options.environment
         policies = await self.backing.store.write_policies.get(request.school_id, environment)
@@ -94,22 +87,3 @@ def _told(policies: Policies) -> list[pb.OperationPolicy]:
             one.set_at.FromDatetime(rule.set_at)
         told.append(one)
     return told
-
-
-def _check(request: pb.SetWritePolicyRequest) -> None:
-    violations = FoundViolations()
-    if request.operation and request.operation not in OPERATIONS:
-        violations.add("operation", f"must be one of {', '.join(sorted(OPERATIONS))}, or empty for all")
-    if request.policy not in pb.WritePolicy.values() or not request.policy:
-        violations.add("policy", "must be OFF, DRY_RUN, APPROVAL or ON")
-    if request.daily_quota < 0:
-        violations.add("daily_quota", "must be 0, for no limit, or more")
-    if request.cancel_queued and request.policy != pb.WRITE_POLICY_OFF:
-        violations.add("cancel_queued", "must not be given, except with OFF")
-    _check_environment(request.environment, violations)
-    violations.raise_any()
-
-
-def _check_environment(environment: str, violations: FoundViolations) -> None:
-    if environment and not _ENVIRONMENT.fullmatch(environment):
-        violations.add("environment", "must be 1 to 63 lower-case letters, digits and hyphens")

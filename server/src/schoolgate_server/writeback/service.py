@@ -16,8 +16,10 @@ class WriteService:
     """Accepts, stops, undoes and settles writes of one server, and sets what may be written.
 
     ``preview`` shows what would be sent, under policy ``DRY_RUN``; ``wake`` tells the dispatcher that there
-    is something to send. Callers are names, and have the roles that each method needs. Every method may raise
-    ``StoreUnavailable``. No error holds personal data: violations name fields, and limits.
+    is something to send. Requests are those that :mod:`schoolgate_server.rpc.write_checks` finds nothing
+    wrong with; what is to be written is checked here. Callers are names, and have the roles that each
+    method needs. Every method may raise ``StoreUnavailable``. No error holds personal data: violations name
+    fields, and limits.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class WriteService:
         that: what is queued, and what has left or may have.
 
         Raises:
-            ServiceError: ``SCHOOL_NOT_FOUND``, ``REQUEST_INVALID``.
+            ServiceError: ``SCHOOL_NOT_FOUND``.
         """
         return await self._policies.set(request, caller)
 
@@ -103,6 +105,6 @@ class WriteService:
         """Return what may be written, of every operation.
 
         Raises:
-            ServiceError: ``SCHOOL_NOT_FOUND``, ``REQUEST_INVALID``.
+            ServiceError: ``SCHOOL_NOT_FOUND``.
         """
         return await self._policies.get(request)
