@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.store.store import Store
+from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.service import WriteService
 from tests.integration.engine.conftest import place, store
 from tests.support.engine import MirrorSeal, TickingClock
@@ -44,13 +45,6 @@ HEAD, OFFICE, APP = "head", "office", "app"
 
 CORRECTABLE = (k.KIND_ATTENDANCE_MARK, k.KIND_ASSESSMENT_RESULT, k.KIND_BEHAVIOUR_EVENT)
 PUPIL = ("student_id",)
-
-
-@dataclass(frozen=True)
-class Options:
-    environment: str = "test"
-    expires_after: timedelta = timedelta(hours=24)
-    longest_expiry: timedelta = timedelta(days=30)
 
 
 def writing(
@@ -119,7 +113,8 @@ class Desk:
             return pb.WritePayload(target="POST things", body=entry.write.operation_name)
 
         host = ConnectorHost({connector.name: connector}, {})
-        return WriteService(self.store, host, self.clock, Options(**options), preview, self.woken.append)
+        given = WriteOptions(**{"environment": "test", **options})
+        return WriteService(self.store, host, self.clock, given, preview, self.woken.append)
 
     # --- operations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.store import Store
-from schoolgate_server.writeback.backing import AcceptOptions, Backing, Connectors, Preview, Wake
+from schoolgate_server.writeback.backing import Backing, Preview, Wake
 from schoolgate_server.writeback.decisions import Decisions
+from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.policies import PolicyBook
 from schoolgate_server.writeback.reversal import Reversal
 from schoolgate_server.writeback.submission import Acceptance
@@ -25,9 +27,9 @@ class WriteService:
     def __init__(
         self,
         store: Store,
-        connectors: Connectors,
+        connectors: ConnectorHost,
         clock: Clock,
-        options: AcceptOptions,
+        options: WriteOptions,
         preview: Preview,
         wake: Wake,
     ) -> None:
