@@ -36,6 +36,7 @@ from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.writeback.assembly import REQUESTED_BY, write_back
 from schoolgate_server.writeback.options import WriteOptions
+from schoolgate_server.writeback.reach import Surroundings
 
 
 def new_request_id() -> str:
@@ -198,12 +199,9 @@ async def served(
         store, host, clock, SyncOptions(commit_batch=50), f"test-{uuid.uuid4()}", lambda: uuid.uuid4().hex
     )
     made = write_back(
-        store,
-        host,
-        clock,
-        write_options or WriteOptions(),
-        owner=f"test-{uuid.uuid4()}",
-        new_id=lambda: uuid.uuid4().hex,
+        Surroundings(store, host, clock, write_options or WriteOptions()),
+        f"test-{uuid.uuid4()}",
+        lambda: uuid.uuid4().hex,
         notify=functools.partial(supervisor.notify, requested_by=REQUESTED_BY),
     )
     server = build_server(

@@ -41,6 +41,7 @@ from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.dispatcher import Dispatcher
 from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.policies import PolicyBook
+from schoolgate_server.writeback.reach import Surroundings
 from tests.simulation.handle import Gate, GatedHandle, Trouble
 from tests.simulation.server import DATABASE, OpenVault
 from tests.simulation.virtual_time import VirtualClock
@@ -279,10 +280,7 @@ class Stage:
         store = self.new_store(gate)
         host = ConnectorHost({"scripted": write_connector(self.mis, gate.died)}, {})
         dispatcher = Dispatcher(
-            store,
-            host,
-            self.clock,
-            self.options,
+            Surroundings(store, host, self.clock, self.options),
             f"server-{len(self.servers) + 1}",
             lambda: f"id-{next(self.ids)}",
             notify=self.notify,

@@ -46,6 +46,7 @@ from schoolgate_server.tasks import end_tasks
 from schoolgate_server.vault_key import VaultKeyInvalid, local_key
 from schoolgate_server.writeback.assembly import REQUESTED_BY, write_back
 from schoolgate_server.writeback.options import WriteOptions
+from schoolgate_server.writeback.reach import Surroundings
 
 
 class StartFailed(Exception):
@@ -120,16 +121,12 @@ async def _started(settings: Settings, redactor: Redactor, stack: AsyncExitStack
         traffic=traffic,
         partners=partners,
     )
+    options = _write_options(settings.writeback)
     writing = write_back(
-        store,
-        connectors,
-        system_clock,
-        _write_options(settings.writeback),
-        owner=owner,
-        new_id=lambda: uuid.uuid4().hex,
+        Surroundings(store, connectors, system_clock, options, traffic, partners),
+        owner,
+        lambda: uuid.uuid4().hex,
         notify=partial(supervisor.notify, requested_by=REQUESTED_BY),
-        traffic=traffic,
-        partners=partners,
     )
     server = build_server(
         store,

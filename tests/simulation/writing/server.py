@@ -19,6 +19,7 @@ from schoolgate_server.sync.options import SyncOptions
 from schoolgate_server.sync.supervisor import Supervisor
 from schoolgate_server.writeback.assembly import REQUESTED_BY, write_back
 from schoolgate_server.writeback.options import WriteOptions
+from schoolgate_server.writeback.reach import Surroundings
 from tests.simulation.handle import Gate, GatedHandle, ServerDied, Trouble
 from tests.simulation.server import DATABASE, OpenVault, new_uuid
 from tests.simulation.writing.mis import Pass, SimulatedWriteMis
@@ -102,12 +103,9 @@ class WritingServer:
 
         self.supervisor = Supervisor(self.store, host, clock, SyncOptions(), name, new_id)
         self.service, self.dispatcher = write_back(
-            self.store,
-            host,
-            clock,
-            OPTIONS,
-            owner=name,
-            new_id=new_id,
+            Surroundings(self.store, host, clock, OPTIONS),
+            name,
+            new_id,
             notify=partial(self.supervisor.notify, requested_by=REQUESTED_BY),
         )
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from schoolgate_sdk.traffic import Traffic
-from schoolgate_server.mis.connectors import ConnectorHost
-from schoolgate_server.mis.partners import NO_PARTNERS, Partners
-from schoolgate_server.model.clock import Clock
-from schoolgate_server.store.store import Store
 from schoolgate_server.writeback.dispatcher import Dispatcher
-from schoolgate_server.writeback.options import WriteOptions
+from schoolgate_server.writeback.reach import Surroundings
 from schoolgate_server.writeback.school import Notify
 from schoolgate_server.writeback.service import WriteService
 
@@ -26,29 +21,10 @@ class WriteBack(NamedTuple):
     dispatcher: Dispatcher
 
 
-def write_back(  # noqa: PLR0913 - the parts of a server, each given by name where it is wired
-    store: Store,
-    connectors: ConnectorHost,
-    clock: Clock,
-    options: WriteOptions,
-    *,
-    owner: str,
-    new_id: Callable[[], str],
-    notify: Notify,
-    traffic: Traffic | None = None,
-    partners: Partners = NO_PARTNERS,
-) -> WriteBack:
+def write_back(around: Surroundings, owner: str, new_id: Callable[[], str], *, notify: Notify) -> WriteBack:
     """Return what serves writes; see :class:`Dispatcher` for what the arguments are."""
-    dispatcher = Dispatcher(
-        store,
-        connectors,
-        clock,
-        options,
-        owner,
-        new_id,
-        notify=notify,
-        traffic=traffic,
-        partners=partners,
+    dispatcher = Dispatcher(around, owner, new_id, notify=notify)
+    service = WriteService(
+        around.store, around.connectors, around.clock, around.options, dispatcher.preview, dispatcher.wake
     )
-    service = WriteService(store, connectors, clock, options, dispatcher.preview, dispatcher.wake)
     return WriteBack(service, dispatcher)

@@ -11,20 +11,14 @@ from loguru import logger
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
-from schoolgate_sdk.traffic import Traffic
-from schoolgate_server.mis.connectors import ConnectorHost
-from schoolgate_server.mis.partners import NO_PARTNERS, Partners
-from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.failures import place_of
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.store.lease_holder import held_lease
 from schoolgate_server.store.leases import Lease
-from schoolgate_server.store.store import Store
 from schoolgate_server.tasks import end_tasks, wait_within
 from schoolgate_server.writeback.gate import PolicyWatch
 from schoolgate_server.writeback.keeping import Keeper
-from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.previewing import preview
 from schoolgate_server.writeback.reach import Reach, Surroundings, Trouble
 from schoolgate_server.writeback.school import Notify, SchoolWrites, ValuesOf, ledger_values
@@ -49,24 +43,19 @@ class Dispatcher:
         new_id: makes correlation ids of attempts.
         notify: asks for a re-read of what was written.
         values_of: gives the values of a write as a connector takes them; the ledger's own unless given.
-        traffic: what all schools share to be polite to MISs.
-        partners: gives the credentials that schools have in common.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a server, each given by name where it is wired
+    def __init__(
         self,
-        store: Store,
-        connectors: ConnectorHost,
-        clock: Clock,
-        options: WriteOptions,
+        around: Surroundings,
         owner: str,
         new_id: Callable[[], str],
         *,
         notify: Notify,
         values_of: ValuesOf | None = None,
-        traffic: Traffic | None = None,
-        partners: Partners = NO_PARTNERS,
     ) -> None:
+        store, clock, options = around.store, around.clock, around.options
+        self._around = around
         self._store = store
         self._clock = clock
         self._options = options
@@ -74,7 +63,6 @@ class Dispatcher:
         self._new_id = new_id
         self._notify = notify
         self._values_of = values_of or ledger_values(store)
-        self._around = Surroundings(store, connectors, clock, options, traffic or Traffic(), partners)
         self._watching = Watching(store, clock, options)
         self._keeper = Keeper(store, clock, options, self.changed)
         self._troubles: dict[str, Trouble] = {}

@@ -16,7 +16,7 @@ from schoolgate_sdk.traffic import Traffic
 from schoolgate_server.mis.blame import ConnectorDefect
 from schoolgate_server.mis.connections import connection_of
 from schoolgate_server.mis.connectors import ConnectorHost
-from schoolgate_server.mis.partners import Partners
+from schoolgate_server.mis.partners import NO_PARTNERS, Partners
 from schoolgate_server.mis.sessions import session_of
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.model.errors import ServiceError
@@ -81,14 +81,18 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What reaching any school's MIS needs."""
+    """What reaching any school's MIS needs.
+
+    ``traffic`` is what all schools share to be polite to MISs; ``partners`` gives the credentials that
+    schools have in common.
+    """
 
     store: Store
     connectors: ConnectorHost
     clock: Clock
     options: WriteOptions
-    traffic: Traffic
-    partners: Partners
+    traffic: Traffic = field(default_factory=Traffic)
+    partners: Partners = NO_PARTNERS
 
     @asynccontextmanager
     async def opened(self, school: School) -> AsyncGenerator[Mis]:
