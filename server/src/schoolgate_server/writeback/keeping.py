@@ -43,7 +43,7 @@ class Keeper:
             self._changed(entry.school_id)
         return saved
 
-    async def see_through(self, write_id: str, work: Coroutine[Any, Any, None]) -> None:
+    async def see_through(self, write_id: str, work: Coroutine[Any, Any, object]) -> None:
         """Await ``work`` on a write in a task that goes on where whoever awaits it is cancelled.
 
         Until it ends the write is ``busy``: nobody else on this server takes it up.
@@ -52,7 +52,7 @@ class Keeper:
         self._tasks.add(task)
         self.busy.add(write_id)
 
-        def ended(_: asyncio.Task[None]) -> None:
+        def ended(_: asyncio.Task[object]) -> None:
             self._tasks.discard(task)
             self.busy.discard(write_id)
 

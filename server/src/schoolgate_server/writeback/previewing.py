@@ -8,7 +8,6 @@ from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import ConnectorError, Departure, Unsupported, WriteRows, WriteStopped
 from schoolgate_server.mis.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import from_connector, from_defect
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.writeback.reach import Mis, NotOpened, Surroundings
 from schoolgate_server.writeback.school import ValuesOf, request_of
@@ -50,13 +49,9 @@ async def _shown(around: Surroundings, values_of: ValuesOf, entry: WriteEntry, m
     except WriteStopped:
         pass
     except Unsupported as error:
-        raise _unsupported(
-            mis, name, from_connector(error, mis.connector.name, mis.secrets).message
-        ) from error
-    except ConnectorError as error:
-        raise _failed(from_connector(error, mis.connector.name, mis.secrets).message) from error
-    except ConnectorDefect as error:
-        raise _failed(from_defect(error.defect, mis.connector.name).message) from error
+        raise _unsupported(mis, name, mis.failure(error).message) from error
+    except (ConnectorError, ConnectorDefect) as error:
+        raise _failed(mis.failure(error).message) from error
     if not seen:
         raise _failed("the connector did not say what it sends")
     target, body = seen[0]

@@ -39,6 +39,12 @@ class Mis:
         """Return what the connector declares of an operation, ``None`` where it has none."""
         return operation_of(self.connector, name)
 
+    def failure(self, error: ConnectorError | ConnectorDefect) -> Failure:
+        """Return what is told of an error that the connector raised."""
+        if isinstance(error, ConnectorDefect):
+            return from_defect(error.defect, self.connector.name)
+        return from_connector(error, self.connector.name, self.secrets)
+
 
 def operation_of(connector: Connector, name: str) -> WriteOperation | None:
     """Return what a connector declares of an operation, ``None`` where it has none."""

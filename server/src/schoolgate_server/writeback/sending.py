@@ -16,7 +16,6 @@ from schoolgate_sdk.keys import check_key
 from schoolgate_server.mis.asking import require
 from schoolgate_server.mis.blame import ConnectorDefect, ContractBroken, connector_at_work, let_go, outcome_of
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import from_connector, from_defect
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.store.errors import StoreUnavailable
 from schoolgate_server.writeback import advice
@@ -143,7 +142,7 @@ class Sender:
         except BaseException as error:
             # Whether it is stored is not known, and nothing has left: that is put right there.
             work = school.keeper.conclude(entry, correlation_id, _NOT_BEGUN, safety, is_certain=False)
-            await school.keeper.see_through(entry.write_id, _only(work))
+            await school.keeper.see_through(entry.write_id, work)
             if isinstance(error, StoreUnavailable):
                 return None
             raise
@@ -153,7 +152,7 @@ class Sender:
     ) -> None:
         """Let the connector send, for as long as the attempt may take, and store what came of it."""
         school, gate = self._school, attempt.gate
-        if not attempt.announces:
+        if not gate.announces:
             try:
                 gate.enter()
             except WriteStopped as error:
@@ -237,15 +236,6 @@ class _Attempt:
     safety: WriteSafety
     gate: Gate
 
-    @property
-    def announces(self) -> bool:
-        """Whether its gate is told when it leaves."""
-        return self.gate.announces
-
-
-async def _only(work: Awaitable[object]) -> None:
-    await work
-
 
 async def _called(call: Callable[[], Awaitable[WriteReceipt]]) -> WriteReceipt:
     with connector_at_work():
@@ -270,10 +260,8 @@ def _failure(error: Exception | None, gate: Gate, mis: Mis) -> Failure:
             return advice.not_now(gate.stop.value)
         case None:
             return advice.broken_promise()
-        case ConnectorDefect():
-            return from_defect(error.defect, mis.connector.name)
-        case ConnectorError():
-            return from_connector(error, mis.connector.name, mis.secrets)
+        case ConnectorError() | ConnectorDefect():
+            return mis.failure(error)
         case _:
             return advice.cut_off()
 

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
-from schoolgate.v1.failure_pb2 import Failure
 from schoolgate_sdk import (
     CircuitOpen,
     ConnectorError,
@@ -23,7 +22,6 @@ from schoolgate_sdk import (
 )
 from schoolgate_server.mis.blame import ConnectorDefect, ask, connector_at_work
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.failures import from_connector, from_defect
 from schoolgate_server.model.writes import OPERATIONS, WriteEntry
 from schoolgate_server.writeback import advice
 from schoolgate_server.writeback import transitions as to
@@ -141,7 +139,7 @@ class Settler:
         self, entry: WriteEntry, error: ConnectorError | ConnectorDefect, mis: Mis, asked_at: datetime
     ) -> None:
         school, now = self._school, self._school.clock()
-        failure = _failure(error, mis)
+        failure = mis.failure(error)
         has_settled = asked_at >= (entry.settles_at or asked_at)
         is_doubtful = isinstance(error, Incomplete) and entry.looks >= school.options.doubtful_looks
         is_hopeless = to.is_hopeless(entry, now, school.options)
@@ -191,9 +189,3 @@ class Settler:
         """Whether a receipt tells all that the MIS could be asked for, and the school's data confirms it."""
         info = OPERATIONS[entry.write.operation_name]
         return receipt.pending is None and bool(receipt.mis_ids and receipt.keys) and info.kind is not None
-
-
-def _failure(error: ConnectorError | ConnectorDefect, mis: Mis) -> Failure:
-    if isinstance(error, ConnectorDefect):
-        return from_defect(error.defect, mis.connector.name)
-    return from_connector(error, mis.connector.name, mis.secrets)
