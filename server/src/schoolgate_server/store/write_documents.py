@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.writes import OPEN, SealedContent, WriteEntry
@@ -40,7 +39,7 @@ def new_document(entry: WriteEntry, operation: bytes, contents: list[Document]) 
         "environment": write.environment,
         "operation": write.operation_name,
         "key": write.idempotency_key,
-        "submitted_at": moment(write.submitted_at),
+        "submitted_at": write.submitted_at.ToDatetime(tzinfo=UTC),
         "submitted_by": write.submitted_by,
         "slot": entry.slot,
         "sealed": operation,
@@ -58,7 +57,7 @@ def changing(entry: WriteEntry, contents: list[Document]) -> Document:
         "position": entry.position,
         "student": entry.student_id,
         "due_at": entry.due_at,
-        "updated_at": moment(write.updated_at),
+        "updated_at": write.updated_at.ToDatetime(tzinfo=UTC),
         "revision": write.revision,
         "mis_ids": list(write.mis_ids),
         "records": list(write.record_ids),
@@ -168,11 +167,6 @@ def key_digest(school_id: str, key: str) -> str:
 def state_name(state: pb.WriteState.ValueType) -> str:
     """Return how a state stands in documents."""
     return pb.WriteState.Name(state)
-
-
-def moment(at: Timestamp) -> datetime:
-    """Return a message's time."""
-    return at.ToDatetime(tzinfo=UTC)
 
 
 def held_after(after: tuple[datetime, str]) -> Mapping[str, Any]:

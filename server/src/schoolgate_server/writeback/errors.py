@@ -10,11 +10,6 @@ _QUOTA_RETRY_S = 3600.0
 """Places come free over a day; asking every hour is enough."""
 
 
-def state_name(state: pb.WriteState.ValueType) -> str:
-    """Return what texts and metadata call a state, for example "PENDING"."""
-    return pb.WriteState.Name(state).removeprefix("WRITE_STATE_")
-
-
 def write_unsupported(operation: str, connector: str) -> ServiceError:
     """Return the error for an operation that the school's connector cannot write."""
     return ServiceError(
@@ -65,7 +60,7 @@ def approver_is_submitter(write_id: str) -> ServiceError:
 
 def wrong_state(write: pb.Write, why: str) -> ServiceError:
     """Return the error for what cannot be done with a write as it stands; ``why`` follows its id."""
-    state = state_name(write.state)
+    state = pb.WriteState.Name(write.state).removeprefix("WRITE_STATE_")
     return ServiceError(
         reasons.ERROR_REASON_WRITE_STATE_MISMATCH,
         f"{write.write_id} {why}; it is {state}",

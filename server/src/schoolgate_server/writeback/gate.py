@@ -43,8 +43,11 @@ class PolicyWatch:
         self._task: asyncio.Task[None] | None = None
 
     def lets(self, entry: WriteEntry) -> bool:
-        """Say whether the policy, as it was read last, lets a write leave."""
-        return lets(self._policies, entry)
+        """Say whether the policy, as it was read last, lets a write leave: it is ON, or it was approved."""
+        if entry.write.needs_approval and not is_approved(entry):
+            return False
+        policy = self.of(entry)
+        return policy == pb.WRITE_POLICY_ON or (policy == pb.WRITE_POLICY_APPROVAL and is_approved(entry))
 
     def of(self, entry: WriteEntry) -> pb.WritePolicy.ValueType:
         """Return the policy of a write, as it was read last."""
@@ -62,8 +65,8 @@ class PolicyWatch:
         age = self._clock() - self._read_at
         return -self._options.policy_age <= age <= self._options.policy_age  # a clock may be set back
 
-    async def read(self) -> Policies:
-        """Read the policies now, and return them.
+    async def read(self) -> None:
+        """Read the policies now.
 
         Raises:
             StoreUnavailable: they cannot be read; what was read before grows old.
@@ -71,7 +74,6 @@ class PolicyWatch:
         began = self._clock()  # what is set from now on may not be in it
         self._policies = await self._store.write_policies.in_force(self._school_id, self._options.environment)
         self._read_at = began
-        return self._policies
 
     @asynccontextmanager
     async def kept(self) -> AsyncGenerator[None]:
@@ -100,14 +102,6 @@ class PolicyWatch:
                 logger.warning("cannot read the policy of writes: the store does not answer")
             except Exception as error:  # noqa: BLE001 - a policy that is not read stops what would leave
                 logger.error("cannot read the policy of writes: {}", place_of(error))
-
-
-def lets(policies: Policies, entry: WriteEntry) -> bool:
-    """Say whether ``policies`` let a write leave: it is ON, or it was approved."""
-    if entry.write.needs_approval and not is_approved(entry):
-        return False
-    policy = policies.of(entry.write.operation_name).policy
-    return policy == pb.WRITE_POLICY_ON or (policy == pb.WRITE_POLICY_APPROVAL and is_approved(entry))
 
 
 def is_approved(entry: WriteEntry) -> bool:
