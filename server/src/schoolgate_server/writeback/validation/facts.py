@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1 import query_service_pb2 as q
@@ -63,47 +63,37 @@ class Facts:
     staff_ids: frozenset[str] = frozenset()
 
 
-_MOST_TABLES = 64
-_Name = TypeVar("_Name", bound=Hashable)
+_MOST_AT_HAND = 64
+_Name = TypeVar("_Name")
+_Read = TypeVar("_Read")
+
+
+class _AsOf(Generic[_Name, _Read]):
+    """What was read last under some names, each as of one seq: for any other it is read again."""
+
+    def __init__(self) -> None:
+        self._at_hand: OrderedDict[_Name, tuple[int, _Read]] = OrderedDict()
+
+    async def get(self, name: _Name, seq: int, read: Callable[[], Awaitable[_Read]]) -> _Read:
+        """Return what is there under ``name`` as of ``seq``, by ``read`` where it is not at hand."""
+        at_hand = self._at_hand.get(name)
+        if at_hand is None or at_hand[0] != seq:
+            at_hand = seq, await read()
+            self._at_hand[name] = at_hand
+        self._at_hand.move_to_end(name)
+        while len(self._at_hand) > _MOST_AT_HAND:
+            self._at_hand.popitem(last=False)
+        return at_hand[1]
 
 
 class Tables:
-    """What many writes ask for and changes a few times a year, as it was read last: schools' tables of codes,
-    and whether a school has merged records at all.
-
-    Everything is that of one seq, and read again for any other.
+    """What many writes ask for and changes a few times a year: schools' tables of codes, and whether a school
+    has merged records at all.
     """
 
     def __init__(self) -> None:
-        self._tables: OrderedDict[tuple[str, k.Kind.ValueType], tuple[int, list[Record]]] = OrderedDict()
-        self._merges: OrderedDict[str, tuple[int, bool]] = OrderedDict()
-
-    async def has_merges(self, school_id: str, seq: int, read: Callable[[], Awaitable[bool]]) -> bool:
-        """Say whether the school has merged records as of ``seq``, by ``read`` where that is not at hand."""
-        at_hand = self._merges.get(school_id)
-        if at_hand is None or at_hand[0] != seq:
-            at_hand = seq, await read()
-            self._merges[school_id] = at_hand
-        _keep_latest(self._merges, school_id)
-        return at_hand[1]
-
-    async def of(
-        self, school_id: str, kind: k.Kind.ValueType, seq: int, read: Callable[[], Awaitable[list[Record]]]
-    ) -> list[Record]:
-        """Return the table of ``kind`` as of ``seq``, by ``read`` where it is not at hand."""
-        name = (school_id, kind)
-        at_hand = self._tables.get(name)
-        if at_hand is None or at_hand[0] != seq:
-            at_hand = seq, await read()
-            self._tables[name] = at_hand
-        _keep_latest(self._tables, name)
-        return at_hand[1]
-
-
-def _keep_latest(kept: OrderedDict[_Name, Any], name: _Name) -> None:
-    kept.move_to_end(name)
-    while len(kept) > _MOST_TABLES:
-        kept.popitem(last=False)
+        self.codes = _AsOf[tuple[str, k.Kind.ValueType], list[Record]]()
+        self.has_merges = _AsOf[str, bool]()
 
 
 class Copy:
@@ -130,7 +120,8 @@ class Copy:
         return Facts(found, enrolments, lessons, codes, types, frozenset(staff))
 
     async def _table(self, kind: k.Kind.ValueType) -> list[Record]:
-        return await self._tables.of(self._school_id, kind, self._seq, lambda: self._every(kind))
+        name = (self._school_id, kind)
+        return await self._tables.codes.get(name, self._seq, lambda: self._every(kind))
 
     async def record(self, record_id: str) -> Record | None:
         """Return what became of a record."""
@@ -216,7 +207,7 @@ class Copy:
 
     async def _same(self, ids: Collection[str]) -> set[str]:
         redirects = self._store.redirects
-        if not ids or not await self._tables.has_merges(
+        if not ids or not await self._tables.has_merges.get(
             self._school_id, self._seq, lambda: redirects.any(self._school_id, self._seq)
         ):
             return set(ids)
