@@ -17,7 +17,7 @@ from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.writeback.backing import Backing
-from schoolgate_server.writeback.decisions import Decisions
+from schoolgate_server.writeback.decisions import WriteDecisions
 from tests.simulation.server import DATABASE
 from tests.simulation.virtual_time import run_virtually
 from tests.support import write_stage
@@ -56,7 +56,9 @@ async def resolve(stage: Stage, outcome: pb.ResolveWriteRequest.Outcome.ValueTyp
     """Say what came of a write, and let the dispatcher look at it at once."""
     host = ConnectorHost({"scripted": write_connector(stage.mis, asyncio.Event())}, {})
     wake = stage.servers[-1].dispatcher.wake
-    decisions = Decisions(Backing(stage.client_store, host, stage.clock, stage.options, no_preview, wake))
+    decisions = WriteDecisions(
+        Backing(stage.client_store, host, stage.clock, stage.options, no_preview, wake)
+    )
     write_id = (await stage.read(key)).write_id
     request = pb.ResolveWriteRequest(school_id=SCHOOL, write_id=write_id, outcome=outcome)
     await decisions.resolve(request, "operator")

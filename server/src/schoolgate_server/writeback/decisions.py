@@ -22,7 +22,7 @@ _Outcome = pb.ResolveWriteRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Decisions:
+class WriteDecisions:
     """Carries decisions of people out, each by compare-and-set on the write as it stands."""
 
     backing: Backing

@@ -7,7 +7,7 @@ from schoolgate_server.mis.connectors import ConnectorHost
 from schoolgate_server.model.clock import Clock
 from schoolgate_server.store.store import Store
 from schoolgate_server.writeback.backing import Backing, Preview, Wake
-from schoolgate_server.writeback.decisions import Decisions
+from schoolgate_server.writeback.decisions import WriteDecisions
 from schoolgate_server.writeback.options import WriteOptions
 from schoolgate_server.writeback.policies import PolicyBook
 from schoolgate_server.writeback.reversal import Reversal
@@ -35,7 +35,7 @@ class WriteService:
     ) -> None:
         backing = Backing(store, connectors, clock, options, preview, wake)
         self._acceptance = Acceptance(backing)
-        self._decisions = Decisions(backing)
+        self._decisions = WriteDecisions(backing)
         self._reversal = Reversal(backing, self._acceptance)
         self._policies = PolicyBook(backing)
 
