@@ -94,25 +94,19 @@ class Reversal:
         school = await store.schools.get(school_id)
         connector = self.backing.connectors.get(school.connector)
         before = await self._before(original)
+
+        def asking(operation: pb.WriteOperation) -> Submission:
+            return Submission(school_id, operation, caller, correlation_id, key, reverses=original.write_id)
+
         operation = compensation(original, connector, before, comment)
         if operation is not None:
-            submission = Submission(
-                school_id, operation, caller, correlation_id, key, reverses=original.write_id
-            )
+            submission = asking(operation)
             standing = await self.acceptance.standing(submission)
             result = await self.acceptance.check(submission, standing)
             if not result.problems:
                 return await self.acceptance.accept(submission, standing, result)
         record_id = "" if before is None else before.record_id
-        taken_back = pb.DeactivateRecord(record_id=record_id, reason=comment)
-        task = Submission(
-            school_id,
-            pb.WriteOperation(deactivate_record=taken_back),
-            caller,
-            correlation_id,
-            key,
-            reverses=original.write_id,
-        )
+        task = asking(_taking_back(record_id, comment))
         stored, _ = await store.writes.insert(self._task(task, original, connector))
         return stored
 
@@ -179,9 +173,11 @@ def compensation(
     declared = operation_of(connector, "deactivate_record")
     if declared is None or kind_of(before.record_id) not in declared.kinds:
         return None
-    return pb.WriteOperation(
-        deactivate_record=pb.DeactivateRecord(record_id=before.record_id, reason=comment)
-    )
+    return _taking_back(before.record_id, comment)
+
+
+def _taking_back(record_id: str, comment: str) -> pb.WriteOperation:
+    return pb.WriteOperation(deactivate_record=pb.DeactivateRecord(record_id=record_id, reason=comment))
 
 
 def _restored(operation: pb.WriteOperation, record: Record) -> pb.WriteOperation | None:
