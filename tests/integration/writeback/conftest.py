@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -113,7 +113,7 @@ class Desk:
             return pb.WritePayload(target="POST things", body=entry.write.operation_name)
 
         host = ConnectorHost({connector.name: connector}, {})
-        given = WriteOptions(**{"environment": "test", **options})
+        given = replace(WriteOptions(environment="test"), **options)
         return WriteService(self.store, host, self.clock, given, preview, self.woken.append)
 
     # --- operations

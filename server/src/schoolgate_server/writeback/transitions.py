@@ -33,6 +33,9 @@ _CORRIGIBLE = frozenset(
 )
 """States that say of an attempt what a receipt that comes late proves wrong."""
 
+_AGAIN = timedelta(minutes=1)
+"""Until the next look at a policy for what is not queued: nobody makes that due again."""
+
 
 class Ending(NamedTuple):
     """How an attempt ended: the verdict, and what is known of it."""
@@ -112,10 +115,6 @@ def hold(entry: WriteEntry, failure: Failure, now: datetime) -> None:
     if entry.write.failure != failure:
         entry.move(entry.write.state, now, failure=failure)
     entry.due_at = expiry_of(entry) if entry.write.state == pb.WRITE_STATE_PENDING else now + _AGAIN
-
-
-_AGAIN = timedelta(minutes=1)
-"""Until the next look at a policy for what is not queued: nobody makes that due again."""
 
 
 def wait_for(entry: WriteEntry, other: str, now: datetime, options: WriteOptions) -> None:
