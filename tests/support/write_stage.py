@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import mongomock
 
@@ -44,7 +44,7 @@ from schoolgate_server.writeback.policies import PolicyBook
 from schoolgate_server.writeback.reach import Surroundings
 from tests.simulation.handle import Gate, GatedHandle, Trouble
 from tests.simulation.server import DATABASE, OpenVault
-from tests.simulation.virtual_time import VirtualClock
+from tests.simulation.virtual_time import VirtualClock, run_virtually
 from tests.support.engine import SCHOOL, record_id
 from tests.support.scripted import MARKS, STUDENTS, ScriptedMis, ScriptedSession, scripted_connector
 
@@ -56,6 +56,7 @@ OPTIONS = WriteOptions(environment=ENVIRONMENT)
 FINAL = {pb.WRITE_STATE_CONFIRMED, pb.WRITE_STATE_REJECTED, pb.WRITE_STATE_FAILED, pb.WRITE_STATE_CANCELLED}
 
 Hook = Callable[[WriteRequest], Awaitable[None] | None]
+_T = TypeVar("_T")
 
 
 class Effect(NamedTuple):
@@ -359,6 +360,21 @@ class Stage:
     async def close(self) -> None:
         for server in self.servers:
             await server.dispatcher.stop()
+
+
+def play(story: Callable[[Stage], Awaitable[_T]], stage: Stage | None = None) -> _T:
+    """Run a story on ``stage``, or on a usual one, at no cost of time; return what it returns."""
+    stage = stage or Stage()
+
+    async def whole() -> _T:
+        await stage.prepare()
+        try:
+            return await story(stage)
+        finally:
+            await stage.close()
+
+    told: _T = run_virtually(whole)
+    return told
 
 
 def state_of(entry: WriteEntry) -> str:

@@ -12,8 +12,7 @@ import pytest
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_sdk import WriteRequest, WriteSafety
 from tests.simulation.handle import Trouble
-from tests.simulation.virtual_time import run_virtually
-from tests.support.write_stage import OPTIONS, Stage, nothing, outcomes_of, state_of
+from tests.support.write_stage import OPTIONS, Stage, nothing, outcomes_of, play, state_of
 
 QUICK = replace(
     OPTIONS,
@@ -49,20 +48,16 @@ async def judged(stage: Stage, safety: WriteSafety, where: str) -> None:
 def test_g11_a_server_that_dies_at_any_step_loses_and_doubles_nothing(safety: WriteSafety, mode: str) -> None:
     """Steps are its operations on the store, one after the other."""
 
-    async def story(at: int) -> bool:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage, at: int) -> bool:
         await stage.submit()
         first = await stage.server(Trouble(mode, at, 6.0))
         await asyncio.sleep(3)
         await stage.server()
         await judged(stage, safety, f"{mode} at operation {at}")
-        struck = bool(first.gate.fired) or first.gate.died.is_set()
-        await stage.close()
-        return struck
+        return bool(first.gate.fired) or first.gate.died.is_set()
 
     for at in range(1, MOST_STEPS):
-        if not run_virtually(partial(story, at)):
+        if not play(partial(story, at=at), Stage(safety, options=QUICK)):
             assert at > 10
             return
 
@@ -70,9 +65,7 @@ def test_g11_a_server_that_dies_at_any_step_loses_and_doubles_nothing(safety: Wr
 def test_g11_a_write_that_is_cancelled_at_any_step_is_sent_or_cancelled_and_never_both() -> None:
     """Seen to fail where a lost compare-and-set of SENDING did not keep it from being sent."""
 
-    async def story(at: int) -> str:
-        stage = Stage(options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage, at: int) -> str:
         await stage.submit()
         server = await stage.server(starts=False)
 
@@ -87,19 +80,16 @@ def test_g11_a_write_that_is_cancelled_at_any_step_is_sent_or_cancelled_and_neve
         state = state_of(await stage.until("k1", "CONFIRMED", "CANCELLED", within=60))
         await asyncio.sleep(10)
         assert len(stage.mis.left) == (state == "CONFIRMED"), f"cancelled at operation {at}"
-        await stage.close()
         return state
 
-    states = [run_virtually(partial(story, at)) for at in range(1, 30)]
+    states = [play(partial(story, at=at), Stage(options=QUICK)) for at in range(1, 30)]
     assert {*states} == {"CONFIRMED", "CANCELLED"}
 
 
 @pytest.mark.parametrize("moment", ["prepare", "travel", "answer"])
 @pytest.mark.parametrize("safety", EVERY)
 def test_g11_a_server_that_dies_while_the_mis_is_at_work(safety: WriteSafety, moment: str) -> None:
-    async def story() -> None:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         first = await stage.server()
 
@@ -112,18 +102,15 @@ def test_g11_a_server_that_dies_while_the_mis_is_at_work(safety: WriteSafety, mo
         await stage.server()
         await judged(stage, safety, moment)
         assert len(stage.mis.left) <= 2
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(safety, options=QUICK))
 
 
 @pytest.mark.parametrize("safety", EVERY)
 def test_g15_a_stalled_server_that_wakes_after_its_time_sends_nothing(safety: WriteSafety) -> None:
     """Its connector goes on as if nothing had been, deaf to every cancellation, and comes to the gate."""
 
-    async def story() -> None:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         awake = asyncio.Event()
 
@@ -144,9 +131,8 @@ def test_g15_a_stalled_server_that_wakes_after_its_time_sends_nothing(safety: Wr
         await asyncio.sleep(5)
         assert len(stage.mis.effects) <= 1
         await judged(stage, safety, "awake")
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(safety, options=QUICK))
 
 
 @pytest.mark.parametrize(
@@ -159,11 +145,14 @@ def test_g15_a_server_that_is_stopped_before_the_gate_sends_nothing_when_it_goes
 ) -> None:
     """Nothing of it runs in between, so nothing but a look at the clock tells it (SIGSTOP and SIGCONT)."""
 
-    async def story() -> None:
-        options = replace(QUICK, lease_ttl=timedelta(seconds=lease), attempt=timedelta(seconds=attempt))
-        options = replace(options, policy_age=timedelta(hours=1))
-        stage = Stage(WriteSafety.NONE, options=options)
-        await stage.prepare()
+    options = replace(
+        QUICK,
+        lease_ttl=timedelta(seconds=lease),
+        attempt=timedelta(seconds=attempt),
+        policy_age=timedelta(hours=1),
+    )
+
+    async def story(stage: Stage) -> None:
         await stage.submit()
 
         def stops(request: WriteRequest) -> None:
@@ -176,16 +165,13 @@ def test_g15_a_server_that_is_stopped_before_the_gate_sends_nothing_when_it_goes
         *before, last = outcomes_of(entry)
         assert (set(before), last) == ({"NOT_SENT"}, "ACCEPTED")
         assert len(stage.mis.left) == 1
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(WriteSafety.NONE, options=options))
 
 
 @pytest.mark.parametrize("safety", EVERY)
 def test_g11_two_servers_send_everything_once(safety: WriteSafety) -> None:
-    async def story() -> None:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         keys = [f"k{number}" for number in range(40)]
         await stage.server()
         await stage.server()
@@ -196,16 +182,13 @@ def test_g11_two_servers_send_everything_once(safety: WriteSafety) -> None:
         assert {state_of(entry) for entry in entries} == {"CONFIRMED"}
         assert len(stage.mis.effects) == len(keys)
         assert not stage.mis.doubled
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(safety, options=QUICK))
 
 
 @pytest.mark.parametrize("safety", EVERY)
 def test_g11_a_server_that_is_stopped_leaves_nothing_in_the_air(safety: WriteSafety) -> None:
-    async def story() -> None:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit("waits", pupil=2)
         await stage.submit("left", pupil=3)
 
@@ -228,18 +211,15 @@ def test_g11_a_server_that_is_stopped_leaves_nothing_in_the_air(safety: WriteSaf
         await stage.server()
         await stage.settled("waits", "left")
         assert len(stage.mis.effects) == 2
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(safety, options=QUICK))
 
 
 @pytest.mark.parametrize("safety", EVERY)
 def test_g11_what_an_attempt_came_to_is_stored_once_the_store_answers_again(safety: WriteSafety) -> None:
     """The MIS has answered, and the store is away for a while, with its lease or beyond it."""
 
-    async def story(seconds: float) -> None:
-        stage = Stage(safety, options=QUICK)
-        await stage.prepare()
+    async def story(stage: Stage, seconds: float) -> None:
         await stage.submit()
         first = await stage.server()
 
@@ -254,7 +234,6 @@ def test_g11_what_an_attempt_came_to_is_stored_once_the_store_answers_again(safe
         await asyncio.sleep(seconds + 10)
         assert await stage.state() == "CONFIRMED"
         assert len(stage.mis.effects) == 1
-        await stage.close()
 
     for seconds in (2.0, 40.0):
-        run_virtually(partial(story, seconds))
+        play(partial(story, seconds=seconds), Stage(safety, options=QUICK))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,35 +20,11 @@ from schoolgate_sdk import (
     WriteRequest,
     WriteSafety,
 )
-from schoolgate_server.writeback.options import WriteOptions
-from tests.simulation.virtual_time import run_virtually
-from tests.support.write_stage import MARK, OPTIONS, Stage, outcomes_of, state_of
+from tests.support.write_stage import MARK, OPTIONS, Stage, outcomes_of, play, state_of
 
 READBACKS = [WriteSafety.EXTERNAL_ID, WriteSafety.NATURAL_KEY_READBACK]
 FINDABLE = [*READBACKS, WriteSafety.NATIVE_KEY]
 EVERY = [*FINDABLE, WriteSafety.NONE]
-
-Story = Callable[[Stage], Awaitable[None]]
-
-
-def play(
-    story: Story,
-    safety: WriteSafety = WriteSafety.NATURAL_KEY_READBACK,
-    *,
-    announces: bool = True,
-    options: WriteOptions = OPTIONS,
-) -> None:
-    """Run a story with one stage, at no cost of time."""
-
-    async def whole() -> None:
-        stage = Stage(safety, announces=announces, options=options)
-        await stage.prepare()
-        try:
-            await story(stage)
-        finally:
-            await stage.close()
-
-    run_virtually(whole)
 
 
 def once(error: Exception) -> Callable[[WriteRequest], None]:
@@ -77,7 +53,7 @@ def test_a_write_that_goes_well(safety: WriteSafety, announces: bool) -> None:
         assert entry.due_at is None
         assert len(stage.mis.effects) == 1
 
-    play(story, safety, announces=announces)
+    play(story, Stage(safety, announces=announces))
 
 
 @pytest.mark.parametrize("safety", FINDABLE)
@@ -89,7 +65,7 @@ def test_g11_an_answer_that_is_lost_after_the_mis_acted_makes_no_second_effect(s
         await stage.until("k1", "CONFIRMED")
         assert len(stage.mis.effects) == 1
 
-    play(story, safety)
+    play(story, Stage(safety))
 
 
 @pytest.mark.parametrize("safety", FINDABLE)
@@ -105,7 +81,7 @@ def test_g11_what_was_lost_on_its_way_is_sent_again(safety: WriteSafety) -> None
         if safety in READBACKS:
             assert second - first >= OPTIONS.settle
 
-    play(story, safety)
+    play(story, Stage(safety))
 
 
 @pytest.mark.parametrize("acts", [True, False])
@@ -122,7 +98,7 @@ def test_g11_where_nothing_can_be_found_out_a_person_is_asked(acts: bool) -> Non
         assert await stage.state() == "NEEDS_ATTENTION"
         assert len(stage.mis.effects) == acts
 
-    play(story, WriteSafety.NONE)
+    play(story, Stage(WriteSafety.NONE))
 
 
 @pytest.mark.parametrize("safety", READBACKS)
@@ -145,7 +121,7 @@ def test_g11_an_effect_that_comes_after_a_look_is_found_and_not_made_again(safet
         assert outcomes_of(entry) == ["UNKNOWN"]
         assert len(stage.mis.effects) == 1
 
-    play(story, safety)
+    play(story, Stage(safety))
 
 
 def test_g11_an_effect_that_is_another_writes_is_not_taken_for_ones_own() -> None:
@@ -197,7 +173,7 @@ def test_what_is_mended_is_sent_then(safety: WriteSafety) -> None:
         assert stage.mis.opened == 2  # with the credentials as they are by then
         assert len(stage.mis.effects) == 1
 
-    play(story, safety)
+    play(story, Stage(safety))
 
 
 def test_a_pause_that_the_mis_asks_for_is_kept() -> None:
@@ -221,7 +197,7 @@ def test_an_error_before_the_gate_has_it_sent_again_at_once(safety: WriteSafety)
         entry = await stage.until("k1", "CONFIRMED", within=30)
         assert outcomes_of(entry) == ["NOT_SENT", "ACCEPTED"]
 
-    play(story, safety)
+    play(story, Stage(safety))
 
 
 def test_g11_one_that_does_not_announce_may_have_left_with_any_error() -> None:
@@ -231,7 +207,7 @@ def test_g11_one_that_does_not_announce_may_have_left_with_any_error() -> None:
         await stage.submit()
         await stage.until("k1", "NEEDS_ATTENTION", within=60)
 
-    play(story, WriteSafety.NONE, announces=False)
+    play(story, Stage(WriteSafety.NONE, announces=False))
 
 
 @pytest.mark.parametrize("deaf", [True, False])
@@ -257,7 +233,7 @@ def test_g11_an_attempt_ends_with_its_time_however_deaf_the_connector(deaf: bool
         await asyncio.sleep(200)
         assert len(stage.mis.effects) == 1
 
-    play(story, WriteSafety.NONE)
+    play(story, Stage(WriteSafety.NONE))
 
 
 def test_g11_a_read_back_that_cannot_tell_leads_to_a_person() -> None:
@@ -274,7 +250,7 @@ def test_g11_a_read_back_that_cannot_tell_leads_to_a_person() -> None:
         assert await stage.state() == "UNKNOWN"
         await stage.until("k1", "NEEDS_ATTENTION")
 
-    play(story, options=replace(OPTIONS, give_up=timedelta(minutes=10)))
+    play(story, Stage(options=replace(OPTIONS, give_up=timedelta(minutes=10))))
 
 
 def test_what_is_too_late_is_not_sent() -> None:

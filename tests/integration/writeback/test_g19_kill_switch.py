@@ -11,8 +11,7 @@ import pytest
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_sdk import WriteRequest
 from tests.simulation.handle import Trouble
-from tests.simulation.virtual_time import run_virtually
-from tests.support.write_stage import ENVIRONMENT, EVENT, MARK, OPTIONS, Stage, outcomes_of, state_of
+from tests.support.write_stage import ENVIRONMENT, EVENT, MARK, OPTIONS, Stage, outcomes_of, play, state_of
 
 WITHIN = timedelta(seconds=1)
 MANY = 60
@@ -24,9 +23,7 @@ OPTIONS_OF_ONE = replace(OPTIONS, schools=1)
 def test_g19_nothing_leaves_a_second_after_the_switch(servers: int, pause: float) -> None:
     """Seen to fail without a look at the policy at the gate: nothing was kept back there."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         for number in range(MANY):
             await stage.submit(f"k{number}", pupil=1 + number)
 
@@ -56,17 +53,14 @@ def test_g19_nothing_leaves_a_second_after_the_switch(servers: int, pause: float
         await stage.settled(*(f"k{number}" for number in range(MANY)))
         assert len(stage.mis.effects) == MANY
         assert not stage.mis.doubled
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_g19_what_is_cancelled_while_it_waits_at_the_gate_is_not_sent_later_either() -> None:
     """Seen to fail where only what was queued at that moment is cancelled: under ON the rest was sent."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         for number in range(MANY):
             await stage.submit(f"k{number}", pupil=1 + number)
 
@@ -89,18 +83,15 @@ def test_g19_what_is_cancelled_while_it_waits_at_the_gate_is_not_sent_later_eith
         await stage.submit("later", pupil=1)
         await stage.settled("later")
         assert len(stage.mis.left) == gone + 1, "what is submitted afterwards is sent"
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 @pytest.mark.parametrize("at", range(1, 31))
 def test_g19_the_switch_counts_at_every_step_and_so_does_switching_back(at: int) -> None:
     """It is thrown at any of a server's steps and taken back: the write leaves once, and is not forgotten."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         server = await stage.server(starts=False)
 
@@ -116,17 +107,14 @@ def test_g19_the_switch_counts_at_every_step_and_so_does_switching_back(at: int)
         await server.dispatcher.start()
         await stage.until("k1", "CONFIRMED", within=60)
         assert len(stage.mis.effects) == 1
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_g19_what_is_kept_back_just_when_the_policy_comes_back_is_sent() -> None:
     """Seen to fail without another look at the policy once it is stored that the write waits for one."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         server = await stage.server()
 
@@ -143,17 +131,14 @@ def test_g19_what_is_kept_back_just_when_the_policy_comes_back_is_sent() -> None
         stage.mis.prepare = off
         entry = await stage.until("k1", "CONFIRMED", within=60)
         assert outcomes_of(entry) == ["NOT_SENT", "ACCEPTED"]
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_g19_a_server_that_cannot_read_the_policy_sends_nothing() -> None:
     """Seen to fail with a gate that takes an old policy for the present one."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         server = await stage.server()
 
@@ -167,15 +152,12 @@ def test_g19_a_server_that_cannot_read_the_policy_sends_nothing() -> None:
         assert not stage.mis.left
         entry = await stage.read()
         assert (state_of(entry), outcomes_of(entry)) == ("PENDING", ["NOT_SENT"])
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_a_policy_of_approval_holds_what_was_accepted_without() -> None:
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit()
         await stage.set_policy(pb.WRITE_POLICY_APPROVAL)
         await stage.server()
@@ -186,17 +168,14 @@ def test_a_policy_of_approval_holds_what_was_accepted_without() -> None:
         entry.write.approved_by, entry.due_at = "grace", stage.clock()
         assert await stage.client_store.writes.save(entry)
         await stage.until("k1", "CONFIRMED")
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_what_a_policy_of_approval_held_goes_when_it_is_on_again() -> None:
     """Seen to fail where it is marked as awaiting approval: it stayed until it expired."""
 
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.set_policy(pb.WRITE_POLICY_APPROVAL)
         await stage.submit()
         await stage.server()
@@ -204,17 +183,14 @@ def test_what_a_policy_of_approval_held_goes_when_it_is_on_again() -> None:
         assert await stage.state() == "PENDING"
         await stage.set_policy(pb.WRITE_POLICY_ON)
         await stage.until("k1", "CONFIRMED", within=60)
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_one_schools_many_writes_do_not_hold_others_up() -> None:
     """One place for two schools: the one with a thousand writes gives it up after its turn."""
 
-    async def story() -> None:
-        stage = Stage(schools=("oak", "elm"), options=OPTIONS_OF_ONE)
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         for number in range(150):
             await stage.submit(f"k{number}", pupil=1 + number)
 
@@ -230,15 +206,12 @@ def test_one_schools_many_writes_do_not_hold_others_up() -> None:
             await asyncio.sleep(0.5)
         assert stage.clock() - began < timedelta(seconds=20)
         assert await stage.state("k149") == "PENDING"
-        await stage.close()
 
-    run_virtually(story)
+    play(story, Stage(schools=("oak", "elm"), options=OPTIONS_OF_ONE))
 
 
 def test_whoever_watches_sees_open_writes_and_then_every_change_on_any_server() -> None:
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         await stage.submit("k1")
         watching = await stage.server(starts=False)
         told: list[tuple[str, str] | None] = []
@@ -262,21 +235,17 @@ def test_whoever_watches_sees_open_writes_and_then_every_change_on_any_server() 
         assert len(told) == count  # nothing is told twice for ever
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await stage.close()
 
-    run_virtually(story)
+    play(story)
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing() -> None:
-    async def story() -> None:
-        stage = Stage()
-        await stage.prepare()
+    async def story(stage: Stage) -> None:
         entry = await stage.submit()
         server = await stage.server(starts=False)
         school = await stage.client_store.schools.get("oak")
         shown = await server.dispatcher.preview(school, entry)
         assert (shown.target, shown.body) == ("POST record_behaviour_event", "k1")
         assert not stage.mis.left
-        await stage.close()
 
-    run_virtually(story)
+    play(story)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
@@ -19,7 +18,6 @@ from schoolgate_server.model.writes import WriteEntry
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.decisions import WriteDecisions
 from tests.simulation.server import DATABASE
-from tests.simulation.virtual_time import run_virtually
 from tests.support import write_stage
 from tests.support.engine import SCHOOL
 from tests.support.write_stage import (
@@ -29,6 +27,7 @@ from tests.support.write_stage import (
     no_preview,
     nothing,
     outcomes_of,
+    play,
     state_of,
     write_connector,
 )
@@ -37,19 +36,6 @@ TOOK_EFFECT = pb.ResolveWriteRequest.OUTCOME_TOOK_EFFECT
 SEND_AGAIN = pb.ResolveWriteRequest.OUTCOME_NO_EFFECT_SEND_AGAIN
 READBACK, NATIVE, NONE = WriteSafety.NATURAL_KEY_READBACK, WriteSafety.NATIVE_KEY, WriteSafety.NONE
 IMPATIENT = replace(OPTIONS, give_up=timedelta(minutes=10))
-
-Story = Callable[[Stage], Awaitable[None]]
-
-
-def play(story: Story, stage: Stage) -> None:
-    async def whole() -> None:
-        await stage.prepare()
-        try:
-            await story(stage)
-        finally:
-            await stage.close()
-
-    run_virtually(whole)
 
 
 async def resolve(stage: Stage, outcome: pb.ResolveWriteRequest.Outcome.ValueType, key: str = "k1") -> None:
