@@ -10,10 +10,8 @@ from schoolgate.v1.attendance_pb2 import ATTENDANCE_SESSION_LESSON
 from schoolgate.v1.kind_pb2 import KIND_STAFF, KIND_STUDENT
 from schoolgate_sdk import WriteSafety, encode_key, source_key
 from schoolgate_server.model.ids import Minter
-from tests.support.write_mis.connector import NAME, OPERATIONS
+from tests.support.write_mis.connector import NAME
 
-CLASS_OF = {operation.name: operation.safety for operation in OPERATIONS}
-NAME_OF = {safety: name for name, safety in CLASS_OF.items()}
 DAY = str(datetime.now(UTC).date() - timedelta(days=1))
 
 

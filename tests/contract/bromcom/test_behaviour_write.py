@@ -48,12 +48,6 @@ def _receipt(number: int) -> WriteReceipt:
     return WriteReceipt((str(number),), keys=(key,))
 
 
-def _requests(mis: Mis) -> int:
-    counts = mis.api.log.as_json()["requests"]
-    assert isinstance(counts, int)
-    return counts
-
-
 def _written(mis: Mis) -> list[int]:
     """Return the numbers of the pupil's events of that minute."""
     at = datetime.fromisoformat("2026-09-15T10:05")
@@ -89,7 +83,7 @@ async def test_g19_a_write_is_shown_as_it_leaves_and_one_that_is_stopped_does_no
 
     with pytest.raises(WriteStopped):
         await session.write(replace(_request(), leaving=stop))
-    assert (_written(mis), _requests(mis)) == ([], 0)
+    assert (_written(mis), mis.requests()) == ([], 0)
 
     await session.write(replace(_request(), leaving=told.append))
     assert told[0] == told[1]
@@ -198,10 +192,10 @@ async def test_what_cannot_be_written_is_not_sent(
     mis: Mis, column: str, value: WriteValue, problem: str
 ) -> None:
     session = await mis.session()
-    before = _requests(mis)
+    before = mis.requests()
     with pytest.raises(Unsupported, match=problem):
         await session.write(_request(**{column: value}))
-    assert _requests(mis) == before
+    assert mis.requests() == before
 
 
 async def test_an_owner_is_not_written_on_a_guess(mis: Mis) -> None:
@@ -223,10 +217,10 @@ async def test_no_attendance_is_written(mis: Mis) -> None:
 async def test_a_write_is_sent_once_though_reads_are_tried_again(mis: Mis) -> None:
     session = await mis.session(read_attempts="5")
     mis.fault(kind="error_before_effect", times=None)
-    before = _requests(mis)
+    before = mis.requests()
     with pytest.raises(Transient):
         await session.write(_request())
-    assert _requests(mis) == before + 1
+    assert mis.requests() == before + 1
 
 
 async def test_of_two_that_are_the_same_the_one_whose_id_was_told_is_it(mis: Mis) -> None:

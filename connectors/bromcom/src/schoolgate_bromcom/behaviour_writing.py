@@ -22,13 +22,13 @@ from schoolgate_bromcom.client import BromcomClient
 from schoolgate_bromcom.columns import RowReader
 from schoolgate_bromcom.filters import Column, all_of, between, one_of
 from schoolgate_bromcom.parsers import keys
+from schoolgate_bromcom.written import LARGEST_ID, Likeness, id_of, read_twice
 from schoolgate_sdk import (
     EntityDenied,
     Incomplete,
     Row,
     RowRejected,
     SourceKey,
-    Transient,
     Unsupported,
     WriteOperation,
     WriteReceipt,
@@ -54,8 +54,7 @@ RECORD_BEHAVIOUR_EVENT: Final = WriteOperation(
 
 _MOST_PAGES: Final = 20
 _MINUTE: Final = len("2026-09-22T10:05")
-_LARGEST_ID: Final = 2**31 - 1
-_LONGEST_ID: Final = len(str(_LARGEST_ID))
+_LONGEST_ID: Final = len(str(LARGEST_ID))
 _LONGEST_SHIFT: Final = timedelta(hours=14)
 """How far two clocks are apart at most: what differs by less may be the same event by another clock."""
 
@@ -69,19 +68,15 @@ class _Event:
 
     def __init__(self, request: WriteRequest, settings: Mapping[str, str]) -> None:
         given = request.values
-        self.student = _id(given, "student_id", keys.STUDENT)
+        self.student = id_of(given, "student_id", keys.STUDENT)
         if settings["owner_id_is_staff_id"] != "yes":
             raise Unsupported(
                 "who recorded an event can be written only where setting owner_id_is_staff_id is yes"
             )
-        self.owner = _id(given, "staff_id", keys.STAFF)
+        self.owner = id_of(given, "staff_id", keys.STAFF)
         self.kind = _type(given.get("type_code"))
         points = given.get("points")
-        if (
-            not isinstance(points, int)
-            or isinstance(points, bool)
-            or not -_LARGEST_ID <= points <= _LARGEST_ID
-        ):
+        if not isinstance(points, int) or isinstance(points, bool) or not -LARGEST_ID <= points <= LARGEST_ID:
             raise Unsupported("points must be a number within 32 bits")
         self.points = points
         comment = given.get("comment")
@@ -149,9 +144,7 @@ class BehaviourWriter:
                 or the one whose id was told is not shown, or the pupil is not.
         """
         event = _Event(request, self._settings)
-        rows = await self._rows(event)
-        if await self._rows(event) != rows:
-            raise Transient("two reads of the pupil's events do not agree", entity=ENTITY)
+        rows = await read_twice(lambda: self._rows(event), "events", ENTITY)
         found = [_compared(row, event) for row in rows]
         ids = receipt.mis_ids if receipt else ()
         told = {number for number, _ in found if str(number) in ids}
@@ -159,12 +152,12 @@ class BehaviourWriter:
             return _receipt(told)
         if receipt and receipt.mis_ids:
             raise Incomplete("the event whose id Bromcom told is not shown", entity=ENTITY)
-        same = {number for number, likeness in found if likeness == _SAME}
+        same = {number for number, likeness in found if likeness == Likeness.SAME}
         if len(same) == 1:
             return _receipt(same)
         if same:
             raise Incomplete("several events are as this one was written", entity=ENTITY)
-        if any(likeness == _ALIKE for _, likeness in found):
+        if any(likeness == Likeness.ALIKE for _, likeness in found):
             raise Incomplete("an event is much as this one was written, and may be it", entity=ENTITY)
         await self._check_shown(event.student)
         return None
@@ -200,10 +193,7 @@ def _receipt(numbers: Collection[int], response: str = "") -> WriteReceipt:
     )
 
 
-_SAME, _ALIKE, _OTHER = "same", "alike", "other"
-
-
-def _compared(row: Row, event: _Event) -> tuple[int, str]:
+def _compared(row: Row, event: _Event) -> tuple[int, Likeness]:
     """Return the number of an event in Bromcom, and how like ``event`` it is.
 
     Raises:
@@ -214,7 +204,7 @@ def _compared(row: Row, event: _Event) -> tuple[int, str]:
         reader.check()
         number = reader.key_number("eventRecordId")
         if reader.number("studentId") != event.student or reader.number("eventId") != event.kind:
-            return number, _OTHER
+            return number, Likeness.OTHER
         moment = reader.value("eventDate", values.moment)
         rest = (
             reader.number("ownerId") == event.owner,
@@ -224,11 +214,12 @@ def _compared(row: Row, event: _Event) -> tuple[int, str]:
     except RowRejected as rejected:
         raise Incomplete("an event of the pupil's cannot be read, and may be it", entity=ENTITY) from rejected
     if moment is None:
-        return number, _ALIKE
+        return number, Likeness.ALIKE
     shift = abs(datetime.fromisoformat(moment).replace(tzinfo=None) - event.local)
     if moment[:_MINUTE] == f"{event.local:%Y-%m-%dT%H:%M}":
-        return number, _SAME if all(rest) else _ALIKE
-    return number, _ALIKE if all(rest) and shift <= _LONGEST_SHIFT and _whole_hours(shift) else _OTHER
+        return number, Likeness.SAME if all(rest) else Likeness.ALIKE
+    by_another_clock = all(rest) and shift <= _LONGEST_SHIFT and _whole_hours(shift)
+    return number, Likeness.ALIKE if by_another_clock else Likeness.OTHER
 
 
 def _whole_hours(shift: timedelta) -> bool:
@@ -236,18 +227,9 @@ def _whole_hours(shift: timedelta) -> bool:
     return min(shift % timedelta(hours=1), -shift % timedelta(hours=1)) < timedelta(minutes=1)
 
 
-def _id(given: Mapping[str, WriteValue], name: str, space: str) -> int:
-    key = given.get(name)
-    if isinstance(key, SourceKey) and key.namespace == space:
-        number = key.parts[0]
-        if isinstance(number, int) and 0 < number <= _LARGEST_ID and len(key.parts) == 1:
-            return number
-    raise Unsupported(f"{name} must be a key of {space}")
-
-
 def _type(code: WriteValue) -> int:
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) <= _LONGEST_ID:
         number = int(code)
-        if 0 < number <= _LARGEST_ID:
+        if 0 < number <= LARGEST_ID:
             return number
     raise Unsupported("type_code must be the number of a type of behaviour")

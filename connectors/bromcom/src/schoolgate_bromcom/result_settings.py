@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple, cast
 
 import orjson
 
+from schoolgate_bromcom.written import LARGEST_ID
 from schoolgate_sdk import FieldSpec, Identity, Unsupported, setting_values
 
 _WRITE_URL: Final = "https://cloudmis.bromcom.com/Nucleus/WebServices/ThirdParty/TPWriteDataService.asmx"
 _OPERATION: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
-_LARGEST_ID: Final = 2**31 - 1
 _MOST_NAMES: Final = 5_000
 
 RESULT_SETTINGS: Final = (
@@ -130,7 +130,7 @@ def _ids(values: Mapping[str, str], name: str) -> dict[str, int]:
 
 
 def _id(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST_ID:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_ID:
         raise _malformed(name)
     return value
 

@@ -27,6 +27,7 @@ from schoolgate_bromcom.result_settings import ResultSettings, Term
 from schoolgate_bromcom.session import SurfaceReader
 from schoolgate_bromcom.soap_client import SoapClient
 from schoolgate_bromcom.surfaces import Surface, SurfaceSettings
+from schoolgate_bromcom.written import Likeness, id_of, read_twice
 from schoolgate_sdk import (
     EntityDenied,
     Incomplete,
@@ -34,7 +35,6 @@ from schoolgate_sdk import (
     Row,
     RowRejected,
     SourceKey,
-    Transient,
     Unsupported,
     WriteOperation,
     WriteReceipt,
@@ -59,7 +59,6 @@ RECORD_ASSESSMENT_RESULT: Final = WriteOperation(
 """The pupil's row gives the year group, and the subject's its name, by which the result is found again."""
 
 _BY_NAME: Final = {dataset.name: dataset for dataset in DATASETS}
-_LARGEST_ID: Final = 2**31 - 1
 _LONGEST_SAID: Final = 200
 """Characters of what a save answers that are kept for people."""
 
@@ -146,9 +145,8 @@ class ResultWriter:
                 ``receipt``. Or the pupil or the subject is not shown.
         """
         wanted = self._wanted(request)
-        rows = await self._results(wanted.student)
-        if await self._results(wanted.student) != rows:
-            raise Transient("two reads of the pupil's results do not agree", entity=ENTITY)
+        student = wanted.student
+        rows = await read_twice(lambda: self._results(student), "results", ENTITY)
         try:
             wanted = await self._shown(wanted)
         except (EntityDenied, Unsupported):
@@ -158,11 +156,11 @@ class ResultWriter:
         if wanted.subject_name is None or wanted.year_group is None:
             raise Incomplete("Bromcom does not show the pupil or the subject", entity=ENTITY)
         found = [(parsed.key, _likeness(parsed, wanted)) for row in rows for parsed in self._parsed(row)]
-        same = [key for key, likeness in found if likeness == _SAME]
+        same = [key for key, likeness in found if likeness == Likeness.SAME]
         if len(same) > 1:
             raise Incomplete("several results are as this one was written", entity=ENTITY)
         taken = receipt is not None and len(same) == 1
-        if not taken and any(likeness == _ALIKE for _, likeness in found):
+        if not taken and any(likeness == Likeness.ALIKE for _, likeness in found):
             raise Incomplete("a result is much as this one was written, and may be it", entity=ENTITY)
         return WriteReceipt(keys=tuple(same)) if same else None
 
@@ -184,7 +182,7 @@ class ResultWriter:
         subject = given.get("subject_id")
         if not typed.knows_subjects:
             raise Unsupported("results are written only where setting result_subject_id_is_subject_id is yes")
-        _id(given, "subject_id", keys.SUBJECT)
+        id_of(given, "subject_id", keys.SUBJECT)
         assert isinstance(subject, SourceKey)
         assessment, result = _text(given, "assessment_name"), _text(given, "result")
         assessment_type = typed.assessment_types.get(assessment)
@@ -197,7 +195,7 @@ class ResultWriter:
         term = typed.term_of(day)
         if term is None:
             raise Unsupported("setting result_terms has no term with the date")
-        student = _id(given, "student_id", keys.STUDENT)
+        student = id_of(given, "student_id", keys.STUDENT)
         return _Result(student, assessment, assessment_type, result, day, term, subject)
 
     async def _shown(self, wanted: _Result) -> _Result:
@@ -232,10 +230,7 @@ class ResultWriter:
             return [row async for row in rows]
 
 
-_SAME, _ALIKE, _OTHER = "same", "alike", "other"
-
-
-def _likeness(parsed: Parsed, wanted: _Result) -> str:
+def _likeness(parsed: Parsed, wanted: _Result) -> Likeness:
     """Return how like a result is to the one that was written."""
     found = parsed.message
     assert isinstance(found, AssessmentResult)
@@ -244,27 +239,18 @@ def _likeness(parsed: Parsed, wanted: _Result) -> str:
         wanted.assessment.casefold(),
         (wanted.subject_name or "").casefold(),
     ):
-        return _OTHER
+        return Likeness.OTHER
     value = (found.result, found.entered_on) == (wanted.result, wanted.day.isoformat())
     place = (found.term_name, found.year_group_code) == (wanted.term.name, wanted.year_group)
     spelt = (found.assessment_name, found.subject_name) == (wanted.assessment, wanted.subject_name)
     if value and place and spelt:
-        return _SAME
+        return Likeness.SAME
     # The one was changed since, or the settings name another term than Bromcom took it for.
-    return _ALIKE if value or place else _OTHER
+    return Likeness.ALIKE if value or place else Likeness.OTHER
 
 
 def _only(names: set[str]) -> str | None:
     return next(iter(names)) or None if len(names) == 1 else None
-
-
-def _id(given: Mapping[str, WriteValue], name: str, space: str) -> int:
-    key = given.get(name)
-    if isinstance(key, SourceKey) and key.namespace == space and len(key.parts) == 1:
-        number = key.parts[0]
-        if isinstance(number, int) and 0 < number <= _LARGEST_ID:
-            return number
-    raise Unsupported(f"{name} must be a key of {space}")
 
 
 def _text(given: Mapping[str, WriteValue], name: str) -> str:
