@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
+
+from tests.simulation.blocks import gathered
 
 VARIABLE = "SCHOOLGATE_TEST_SEEDS"
 RECORD_VARIABLE = "SCHOOLGATE_TEST_RECORD"
@@ -40,17 +41,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts: Counter[str] = Counter()
-    failed: list[int] = []
-    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
-        for name, value in report.user_properties:
-            if name == "simulated":
-                counts.update(cast("dict[str, int]", value))
-            if name == "failed seeds":
-                failed += cast("list[int]", value)
+    counts, failed = gathered(terminalreporter, "simulated")
     if not counts and not failed:
         return
-    summary = summary_of(counts, sorted(failed), _seeds(), time.monotonic() - _BEGAN)
+    summary = summary_of(counts, failed, _seeds(), time.monotonic() - _BEGAN)
     for line in lines_of(summary):
         terminalreporter.write_line(line)
     if path := os.environ.get(RECORD_VARIABLE):

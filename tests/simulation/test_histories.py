@@ -35,26 +35,14 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
+from tests.simulation.blocks import play_block
 from tests.simulation.history import play
 
 
 def test_histories_keep_every_guarantee(seeds: range, record_property: Callable[[str, object], None]) -> None:
-    """Every seed of the block is played, whatever became of those before it."""
-    counts: Counter[str] = Counter()
-    failed: dict[int, AssertionError] = {}
-    for seed in seeds:
-        try:
-            counts.update(play(seed).counts)
-            counts["histories"] += 1
-        except AssertionError as error:
-            failed[seed] = error
-    record_property("simulated", dict(counts))
-    record_property("failed seeds", list(failed))
-    if failed:
-        raise AssertionError("\n\n".join(map(str, failed.values()))) from next(iter(failed.values()))
+    play_block(seeds, play, "simulated", record_property)
 
 
 def test_a_seed_is_always_the_same_history() -> None:

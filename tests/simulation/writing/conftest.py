@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import cast
-
 import pytest
 
+from tests.simulation.blocks import gathered
 from tests.simulation.writing.judging import summary
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts: Counter[str] = Counter()
-    failed: list[int] = []
-    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
-        for name, value in report.user_properties:
-            if name == "written":
-                counts.update(cast("dict[str, int]", value))
-            if name == "failed seeds of writing":
-                failed += cast("list[int]", value)
+    counts, failed = gathered(terminalreporter, "written")
     for line in summary(counts) if counts else []:
         terminalreporter.write_line(line)
-    for seed in sorted(failed):
+    for seed in failed:
         again = f"make simulate SEEDS={seed}-{seed}"
         terminalreporter.write_line(f"  seed {seed} of writing failed; again: {again}")

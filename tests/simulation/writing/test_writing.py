@@ -19,11 +19,11 @@ Tests of the dispatcher's own show both.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from tests.simulation.blocks import play_block
 from tests.simulation.virtual_time import run_virtually
 from tests.simulation.writing.asked import EVENT, MARK, NOTE, RESULT
 from tests.simulation.writing.beyond import beyond
@@ -33,19 +33,7 @@ from tests.simulation.writing.history import play
 def test_g11_g19_writes_take_effect_once_and_none_after_off(
     seeds: range, record_property: Callable[[str, object], None]
 ) -> None:
-    """Every seed of the block is played, whatever became of those before it."""
-    counts: Counter[str] = Counter()
-    failed: dict[int, AssertionError] = {}
-    for seed in seeds:
-        try:
-            counts.update(play(seed).counts)
-            counts["histories"] += 1
-        except AssertionError as error:
-            failed[seed] = error
-    record_property("written", dict(counts))
-    record_property("failed seeds of writing", list(failed))
-    if failed:
-        raise AssertionError("\n\n".join(map(str, failed.values()))) from next(iter(failed.values()))
+    play_block(seeds, play, "written", record_property)
 
 
 def test_a_seed_of_writing_is_always_the_same_history() -> None:
