@@ -7,14 +7,10 @@ of commits are set back in MongoDB, where questions as of a time find them.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -28,6 +24,7 @@ from schoolgate_sdk.kinds import KINDS, KindInfo
 from schoolgate_server.model.questions import GROWING, INDEXED_REFERENCES, day_field
 from schoolgate_server.rpc import expansion, filters, query, selection
 from tests.e2e.conftest import ROOT, Service, service
+from tests.support.examples import LEFT_OUT, Example, examples, printed, shell
 from tests.support.live import Live, key_parts, live
 from tests.support.served import new_request_id
 from tests.support.simulator import Simulator, start_simulator
@@ -35,7 +32,6 @@ from tests.support.simulator import Simulator, start_simulator
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
 
 DOCUMENT = (ROOT / "docs" / "query.md").read_text()
-ADDRESS = "localhost:50551"
 WORLD = (
     "--seed",
     "5",
@@ -50,7 +46,6 @@ YEAR = AcademicYearSpan(name="2025/26", valid_from="2025-09-01", valid_to="2026-
 BEFORE = datetime(2026, 9, 1, tzinfo=UTC)
 """Later than every time of the text, earlier than any at which this runs."""
 
-LEFT_OUT = "…"
 MASKS = (
     (r"run_[0-9a-f]{32}", "RUN"),
     (r"2\d{3}-\d\d-\d\dT[\d:.]+Z", "TIME"),
@@ -58,48 +53,6 @@ MASKS = (
     (r'(next_page_token": )"[^"]+"', r"\1TOKEN"),
 )
 """Ids of runs, times of commits and page tokens are others each time; everything else is compared."""
-
-
-class Example(NamedTuple):
-    """Lines of shell, and what they are shown to print, if that is shown."""
-
-    script: str
-    shown: str | None
-
-
-def examples(text: str) -> list[Example]:
-    pattern = r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?"
-    return [Example(*found.groups()) for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)]
-
-
-def printed(script: str, target: str, grpcurl: str, folder: Path) -> tuple[int, str]:
-    """Run a script in a shell that knows the commands; return the last status, and what was written.
-
-    What is written to standard error belongs to it where the script fails: remarks do not stand in the text.
-    """
-    folders = [
-        str(Path(sys.executable).parent),
-        str(Path(grpcurl).parent),
-        os.environ.get("PATH", os.defpath),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHOOLGATE_")}
-    environment |= {
-        "PATH": os.pathsep.join(folders),
-        "SCHOOLGATE_SERVER": target,
-        "COLUMNS": "110",
-        "TZ": "UTC",
-        "LC_ALL": "C.UTF-8",
-    }
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script.replace(ADDRESS, target)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done.returncode, done.stdout + (done.stderr if done.returncode else "")
 
 
 def lines(text: str) -> list[str]:
@@ -186,7 +139,7 @@ def _set_back(oak: Live, day: int) -> None:
 def test_the_examples_print_what_the_text_shows(
     asked: Service, grpcurl_path: str, tmp_path: Path, example: Example
 ) -> None:
-    status, told = printed(example.script, asked.target, grpcurl_path, tmp_path)
+    status, told = printed(example.script, shell(asked.target, grpcurl_path), tmp_path)
     refused = re.match(r"(ERROR|error):", (example.shown or "").strip())
     assert bool(status) == bool(refused), told
     assert example.shown is None or agrees(lines(example.shown), lines(told)), told

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.rpc.roles import METHOD_ROLES
 from tests.e2e.conftest import ROOT, Service, service
-from tests.e2e.test_query_docs import ADDRESS, LEFT_OUT, examples
+from tests.support.examples import LEFT_OUT, examples, printed, shell
 from tests.support.live import Live, live
 from tests.support.simulator import start_simulator
 
@@ -54,32 +51,15 @@ def agrees(shown: Sequence[str], told: Sequence[str]) -> bool:
     return bool(re.fullmatch(pattern, "".join(f"{line}\n" for line in told)))
 
 
-def printed(script: str, environment: dict[str, str], folder: Path) -> tuple[int, str]:
-    """Run a script; return its status and what it wrote, errors where it failed included."""
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done.returncode, done.stdout + (done.stderr if done.returncode else "")
-
-
 def test_the_examples_print_what_the_text_shows(
     school: tuple[Service, Live], grpcurl_path: str, tmp_path: Path
 ) -> None:
     running, oak = school
-    folders = [str(Path(sys.executable).parent), str(Path(grpcurl_path).parent), os.environ["PATH"]]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHOOLGATE_")}
-    environment |= {"PATH": os.pathsep.join(folders), "SCHOOLGATE_SERVER": running.target}
-    environment |= {"COLUMNS": "110", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+    environment = shell(running.target, grpcurl_path)
     environment["STUDENT"] = oak.records("oak", kinds.KIND_STUDENT)[0].id
     environment["STAFF"] = oak.records("oak", kinds.KIND_STAFF)[0].id
     for example in examples(DOCUMENT):
-        status, told = printed(example.script.replace(ADDRESS, running.target), environment, tmp_path)
+        status, told = printed(example.script, environment, tmp_path)
         refused = (example.shown or "").startswith("error:")
         assert bool(status) == refused, f"{example.script}\n{told}"
         assert example.shown is None or agrees(lines(example.shown), lines(told)), f"{example.script}\n{told}"
