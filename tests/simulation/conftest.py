@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tests.simulation.blocks import gathered
+from tests.simulation.writing import judging
 
 VARIABLE = "SCHOOLGATE_TEST_SEEDS"
 RECORD_VARIABLE = "SCHOOLGATE_TEST_RECORD"
@@ -41,6 +42,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Also that of writes: a process that has others play does not load the ``conftest`` of their folder."""
+    _tell_of_reading(terminalreporter)
+    counts, failed = gathered(terminalreporter, "written")
+    for line in judging.summary(counts) if counts else []:
+        terminalreporter.write_line(line)
+    for seed in failed:
+        again = f"make simulate SEEDS={seed}-{seed}"
+        terminalreporter.write_line(f"  seed {seed} of writing failed; again: {again}")
+
+
+def _tell_of_reading(terminalreporter: pytest.TerminalReporter) -> None:
     counts, failed = gathered(terminalreporter, "simulated")
     if not counts and not failed:
         return

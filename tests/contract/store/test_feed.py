@@ -40,9 +40,11 @@ START = Position(0, 0)
 async def pages(
     store: Store, position: Position, *of: kinds.Kind.ValueType, limit: int = 100, school: str = "oak"
 ) -> list[FeedPage]:
-    """Read until nothing is left."""
+    """Read until nothing is left, which a position that does not move would never be."""
     found = [await store.feed.page(school, of, position, limit)]
     while not found[-1].is_last:
+        assert found[-1].position != position, "the position does not move"
+        position = found[-1].position
         found.append(await store.feed.page(school, of, found[-1].position, limit))
     return found
 

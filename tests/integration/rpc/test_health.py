@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import grpc
@@ -107,48 +108,17 @@ async def test_a_service_that_nobody_knows_is_not_found_and_watched_as_unknown(h
 
 
 @pytest.mark.timeout(30)
-async def test_strangers_who_watch_health_leave_room_for_everybody_else(health: Any, client: Client) -> None:
-    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
-    answers = await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
-    refusals = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert len(answers) - len(refusals) == 32
-    failure = failure_of(refusals[0])
-    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert failure.reason == "TOO_MANY_CALLS"
-    assert failure.metadata == {"method": "Watch", "maximum": "32"}
-    assert "32 calls of Health.Watch" in failure.message
-
-    assert await states(health) == {SERVING}
-    await client.schools.ListSchools(s.ListSchoolsRequest())
-    for watch in watches:
-        watch.cancel()
-
-    async with asyncio.timeout(10):
-        while True:  # a place is free again once the server has seen that a watcher is gone
-            watch = health.Watch(health_pb2.HealthCheckRequest())
-            try:
-                assert (await watch.read()).status == SERVING
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.05)
-            else:
-                break
-    watch.cancel()
-
-
-@pytest.mark.timeout(30)
-async def test_strangers_who_never_send_their_request_leave_room(running: Served, client: Client) -> None:
-    target = running.server.target
-    channels: list[Any] = [grpc.aio.insecure_channel(target, options=[("n", n)]) for n in range(2)]
-    # A stream on the side of the client is the way to send nothing but the headers.
-    held = [
-        channel.stream_stream("/grpc.health.v1.Health/Check")() for _ in range(150) for channel in channels
-    ]
-    ended = [asyncio.ensure_future(call.code()) for call in held]
-    done, waiting = await asyncio.wait(ended, timeout=1)
-    assert (len(done), len(waiting)) == (300 - 32, 32)
-    assert {task.result() for task in done} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    await client.schools.ListSchools(s.ListSchoolsRequest())
-    await asyncio.wait(waiting)
-    assert {task.result() for task in waiting} == {grpc.StatusCode.INVALID_ARGUMENT}, "not for ever"
-    for channel in channels:
-        await channel.close()
+async def test_strangers_who_never_send_their_request_leave_room(store: Store) -> None:
+    listen = Listen(concurrent_calls=16)
+    async with (
+        served(store, clock=TickingClock(), listen=listen) as running,
+        grpc.aio.insecure_channel(running.server.target) as channel,
+    ):
+        # A stream on the side of the client is the way to send nothing but the headers.
+        stranger: Any = channel.stream_stream("/grpc.health.v1.Health/Check")
+        codes = asyncio.as_completed([asyncio.ensure_future(stranger().code()) for _ in range(12)])
+        refusals = [await code for code in itertools.islice(codes, 12 - 4)]
+        refusals += [await stranger().code() for _ in range(20)]
+        assert set(refusals) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        await running.client.schools.ListSchools(s.ListSchoolsRequest())
+        assert {await code for code in codes} == {grpc.StatusCode.INVALID_ARGUMENT}, "not for ever"
