@@ -115,7 +115,17 @@ class MockCollection:
         return MockCursor(found)
 
     def aggregate(self, pipeline: Any) -> MockCursor:
-        return MockCursor(lambda: list(self.collection.aggregate(pipeline)))
+        return MockCursor(lambda: _aggregated(self.collection, pipeline))
+
+
+def _aggregated(collection: Any, pipeline: list[dict[str, Any]]) -> list[Any]:
+    """Return what a pipeline makes; mongomock knows no unions, which come last in ours."""
+    made = list(collection.aggregate([stage for stage in pipeline if "$unionWith" not in stage]))
+    for stage in pipeline:
+        if "$unionWith" in stage:
+            union = stage["$unionWith"]
+            made += _aggregated(collection.database[union["coll"]], union["pipeline"])
+    return made
 
 
 class _Listing:

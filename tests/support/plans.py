@@ -70,13 +70,13 @@ class Captured(CommandListener):
 def _shape(part: Any) -> Any:
     """Return a command without its values, but for truths."""
     if isinstance(part, dict | list | tuple):
-        return [
-            (name, _shape(value)) for name, value in _within(part) if name not in {"limit", "projection"}
-        ][:9]
+        return [(name, _shape(value)) for name, value in within(part) if name not in {"limit", "projection"}][
+            :9
+        ]
     return part if isinstance(part, bool) else type(part).__name__
 
 
-def _within(part: Any) -> list[tuple[str, Any]]:
+def within(part: Any) -> list[tuple[str, Any]]:
     """Return what a document or list consists of, with names where it has some."""
     if isinstance(part, dict):
         return list(cast("dict[str, Any]", part).items())
@@ -105,7 +105,7 @@ def stages_of(plan: Any) -> Iterator[dict[str, Any]]:
     """Yield every stage of a plan that was chosen, the outermost first."""
     if isinstance(plan, dict) and "stage" in plan:
         yield cast("dict[str, Any]", plan)
-    for name, value in _within(plan):
+    for name, value in within(plan):
         if name not in {"command", "parsedQuery", "rejectedPlans"}:
             yield from stages_of(value)
 

@@ -24,6 +24,8 @@ from schoolgate_server.model.questions import GROWING, INDEXED_REFERENCES, day_f
 from schoolgate_server.rpc.expansion import leading
 from schoolgate_server.rpc.filters import filterable, is_date_field, operators_for
 from schoolgate_server.store.store import Store
+from schoolgate_server.store.together import together
+from schoolgate_server.writeback.validation.facts import Copy, Tables, Wanted
 from tests.support.engine import TickingClock
 from tests.support.mongo import mongo_uri
 from tests.support.plans import Captured, plans_of
@@ -295,6 +297,31 @@ async def test_no_report_does(oak: Oak) -> None:
         (reporting.GetAttendance, pb.GetAttendanceRequest(year_group_code="Year 8", **span)),
     ):
         await oak.as_of_both(type(request).__name__, method, request)
+    assert await oak.wrong() == ""
+
+
+async def test_nothing_that_a_write_is_checked_against_does(oak: Oak) -> None:
+    """Also where the reads are one operation, in which none can be told which index to go by."""
+    pupil = oak.stored.id_of(k.KIND_STUDENT, next(iter(oak.world.pupils)))
+    teacher = next(one for one in oak.world.canonical() if one.kind == k.KIND_STAFF)
+    named = {"student_id": pupil, "staff_id": oak.stored.id_of(k.KIND_STAFF, *teacher.key)}
+    lesson = Wanted(
+        named,
+        pupil,
+        roll=True,
+        lessons_on=DAY,
+        taught_in="1",
+        attendance_codes=True,
+        local_codes=True,
+    )
+    for when, seq in (("now", oak.published), ("then", oak.before)):
+        oak.captured.label, oak.captured.when = "what a write is checked against", when
+        async with together():
+            facts = await Copy(oak.store, SCHOOL, seq, Tables()).facts(lesson)
+        assert facts.records["student_id"] is not None
+        assert facts.enrolments is not None
+        assert facts.enrolments.records
+    assert any("$unionWith" in str(command) for command in oak.captured.commands.values())
     assert await oak.wrong() == ""
 
 

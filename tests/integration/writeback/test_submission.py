@@ -9,7 +9,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from schoolgate.v1 import error_reason_pb2 as r
+from schoolgate.v1 import kind_pb2 as k
 from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_LEFT
 from schoolgate_server.model.writes import WriteConditions
 from tests.integration.writeback.conftest import SCHOOL, Desk, refusal, writing_connector
 
@@ -197,3 +199,19 @@ async def test_an_unknown_school_is_said_to_be_one(desk: Desk) -> None:
     request = pb.SubmitWriteRequest(school_id="elm", operation=desk.mark())
     error = await refusal(desk.service.submit(request, "app", "call"))
     assert error.reason == r.ERROR_REASON_SCHOOL_NOT_FOUND
+
+
+async def test_a_write_is_checked_under_what_holds_now_and_not_at_the_last_submission(desk: Desk) -> None:
+    """By the school's time zone, and without a pupil who left. Seen to fail where what was found out under
+    what stood at the last submission is taken without a look at what stands now: at the school, at the seq.
+    """
+    late = desk.event(occurred_at="2026-08-31T23:30:00Z")  # the first day of the year, in London
+    assert await desk.problems(late) == {}
+    school = await desk.store.schools.get(SCHOOL)
+    school.time_zone = "Atlantic/Reykjavik"
+    await desk.store.schools.update(school, ["time_zone"], "request", b"digest")
+    assert (await desk.problems(late)).keys() == {"student_id"}
+    assert await desk.problems(desk.event()) == {}
+    pupil = next(one for one in desk.world.canonical() if (one.kind, one.key) == (k.KIND_STUDENT, (1,)))
+    await desk.stored.put([pupil], TOMBSTONE_REASON_LEFT)
+    assert (await desk.problems(desk.event())).keys() == {"student_id"}

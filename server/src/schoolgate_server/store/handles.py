@@ -27,6 +27,7 @@ from pymongo.write_concern import WriteConcern
 
 from schoolgate_server.store.errors import StoreError, StoreMisconfigured
 from schoolgate_server.store.limits import UNKNOWN_COMMIT, limited
+from schoolgate_server.store.together import Read, current
 
 _T = TypeVar("_T")
 
@@ -114,19 +115,35 @@ class Session:
 
 
 class Collection:
-    """One collection with explicit concerns; every method is one operation under the time limit."""
+    """One collection with explicit concerns; every method is one operation under the time limit.
 
-    def __init__(self, driver: Any, session: Session | None = None) -> None:  # noqa: ANN401 -- three drivers, three types
+    Finding is part of one, among others, where that is asked for
+    (:func:`~schoolgate_server.store.together.together`). ``by_itself`` means that it never is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        driver: Any,  # noqa: ANN401 -- three drivers, three types
+        session: Session | None = None,
+        *,
+        by_itself: bool = False,
+    ) -> None:
+        self.name = name
         self.driver = driver
         self._within: dict[str, Any] = {} if session is None else {"session": session.driver}
+        self._by_itself = by_itself or session is not None
 
     def within(self, session: Session) -> Collection:
         """Return the collection as ``session`` sees it, and its transaction where one has begun."""
-        return Collection(self.driver, session)
+        return Collection(self.name, self.driver, session)
 
     async def find_one(
         self, query: Query, projection: Query | None = None, sort: Sequence[tuple[str, int]] | None = None
     ) -> Document | None:
+        block = None if self._by_itself else current()
+        if block is not None:
+            return next(iter(await block.find(Read(self, query, projection, sort, 1))), None)
         with limited():
             found: Document | None = await self.driver.find_one(query, projection, sort=sort, **self._within)
         return found
@@ -142,8 +159,12 @@ class Collection:
     ) -> list[Document]:
         """Return all matching documents, ``limit`` at most unless it is 0.
 
-        ``hint`` is the index to go by, where that must not depend on what MongoDB has tried out.
+        ``hint`` is the index to go by, where that must not depend on what MongoDB has tried out. A read that
+        has one goes by itself.
         """
+        block = None if self._by_itself or hint else current()
+        if block is not None:
+            return await block.find(Read(self, query, projection, sort, limit))
         with limited():
             cursor = self.driver.find(
                 query,
@@ -288,7 +309,7 @@ class Database:
         )
 
     def collection(self, name: str) -> Collection:
-        return Collection(self.driver[name])
+        return Collection(name, self.driver[name])
 
     def latest(self, name: str) -> Collection:
         """Return a collection whose reads of one document show whatever was confirmed before they began.
@@ -296,7 +317,8 @@ class Database:
         A primary that was cut off and does not know it yet may otherwise answer with what it has. Each read
         waits for the members to agree that it is the primary.
         """
-        return Collection(self.driver.get_collection(name, read_concern=LINEARIZABLE))
+        driver = self.driver.get_collection(name, read_concern=LINEARIZABLE)
+        return Collection(name, driver, by_itself=True)
 
     async def command(self, command: str) -> Document:
         """Run a command without arguments and return its answer."""

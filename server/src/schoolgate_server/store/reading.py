@@ -8,6 +8,7 @@ that is found in both counts once.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import GROWING, INDEXED_REFERENCES, Condition, Question, day_field
+from schoolgate_server.store import together
 from schoolgate_server.store.handles import Collection, Document, Query
 
 _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
@@ -33,6 +35,8 @@ _SCAN = 10_000
 _BEYOND = {ASCENDING: "$gt", DESCENDING: "$lt"}
 _DAY = len("2026-09-01")
 _AFTER_PREFIX = chr(ord("_") + 1)
+_SELECTIVE = {"keys", "of_student", "of_group"}
+"""Indexes by which few records are found, so that MongoDB does not take another for better."""
 _GROWING = {KINDS[kind].name for kind in GROWING}
 
 
@@ -144,25 +148,33 @@ class AsOf:
         """
         if self._order:
             return await self._ordered_page(after_id, limit, projection)
-        current = await self._records.find(
+        goes_with_others = together.current() is not None and self._index in _SELECTIVE
+        reading = self._records.find(
             {**self._current, "_id": self._beyond(after_id)},
             projection,
             sort=[("_id", 1)],
             limit=limit,
-            hint=self._index,
+            hint=None if goes_with_others else self._index,
         )
-        beyond = self._beyond(after_id)
-        if len(current) == limit:
-            beyond["$lte"] = current[-1]["_id"]
-        past = await self._history.find(
-            {**self._past, "id": beyond}, projection, sort=[("id", 1)], limit=limit
-        )
+        if goes_with_others:
+            superseded = self._superseded(self._beyond(after_id), limit, projection)
+            current, past = await asyncio.gather(reading, superseded)
+        else:
+            current = await reading
+            beyond = self._beyond(after_id)
+            if len(current) == limit:
+                beyond["$lte"] = current[-1]["_id"]
+            past = await self._superseded(beyond, limit, projection)
         if not past:
             return current
         merged = _merged(current, past)
         # Where `past` was cut short, the union may lack superseded versions beyond its last id. There are
         # `limit` ids up to there, so cutting at `limit` leaves none of the doubtful ones.
         return [merged[record_id] for record_id in sorted(merged)[:limit]]
+
+    async def _superseded(self, beyond: Query, limit: int, projection: Mapping[str, Any]) -> list[Document]:
+        past = {**self._past, "id": beyond}
+        return await self._history.find(past, projection, sort=[("id", 1)], limit=limit)
 
     def _beyond(self, after_id: str) -> Document:
         if self._ids is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
@@ -99,6 +99,21 @@ class Records:
                 READ_FIELDS,
             )
         return None if found is None else record_of(found)
+
+    async def named(self, school_id: str, record_ids: Set[str], seq: int) -> dict[str, Record]:
+        """Return the few records that have these ids as of ``seq``, tombstoned or not, by their ids."""
+        wanted: Document = {"school": school_id, "_id": {"$in": sorted(record_ids)}, "seq": {"$lte": seq}}
+        found = {one["_id"]: one for one in await self._records.find(wanted, READ_FIELDS)}
+        missing = sorted(record_ids - found.keys())
+        if missing:
+            wanted = {
+                "school": school_id,
+                "id": {"$in": missing},
+                "seq": {"$lte": seq},
+                "until": {"$gt": seq},
+            }
+            found |= {one["id"]: one for one in await self._history.find(wanted, READ_FIELDS)}
+        return {record_id: record_of(document) for record_id, document in found.items()}
 
     async def find_by_key(
         self, school_id: str, kind: Kind.ValueType, key: str, seq: int | None = None

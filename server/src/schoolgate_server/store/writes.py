@@ -220,7 +220,6 @@ class Writes:
             {"_id": 0, "position": 1},
             sort=[("position", -1)],
             limit=1,
-            hint="slots",
         )
         return found[0]["position"] if found else 0
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from schoolgate.v1 import writeback_service_pb2 as pb
@@ -25,6 +27,7 @@ from schoolgate_server.model.writes import (
     status_of,
     write_id_of,
 )
+from schoolgate_server.store.together import together
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import key_reused, policy_forbids, quota_exceeded, write_unsupported
 from schoolgate_server.writeback.reach import operation_of
@@ -37,9 +40,10 @@ OWN_KEYS = "undo-"
 
 _LONGEST_KEY = 200
 _QUOTA_TIME = timedelta(hours=24)
+_MOST_AT_HAND = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submission:
     """One action that is to be written, and for whom.
 
@@ -55,10 +59,15 @@ class Submission:
     expires_at: datetime | None = None
     reverses: str = ""
 
-    @property
+    @cached_property
     def effective_key(self) -> str:
         """The key that the write has."""
         return self.key or derived_key(self.school_id, self.operation, self.source_record_id)
+
+    @cached_property
+    def slot(self) -> str:
+        """What the operation is about, as the caller named it."""
+        return slot_of(self.operation)
 
     @property
     def name(self) -> str:
@@ -76,6 +85,21 @@ class Standing:
     rule: OperationRule
     seq: int
     before: WriteEntry | None
+
+    def finds_as(self, other: Standing) -> bool:
+        """Whether what is checked under this one is found to be as under ``other``."""
+        return (self.seq, self.declared, self.school) == (other.seq, other.declared, other.school)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What was found out about a submission: what is wrong with it, the last position of what it is about,
+    and its operation sealed, for the case that it is right, as nearly all are.
+    """
+
+    result: Checked
+    last: int
+    sealed: bytes
 
 
 class Locks:
@@ -106,12 +130,16 @@ class Acceptance:
     Writes about the same are accepted one after the other, so that the order of their answers is that of
     their positions; so are writes that a quota counts. Among several servers both hold but for what is under
     way at the same moment.
+
+    Schools hardly change between two submissions. So one is checked under what stood at the school's last one
+    while it is read what stands now, and once more where that is another: it takes half of the time.
     """
 
     def __init__(self, backing: Backing) -> None:
         self._backing = backing
         self._locks = Locks()
         self._tables = Tables()
+        self._stood: OrderedDict[tuple[str, str], Standing] = OrderedDict()
 
     async def submit(
         self, request: pb.SubmitWriteRequest, caller: str, correlation_id: str
@@ -131,31 +159,62 @@ class Acceptance:
             request.source_record_id,
             expires_at,
         )
-        standing = await self.standing(submission)
-        answer = pb.SubmitWriteResponse(policy=standing.rule.policy, idempotency_key=submission.effective_key)
-        if standing.before is not None:
-            return repeated(standing.before, submission, answer)
-        async with self._locks.holding(submission.school_id, slot_of(submission.operation)):
-            # Sealed meanwhile, for the case that it is right, as nearly all are.
+        async with self._locks.holding(submission.school_id, submission.slot):
+            standing, prepared = await self._found_out(submission)
+            answer = pb.SubmitWriteResponse(
+                policy=standing.rule.policy, idempotency_key=submission.effective_key
+            )
+            if standing.before is not None:
+                return repeated(standing.before, submission, answer)
+            if prepared is None:
+                prepared = await self._prepared(submission, standing)
+            prepared.result.note(submission.operation, violations)
+            violations.raise_any()
+            if request.validate_only:
+                return answer
+            entry = await self._entry(submission, prepared.result, standing.rule, prepared.last)
+            if standing.rule.policy == pb.WRITE_POLICY_DRY_RUN:
+                if standing.declared.announces:
+                    answer.preview.CopyFrom(await self._backing.preview(standing.school, entry))
+                return answer
+            stored, is_new = await self.store(submission, entry, standing.rule, prepared.sealed)
+        if not is_new:
+            return repeated(stored, submission, answer)
+        answer.write.CopyFrom(stored.write)
+        return answer
+
+    async def _found_out(self, submission: Submission) -> tuple[Standing, _Prepared | None]:
+        """Return how a submission stands, and what was found out under just that, if anything was.
+
+        Raises:
+            ServiceError: what :meth:`standing` raises.
+        """
+        name = submission.school_id, submission.name
+        stood = self._stood.get(name)
+        async with together():
+            standing, prepared = await asyncio.gather(
+                self.standing(submission),
+                _nothing() if stood is None else self._prepared(submission, stood),
+                return_exceptions=True,
+            )
+        if isinstance(standing, BaseException):
+            raise standing
+        self._stood[name] = standing
+        self._stood.move_to_end(name)
+        while len(self._stood) > _MOST_AT_HAND:
+            self._stood.popitem(last=False)
+        if stood is None or isinstance(prepared, BaseException) or not standing.finds_as(stood):
+            return standing, None
+        return standing, prepared
+
+    async def _prepared(self, submission: Submission, standing: Standing) -> _Prepared:
+        async with together():
             result, last, sealed = await asyncio.gather(
                 self.check(submission, standing),
                 self._last_position(submission),
                 self._backing.store.writes.seal(submission.school_id, submission.operation),
             )
-            result.note(submission.operation, violations)
-            violations.raise_any()
-            if request.validate_only:
-                return answer
-            entry = await self._entry(submission, result, standing.rule, last)
-            if standing.rule.policy == pb.WRITE_POLICY_DRY_RUN:
-                if standing.declared.announces:
-                    answer.preview.CopyFrom(await self._backing.preview(standing.school, entry))
-                return answer
-            stored, is_new = await self.store(submission, entry, standing.rule, sealed)
-        if not is_new:
-            return repeated(stored, submission, answer)
-        answer.write.CopyFrom(stored.write)
-        return answer
+        return _Prepared(result, last, sealed)
 
     async def standing(self, submission: Submission) -> Standing:
         """Return what is known of a submission before it is checked.
@@ -165,12 +224,13 @@ class Acceptance:
                 ``VAULT_UNAVAILABLE``.
         """
         store, school_id = self._backing.store, submission.school_id
-        school, seq, policies, before = await asyncio.gather(
-            store.schools.get(school_id),
-            store.records.published(school_id),
-            store.write_policies.get(school_id, self._backing.options.environment),
-            store.writes.find(school_id, write_id_of(school_id, submission.effective_key)),
-        )
+        async with together():
+            school, seq, policies, before = await asyncio.gather(
+                store.schools.get(school_id),
+                store.records.published(school_id),
+                store.write_policies.get(school_id, self._backing.options.environment),
+                store.writes.find(school_id, write_id_of(school_id, submission.effective_key)),
+            )
         connector = self._backing.connectors.get(school.connector)
         declared = operation_of(connector, submission.name)
         if declared is None:
@@ -191,7 +251,7 @@ class Acceptance:
         Raises:
             ServiceError: ``WRITE_POLICY_OFF``, under ``DRY_RUN`` too; ``WRITE_QUOTA_EXCEEDED``.
         """
-        async with self._locks.holding(submission.school_id, slot_of(submission.operation)):
+        async with self._locks.holding(submission.school_id, submission.slot):
             last = await self._last_position(submission)
             entry = await self._entry(submission, result, standing.rule, last)
             stored, _ = await self.store(submission, entry, standing.rule)
@@ -229,9 +289,7 @@ class Acceptance:
         return stored, is_new
 
     async def _last_position(self, submission: Submission) -> int:
-        return await self._backing.store.writes.last_position(
-            submission.school_id, slot_of(submission.operation)
-        )
+        return await self._backing.store.writes.last_position(submission.school_id, submission.slot)
 
     async def _entry(
         self, submission: Submission, result: Checked, rule: OperationRule, last: int
@@ -239,7 +297,7 @@ class Acceptance:
         """Return the write as it is stored; ``last`` is the last position of what the caller named."""
         meant = meaning(submission.operation, result)
         slot = slot_of(meant)
-        if slot != slot_of(submission.operation):
+        if slot != submission.slot:
             last = await self._backing.store.writes.last_position(submission.school_id, slot)
         now = self._backing.clock()
         needs_approval = rule.policy == pb.WRITE_POLICY_APPROVAL
@@ -276,6 +334,10 @@ class Acceptance:
         if not now < expires_at <= now + longest:
             violations.add("expires_at", f"must lie in the future, at most {longest.days} days from now")
         return expires_at
+
+
+async def _nothing() -> None:
+    return None
 
 
 def new_write(submission: Submission, environment: str, now: datetime) -> pb.Write:

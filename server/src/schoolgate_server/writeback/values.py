@@ -135,19 +135,13 @@ async def dispatched_values(
 async def _record_now(
     store: Store, school_id: str, field: str, record_id: str, seq: int, *, may_have_gone: bool
 ) -> Record:
-    record = await current_record(store, school_id, record_id, seq)
+    record = await store.records.get(school_id, record_id, seq)
+    if record is not None:
+        record = await store.redirects.follow(school_id, record, seq)
     if record is None:
         raise ReferenceLost(field, "there is no such record any more")
     if record.HasField("tombstone") and not may_have_gone:
         raise ReferenceLost(field, "the record is gone from the school's data")
-    return record
-
-
-async def current_record(store: Store, school_id: str, record_id: str, seq: int) -> Record | None:
-    """Return what became of a record as of ``seq``: of one that was merged, the survivor, as Query does."""
-    record = await store.records.get(school_id, record_id, seq)
-    if record is not None and record.tombstone.reason == TOMBSTONE_REASON_MERGED:
-        return await store.redirects.follow(school_id, record, seq)
     return record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -17,7 +17,6 @@ from schoolgate_server.reporting import timetable
 from schoolgate_server.reporting.standing import Unresolved, standing, valid_on
 from schoolgate_server.store.store import Store
 from schoolgate_server.writeback.validation.rules import Lessons, lessons_of, period_name, teachers_in
-from schoolgate_server.writeback.values import current_record
 
 _PER_PAGE = 5000
 _ENOUGH = 50
@@ -107,25 +106,34 @@ class Copy:
 
     async def facts(self, wanted: Wanted) -> Facts:
         """Return what is wanted."""
-        fields = list(wanted.references)
         records, pupil, codes, types, staff = await asyncio.gather(
-            asyncio.gather(*(self.record(wanted.references[name]) for name in fields)),
+            self._references(wanted.references),
             self._pupil(wanted),
             self._table(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
             self._table(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
             self._same({wanted.references["staff_id"]} if wanted.taught_in else set()),
         )
         enrolments, lessons = pupil
-        found = dict(zip(fields, records, strict=True))
-        return Facts(found, enrolments, lessons, codes, types, frozenset(staff))
+        return Facts(records, enrolments, lessons, codes, types, frozenset(staff))
 
     async def _table(self, kind: k.Kind.ValueType) -> list[Record]:
         name = (self._school_id, kind)
         return await self._tables.codes.get(name, self._seq, lambda: self._every(kind))
 
-    async def record(self, record_id: str) -> Record | None:
-        """Return what became of a record."""
-        return await current_record(self._store, self._school_id, record_id, self._seq)
+    async def _references(self, references: Mapping[str, str]) -> dict[str, Record | None]:
+        """Return what became of each record that a field refers to."""
+        if not references:
+            return {}
+        found = await self._store.records.named(self._school_id, set(references.values()), self._seq)
+
+        async def became(record_id: str) -> Record | None:
+            record = found.get(record_id)
+            if record is None:
+                return None
+            return await self._store.redirects.follow(self._school_id, record, self._seq)
+
+        became_of = await asyncio.gather(*map(became, references.values()))
+        return dict(zip(references, became_of, strict=True))
 
     async def _pupil(self, wanted: Wanted) -> tuple[Enrolments | None, Lessons | None]:
         """Return what refers to the pupil, under whichever id it knows them.
