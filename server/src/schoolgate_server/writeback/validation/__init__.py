@@ -95,9 +95,8 @@ async def checked(store: Store, question: Question, today: Today, tables: Tables
         problems.setdefault(field, problem)
     given = {field: one for field, one in references_of(operation).items() if field not in problems}
     copy = Copy(store, question.school.school_id, question.seq, tables)
-    facts, is_ours = await asyncio.gather(
-        copy.facts(_wanted(operation, given, problems, today.zone)), _is_ours(store, question, given)
-    )
+    facts = await copy.facts(_wanted(operation, given, problems, today.zone))
+    is_ours = await _is_ours(store, question, given)
     corrected = facts.records.get("record_id")
     for field, problem in _against(question, facts, problems, today.zone).items():
         problems.setdefault(field, problem)

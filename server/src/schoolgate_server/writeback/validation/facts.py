@@ -105,15 +105,16 @@ class Copy:
         self._tables = tables
 
     async def facts(self, wanted: Wanted) -> Facts:
-        """Return what is wanted."""
-        records, pupil, codes, types, staff = await asyncio.gather(
-            self._references(wanted.references),
-            self._pupil(wanted),
-            self._table(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else _nothing(),
-            self._table(k.KIND_LOCAL_CODE) if wanted.local_codes else _nothing(),
-            self._same({wanted.references["staff_id"]} if wanted.taught_in else set()),
+        """Return what is wanted.
+
+        What is nearly always at hand is not asked for at the same time as the rest: a task more costs more.
+        """
+        records, (enrolments, lessons) = await asyncio.gather(
+            self._references(wanted.references), self._pupil(wanted)
         )
-        enrolments, lessons = pupil
+        codes = await self._table(k.KIND_ATTENDANCE_CODE) if wanted.attendance_codes else []
+        types = await self._table(k.KIND_LOCAL_CODE) if wanted.local_codes else []
+        staff = await self._same({wanted.references["staff_id"]}) if wanted.taught_in else set[str]()
         return Facts(records, enrolments, lessons, codes, types, frozenset(staff))
 
     async def _table(self, kind: k.Kind.ValueType) -> list[Record]:
@@ -125,35 +126,23 @@ class Copy:
         if not references:
             return {}
         found = await self._store.records.named(self._school_id, set(references.values()), self._seq)
-
-        async def became(record_id: str) -> Record | None:
+        redirects, became = self._store.redirects, dict[str, Record | None]()
+        for name, record_id in references.items():
             record = found.get(record_id)
-            if record is None:
-                return None
-            return await self._store.redirects.follow(self._school_id, record, self._seq)
-
-        became_of = await asyncio.gather(*map(became, references.values()))
-        return dict(zip(references, became_of, strict=True))
+            if record is not None:  # few have been merged, and no other needs another read
+                record = await redirects.follow(self._school_id, record, self._seq)
+            became[name] = record
+        return became
 
     async def _pupil(self, wanted: Wanted) -> tuple[Enrolments | None, Lessons | None]:
-        """Return what refers to the pupil, under whichever id it knows them.
-
-        Few pupils have been merged, so that their other ids are looked for while the first one's are read.
-        """
+        """Return what refers to the pupil, under whichever id it knows them."""
         if not wanted.student_id:
             return None, None
-        alone = {wanted.student_id}
-        ids, found = await asyncio.gather(self._same(alone), self._referring_to(alone, wanted))
-        if ids != alone:
-            found = await self._referring_to(ids, wanted)
-        return found
-
-    async def _referring_to(
-        self, ids: Collection[str], wanted: Wanted
-    ) -> tuple[Enrolments | None, Lessons | None]:
+        ids = await self._same({wanted.student_id})
+        if not wanted.lessons_on:
+            return await self._enrolments(ids) if wanted.roll else None, None
         return await asyncio.gather(
-            self._enrolments(ids) if wanted.roll else _none(),
-            self._lessons(ids, wanted.lessons_on, wanted.taught_in) if wanted.lessons_on else _none(),
+            self._enrolments(ids), self._lessons(ids, wanted.lessons_on, wanted.taught_in)
         )
 
     async def _enrolments(self, ids: Collection[str]) -> Enrolments:
@@ -243,11 +232,3 @@ class Copy:
             found += page
             if len(page) < _PER_PAGE:
                 return found
-
-
-async def _nothing() -> list[Record]:
-    return []
-
-
-async def _none() -> None:
-    return None
