@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from rich.table import Table
 class Figure:
     """One result: a ratio of ``ours`` to ``reference`` (both in ``sides``), or ``ours`` alone.
 
-    ``goal`` is what ``value`` is compared with, by ``better``.
+    ``goal`` is what ``value`` is compared with, by ``better``; ``details`` are further figures of the same runs.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Figure:
     ours: float
     reference: float | None
     runs: int
+    details: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def reached(self) -> bool:
@@ -46,11 +47,12 @@ def ratio(
     sides: str,
     goal: float,
     better: Literal["higher", "lower"] = "higher",
+    details: Mapping[str, float] | None = None,
 ) -> Figure:
     """Return the ratio of the two medians; runs are paired, because they were interleaved."""
     assert len(ours) == len(reference) >= 5
     a, b = statistics.median(ours), statistics.median(reference)
-    return Figure(name, a / b, "ratio", goal, better, sides, a, b, len(ours))
+    return Figure(name, a / b, "ratio", goal, better, sides, a, b, len(ours), details or {})
 
 
 def absolute(

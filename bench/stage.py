@@ -1,4 +1,4 @@
-"""What is measured: a real mongod, the service and the simulated MIS, each in a process of its own."""
+"""What is measured: a real mongod, the service and simulated MISs, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import base64
 import secrets
 import tempfile
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,17 +29,45 @@ YEAR = (date(2026, 9, 1), date(2027, 9, 1))
 """The academic year, half-open."""
 
 _YEAR = AcademicYearSpan(name="2026/27", valid_from=str(YEAR[0]), valid_to=str(YEAR[1]))
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
+
+_UNPACED = {
+    f"SCHOOLGATE_TRAFFIC__{whose}_{what}": "10000"
+    for whose in ("HOST", "SCHOOL")
+    for what in ("RATE", "BURST")
+}
+"""What a read of every page at once needs: the pace that spares a MIS is no work, and no reference keeps it."""
+
+_NEVER_HELD = {"SCHOOLGATE_SYNC__HOLD_UPDATES_FRACTION": "1.0"}
+"""A run in which every mark changed would be held for an operator to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service: a client of it, the id of its process, and its MongoDB."""
+
+    client: Client
+    pid: int
+    mongo_uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A client of the service, its MongoDB, the MIS, and the world that the MIS serves."""
 
-    client: Client
-    mongo_uri: str
+    service: Service
     simulator: mis.Simulator
     world: World
+
+    @property
+    def client(self) -> Client:
+        """The client of the service."""
+        return self.service.client
+
+    @property
+    def mongo_uri(self) -> str:
+        """The URI of the service's MongoDB."""
+        return self.service.mongo_uri
 
     def register(self) -> str:
         """Register the one school of the MIS once more, under a new id, and return that."""
@@ -67,8 +95,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def raised(pupils: int) -> AsyncGenerator[Stage]:
-    """Start everything for a school of ``pupils`` pupils with a year of marks; stop it at the end."""
+async def served() -> AsyncGenerator[Service]:
+    """Start the service with its MongoDB; stop both at the end."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="schoolgate-bench-")))
         mongod = await stack.enter_async_context(
@@ -80,14 +108,22 @@ async def raised(pupils: int) -> AsyncGenerator[Stage]:
             "SCHOOLGATE_MONGO__DATABASE": DATABASE,
             "SCHOOLGATE_VAULT__KEY": base64.b64encode(secrets.token_bytes(96)).decode(),
             "SCHOOLGATE_LOG__LEVEL": "WARNING",
+            **_UNPACED,
+            **_NEVER_HELD,
         }
-        options = ["--seed", str(SEED), "--pupils", str(pupils), "--school", str(MIS_NUMBER)]
         server = stack.enter_context(processes.child("server", ["serve"], folder, settings))
-        simulator = stack.enter_context(
-            processes.child("simulator", ["simulate", "bromcom", *options], folder, {})
-        )
-        announced = await asyncio.to_thread(simulator.wait_for, mis.announced, _READY_SECONDS)
         line = await asyncio.to_thread(server.wait_for, lambda out: out.strip() or None, _READY_SECONDS)
         client = stack.enter_context(connect(Target(line.removeprefix(READY_PREFIX))))
+        yield Service(client, server.process.pid, mongod.uri)
+
+
+@contextmanager
+def simulated(service: Service, pupils: int) -> Generator[Stage]:
+    """Simulate the MIS of a school of ``pupils`` pupils with a year of marks, while the block lasts."""
+    options = ["--seed", str(SEED), "--pupils", str(pupils), "--school", str(MIS_NUMBER)]
+    with (
+        tempfile.TemporaryDirectory(prefix="schoolgate-bench-") as folder,
+        processes.child("simulator", ["simulate", "bromcom", *options], Path(folder), {}) as simulator,
+    ):
         world = World.build(SEED, pupils, YEAR[0])
-        yield Stage(client, mongod.uri, announced, world)
+        yield Stage(service, simulator.wait_for(mis.announced, _READY_SECONDS), world)

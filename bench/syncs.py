@@ -1,85 +1,127 @@
-"""Syncs: the first load beside a plain insert, the unchanged snapshot beside a plain read."""
+"""Syncs: first loads, unchanged and changed snapshots, each beside what they are compared with."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-import orjson
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from bench import results
-from bench.stage import DATABASE, MIS_NUMBER, YEAR, Stage
-from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
-from schoolgate.v1.query_service_pb2 import QueryRecordsRequest
-from schoolgate.v1.sync_service_pb2 import Run
-from schoolgate_bromcom.datasets import DATASETS
+from bench import progress, results, source
+from bench.checks import check_counts, check_marks, rows_read
+from bench.peer import Peer
+from bench.stage import DATABASE, Stage
 from schoolgate_server.store.indexes import INDEXES
 
 _BATCH = 5_000
 _REFERENCE = "reference"
+_CHANGED = 0.01
+"""The part of the rows that changes."""
+
 Document = dict[str, Any]
 
 
-def _created(run: Run) -> int:
-    return sum(dataset.created for dataset in run.datasets)
+@dataclass(slots=True)
+class _Sides:
+    """The runs of both sides, in seconds or as rows/s."""
+
+    ours: list[float] = field(default_factory=list[float])
+    reference: list[float] = field(default_factory=list[float])
+    peer: list[float] = field(default_factory=list[float])
 
 
-def _rows(run: Run) -> int:
-    return sum(dataset.rows_read for dataset in run.datasets)
+@dataclass(frozen=True, slots=True)
+class _School:
+    """A school that is loaded: how many rows its MIS has, and the documents of its records."""
+
+    id: str
+    rows: int
+    documents: list[Document]
 
 
-def measure(stage: Stage, runs: int) -> tuple[list[results.Figure], str]:
-    """Return the figures of both, and the id of a school that is loaded."""
+def measure(stage: Stage, peer: Peer, runs: int) -> tuple[list[results.Figure], str]:
+    """Return the figures, and the id of a school that is loaded."""
     client: MongoClient[Document] = MongoClient(stage.mongo_uri, w="majority")
     try:
         database = client[DATABASE]
+        rows, _ = source.decode(stage)  # makes the simulator's pages, which all sides are served from
+        peer.choose()
+        school_id = stage.register()
+        run = stage.sync(school_id)
+        assert rows_read(run) == rows, f"{rows_read(run)} rows were read instead of {rows}"
+        check_marks(stage, school_id)
+        school = _School(school_id, rows, list(database["records"].find({"school": school_id})))
+        check_counts(run, created=len(school.documents))
         reference = database[_REFERENCE]
         reference.create_indexes(INDEXES["records"])
-        first = stage.register()
-        stage.sync(first)  # warms the simulator's pages, which both sides are served from
-        check_contents(stage, first)
-        documents = list(database["records"].find({"school": first}))
-
-        loads: list[float] = []
-        inserts: list[float] = []
-        for number in range(runs):
-            loads.append(_load(stage, len(documents)))
-            inserts.append(_insert(reference, documents, number))
-        expected = runs * len(documents)
-        assert reference.count_documents({}) == expected, "the reference lost documents"
-
-        resyncs: list[float] = []
-        decodes: list[float] = []
-        for _ in range(runs):
-            run, rate = _resync(stage, first, len(documents))
-            resyncs.append(rate)
-            decodes.append(asyncio.run(_decode(stage, run)))
+        loads = _first_loads(stage, peer, school, reference, runs)
+        reference.drop()
+        resyncs = _resyncs(stage, peer, school, runs)
+        changed = _changes(stage, school, runs)
     finally:
         client.close()
     return [
         results.ratio(
-            "first_load_vs_insert", loads, inserts, sides="records/s: sync, insert_many", goal=0.70
+            "first_load_vs_insert",
+            [len(school.documents) / took for took in loads.ours],
+            loads.reference,
+            sides="records/s: sync, insert_many",
+            goal=0.70,
         ),
         results.ratio(
-            "resync_unchanged_vs_decode", resyncs, decodes, sides="rows/s: sync, HTTP + orjson", goal=0.40
+            "resync_unchanged_vs_decode",
+            resyncs.ours,
+            resyncs.reference,
+            sides="rows/s: sync, HTTP + orjson",
+            goal=0.40,
         ),
-        results.absolute("resync_unchanged_rate", resyncs, unit="rows/s", goal=100_000),
-    ], first
+        results.absolute("resync_unchanged_rate", resyncs.ours, unit="rows/s", goal=100_000),
+        results.ratio(
+            "resync_1pct_changed_vs_unchanged",
+            changed.ours,
+            changed.reference,
+            sides="s: 1% changed, unchanged",
+            goal=1.5,
+            better="lower",
+        ),
+        _beside_dlt("first_load", [rows / took for took in loads.ours], loads.peer, peer),
+        _beside_dlt("resync_unchanged", resyncs.ours, resyncs.peer, peer),
+    ], school.id
 
 
-def _load(stage: Stage, expected: int) -> float:
-    school = stage.register()
-    began = time.perf_counter()
-    run = stage.sync(school)
-    took = time.perf_counter() - began
-    assert _created(run) == expected, f"{_created(run)} records instead of {expected}"
-    return expected / took
+def _beside_dlt(what: str, ours: list[float], dlt: list[float], peer: Peer) -> results.Figure:
+    return results.ratio(
+        f"{what}_vs_dlt_scd2",
+        ours,
+        dlt,
+        sides=f"rows/s: sync, dlt by {peer.way}",
+        goal=10,
+        details={f"dlt_by_{way}, rows/s, a month": rate for way, rate in peer.tried.items()},
+    )
+
+
+def _first_loads(
+    stage: Stage, peer: Peer, school: _School, reference: Collection[Document], runs: int
+) -> _Sides:
+    """Return the seconds of ours, the documents/s of the reference and the rows/s of the peer."""
+    sides = _Sides()
+    for number in progress.rounds("first load, insert_many, dlt", runs):
+        loaded = stage.register()
+        began = time.perf_counter()
+        run = stage.sync(loaded)
+        sides.ours.append(time.perf_counter() - began)
+        check_counts(run, created=len(school.documents))
+        check_marks(stage, loaded)
+        sides.reference.append(_insert(reference, school.documents, number))
+        sides.peer.append(school.rows / peer.first_load())
+        peer.check()
+    expected = runs * len(school.documents)
+    assert reference.count_documents({}) == expected, "the reference lost documents"
+    return sides
 
 
 def _insert(reference: Collection[Document], documents: list[Document], number: int) -> float:
@@ -104,58 +146,40 @@ def _other_id(record_id: str, number: int) -> str:
     return f"{record_id[:4]}{digest}"
 
 
-def _resync(stage: Stage, school: str, expected: int) -> tuple[Run, float]:
+def _resyncs(stage: Stage, peer: Peer, school: _School, runs: int) -> _Sides:
+    """Return the rows/s of each side."""
+    sides = _Sides()
+    for _ in progress.rounds("unchanged: sync, decode, dlt", runs):
+        sides.ours.append(school.rows / _unchanged(stage, school))
+        rows, took = source.decode(stage)
+        assert rows == school.rows, f"the reference read {rows} rows instead of {school.rows}"
+        sides.reference.append(rows / took)
+        sides.peer.append(school.rows / peer.load())
+    peer.check()
+    check_marks(stage, school.id)
+    return sides
+
+
+def _unchanged(stage: Stage, school: _School) -> float:
     began = time.perf_counter()
-    run = stage.sync(school)
+    run = stage.sync(school.id)
     took = time.perf_counter() - began
-    assert run.seq_before == run.seq_after, "an unchanged sync wrote something"
-    unchanged = sum(dataset.unchanged for dataset in run.datasets)
-    assert unchanged == expected, f"{unchanged} records unchanged instead of {expected}"
-    return run, _rows(run) / took
+    check_counts(run, unchanged=len(school.documents))
+    assert rows_read(run) == school.rows, f"{rows_read(run)} rows were read instead of {school.rows}"
+    return took
 
 
-async def _decode(stage: Stage, run: Run) -> float:
-    """Read what the run read, and decode it; return the rows of a second."""
-    read = [dataset for dataset in DATASETS if dataset.name in {each.dataset for each in run.datasets}]
-    credentials = stage.simulator.credentials
-    headers = {
-        "ApplicationId": credentials["application_id"],
-        "ApplicationSecret": credentials["application_secret"],
-    }
-    rows = 0
-    async with aiohttp.ClientSession(headers=headers) as http:
+def _changes(stage: Stage, school: _School, runs: int) -> _Sides:
+    """Return the seconds of a snapshot in which 1% of the rows changed, and of the same one again."""
+    sides = _Sides()
+    number = round(_CHANGED * school.rows)
+    for seed in progress.rounds("1% changed, unchanged", runs):
+        source.change_marks(stage, number, seed)
+        source.decode(stage)  # makes the simulator's pages again: its time is not ours
         began = time.perf_counter()
-        for dataset in read:
-            url = f"{stage.simulator.base_url}/{dataset.entity}"
-            rows += await _decode_entity(http, url, dataset.predicate(*YEAR))
-        took = time.perf_counter() - began
-    assert rows == _rows(run), f"the reference read {rows} rows instead of {_rows(run)}"
-    return rows / took
-
-
-async def _decode_entity(http: aiohttp.ClientSession, url: str, predicate: str) -> int:
-    rows, page = 0, 0
-    while True:
-        query = {"schoolId": str(MIS_NUMBER), "entityFilter": f"{predicate}{{page:{page}}}"}
-        async with http.get(url, params=query) as response:
-            decoded = orjson.loads(await response.read())["data"]
-        if not decoded:
-            return rows
-        rows += len(decoded)
-        page += 1
-
-
-def check_contents(stage: Stage, school: str) -> None:
-    """Compare every mark of ``school`` with the world that the MIS serves."""
-    expected = {(m.pupil, m.date.isoformat(), m.session): m.code for m in stage.world.marks()}
-    request = QueryRecordsRequest(school_id=school, kind=KIND_ATTENDANCE_MARK, page_size=5000)
-    found = {
-        (
-            record.source_keys[0].parts[0].integer,
-            record.attendance_mark.date,
-            record.attendance_mark.period_name,
-        ): record.attendance_mark.code
-        for page in stage.client.stream(stage.client.query.QueryRecords, request)
-        for record in page.records
-    }
-    assert found == expected, "the copy differs from the MIS"
+        run = stage.sync(school.id)
+        sides.ours.append(time.perf_counter() - began)
+        check_counts(run, updated=number, unchanged=len(school.documents) - number)
+        check_marks(stage, school.id)
+        sides.reference.append(_unchanged(stage, school))
+    return sides
