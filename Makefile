@@ -34,6 +34,7 @@ ARGS ?=
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 SEEDS ?=
 WRITES ?= 1000
+OF ?= unchanged
 
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$(PATH):$(CURDIR)/.tools/uv/bin
 # Pyright runs on the Node of the lock, and does not ask whether a newer pyright exists.
@@ -42,7 +43,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test faults conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench-quick wheels writes secrets lock clean sync
+.PHONY: help demo test faults conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench bench-quick profile wheels writes secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,8 +114,14 @@ simulate: .venv/.dev ## whole histories from seeds: SEEDS=N the first N, SEEDS=A
 mutants: .venv/.dev ## take out what is behind each guarantee, one by one, and see its test fail; ARGS="g01 g05" picks some
 	$(BIN)/python -m scripts.mutants $(ARGS)
 
-bench-quick: .venv/.dev ## benchmarks at a small size, as a smoke test
+bench: .venv/.bench ## all benchmarks at full size, beside dlt; writes bench/results.json and docs/performance.md
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: .venv/.bench ## the same at small sizes, as a smoke test; writes bench/results-quick.json
 	$(BIN)/python -m bench --quick $(ARGS)
+
+profile: .venv/.bench ## sample the server while it syncs; OF=unchanged (or first_load) says what, ARGS="--pupils 150" how much
+	$(BIN)/python -m bench.profile $(OF) $(ARGS)
 
 wheels: $(UV) ## build the wheels of all four distributions into dist/
 	$(UV) build --quiet --all-packages --wheel --out-dir dist
@@ -138,7 +145,8 @@ $(UV):
 	.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-# Two stages, so that the demo does not wait for linters. --inexact: the first must not take away what the second added.
+# Stages, so that the demo does not wait for linters, nor tests for dlt. --inexact: the first must not take away what
+# the others added; the second does, and the third then adds it again.
 .venv/.run: $(MANIFESTS) | $(UV)
 	$(UV) sync --quiet --frozen --no-dev --inexact --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
@@ -146,3 +154,7 @@ $(UV):
 .venv/.dev: $(MANIFESTS) | $(UV)
 	$(UV) sync --quiet --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@ .venv/.run
+
+.venv/.bench: .venv/.dev
+	$(UV) sync --quiet --frozen --group bench --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@

@@ -7,6 +7,7 @@ from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
 from schoolgate.v1.query_service_pb2 import QueryRecordsRequest
 from schoolgate.v1.sync_service_pb2 import Run
 
+
 def rows_read(run: Run) -> int:
     """Return the source rows that the run read."""
     return sum(dataset.rows_read for dataset in run.datasets)
@@ -24,12 +25,13 @@ def check_counts(run: Run, *, created: int = 0, updated: int = 0, unchanged: int
         assert run.seq_before == run.seq_after, "an unchanged sync wrote something"
 
 
-def check_marks(stage: Stage, school: str) -> None:
-    """Compare every mark of ``school``, as it is read through the API, with the world that the MIS serves.
+def check_marks(stage: Stage, school: str, code: str | None = None) -> None:
+    """Compare every mark of ``school``, as it is read through the API, with the world that the MIS serves, or
+    with ``code`` where that is given.
 
     Comments are left out: the profile of data with which a school is registered unless it says otherwise has none.
     """
-    expected = {(m.pupil, m.date.isoformat(), m.session): m.code for m in stage.world.marks()}
+    expected = {(m.pupil, m.date.isoformat(), m.session): code or m.code for m in stage.world.marks()}
     request = QueryRecordsRequest(school_id=school, kind=KIND_ATTENDANCE_MARK, page_size=5000)
     found = {
         (

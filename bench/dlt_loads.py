@@ -124,13 +124,13 @@ def tell(reads: Reads, folder: Path, marks: Path) -> dict[str, tuple[int, int, i
     try:
         counted = {
             name: connection.execute(
-                "SELECT count(*), count(*) FILTER (_dlt_valid_to IS NULL), "  # noqa: S608 - our own names
+                "SELECT count(*), count(*) FILTER (_dlt_valid_to IS NULL), "
                 f"count(DISTINCT _dlt_valid_from) FROM mis.{name}"
             ).fetchall()[0]
             for name in reads
         }
         found = connection.execute(
-            "SELECT student_id, calendar_start_date::VARCHAR, period_display_name, mark, attendance_comment "  # noqa: S608
+            "SELECT student_id, calendar_start_date::VARCHAR, period_display_name, mark, attendance_comment "
             f"FROM mis.{_MARKS} WHERE _dlt_valid_to IS NULL"
         ).fetchall()
     finally:

@@ -48,7 +48,10 @@ class Peer:
             self.first_load()
             first, again = self.first_load(), self.load()
             rows = sum(self.check().values())
-            self.tried |= {f"{way}_first_load": rows / first, f"{way}_unchanged": rows / again}
+            self.tried |= {
+                f"dlt by {way}, first load of a month (rows/s)": rows / first,
+                f"dlt by {way}, unchanged month (rows/s)": rows / again,
+            }
             took[way] = first + again
         self.way = min(took, key=lambda way: took[way])
         self.until = YEAR[1]

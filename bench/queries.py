@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from pymongo import AsyncMongoClient, MongoClient
 
-from bench import results
+from bench import progress, results
 from bench.stage import DATABASE, SEED, Stage
 from schoolgate.v1.kind_pb2 import KIND_ATTENDANCE_MARK
 from schoolgate.v1.query_service_pb2 import GetRecordRequest, QueryRecordsRequest
@@ -35,7 +35,7 @@ def measure_streams(stage: Stage, school: str, runs: int) -> results.Figure:
         _check_stream(stage, school, wires)
         ours: list[float] = []
         reference: list[float] = []
-        for _ in range(runs):
+        for _ in progress.rounds("QueryRecords, cursor", runs):
             began = time.perf_counter()
             streamed = _stream(stage, school)
             ours.append(len(wires) / (time.perf_counter() - began))
@@ -91,7 +91,7 @@ async def measure_points(stage: Stage, school: str, runs: int, points: int) -> r
 
         ours: list[float] = []
         reference: list[float] = []
-        for _ in range(runs):
+        for _ in progress.rounds("GetRecord, find_one", runs):
             chosen = rng.choices(ids, k=points)
             ours.append(await _p99(get, chosen, sent))
             reference.append(await _p99(find, chosen, stored))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from schoolgate_server.store.mongod_binary import find_mongod
+
+Described = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,27 @@ def absolute(
     return Figure(name, value, unit, goal, better, unit, value, None, len(ours))
 
 
-def machine() -> dict[str, str | int]:
+def with_details(figure: Figure, details: Mapping[str, float]) -> Figure:
+    """Return the figure with further ones of the same runs."""
+    return replace(figure, details=details)
+
+
+def machine() -> Described:
     """Return what the figures depend on besides the code."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "mongodb": _mongodb(),
+        **{name: importlib.metadata.version(name) for name in ("dlt", "duckdb")},
     }
+
+
+def _mongodb() -> str:
+    told = subprocess.run([find_mongod(), "--version"], check=True, capture_output=True, text=True).stdout
+    return told.splitlines()[0].rpartition("v")[2]
 
 
 def _processor() -> str:
@@ -85,14 +104,21 @@ def _processor() -> str:
     return platform.machine()
 
 
-def write(path: Path, figures: Sequence[Figure], sizes: Mapping[str, object]) -> None:
+def write(path: Path, figures: Sequence[Figure], where: Described, sizes: Described) -> None:
     """Write the figures as JSON: a member per name, beside "machine" and "sizes"."""
-    document: dict[str, object] = {"machine": machine(), "sizes": dict(sizes)}
+    document: dict[str, object] = {"machine": dict(where), "sizes": dict(sizes)}
     for figure in figures:
         values = asdict(figure)
         del values["name"]
         document[figure.name] = values
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> tuple[list[Figure], Described, Described]:
+    """Return the figures of a file of results, and what it says of the machine and of the sizes."""
+    document: dict[str, Any] = json.loads(path.read_text())
+    where, sizes = document.pop("machine"), document.pop("sizes")
+    return [Figure(name, **values) for name, values in document.items()], where, sizes
 
 
 def show(figures: Sequence[Figure]) -> None:
@@ -103,18 +129,23 @@ def show(figures: Sequence[Figure]) -> None:
         table.add_column(head, justify="right")
     table.add_column("sides")
     for figure in figures:
-        sign = "≥" if figure.better == "higher" else "≤"
         table.add_row(
             figure.name,
-            _number(figure.value),
-            f"{sign} {_number(figure.goal)}",
-            _number(figure.ours),
-            "" if figure.reference is None else _number(figure.reference),
+            number(figure.value),
+            goal(figure),
+            number(figure.ours),
+            "" if figure.reference is None else number(figure.reference),
             figure.sides,
             style="" if figure.reached else "yellow",
         )
-    Console(width=max(100, Console().width)).print(table)
+    Console(width=max(120, Console().width)).print(table)
 
 
-def _number(value: float) -> str:
+def goal(figure: Figure) -> str:
+    """Return what the value should be, as a person reads it."""
+    return f"{'≥' if figure.better == 'higher' else '≤'} {number(figure.goal)}"
+
+
+def number(value: float) -> str:
+    """Return a figure as a person reads it: two decimals, or none from a thousand on."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"

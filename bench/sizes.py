@@ -22,9 +22,7 @@ class Sizes:
     writes: int
 
 
-FULL = Sizes(
-    pupils=1_500, few_pupils=527, many_pupils=5_264, runs=5, points=5_000, commits=500, writes=1_000
-)
+FULL = Sizes(pupils=1_500, few_pupils=527, many_pupils=5_264, runs=5, points=5_000, commits=500, writes=1_000)
 """570,000 marks; 200,260 and 2,000,320 of them where it is growth."""
 
-QUICK = Sizes(pupils=20, few_pupils=5, many_pupils=50, runs=5, points=300, commits=40, writes=100)
+QUICK = Sizes(pupils=20, few_pupils=3, many_pupils=30, runs=5, points=300, commits=40, writes=60)

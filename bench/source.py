@@ -38,7 +38,9 @@ def headers(simulator: Simulator) -> dict[str, str]:
     return {"ApplicationId": given["application_id"], "ApplicationSecret": given["application_secret"]}
 
 
-async def _pages(http: aiohttp.ClientSession, base_url: str, entity: str, predicate: str) -> AsyncIterator[Rows]:
+async def _pages(
+    http: aiohttp.ClientSession, base_url: str, entity: str, predicate: str
+) -> AsyncIterator[Rows]:
     page = 0
     while True:
         query = {"schoolId": str(MIS_NUMBER), "entityFilter": f"{predicate}{{page:{page}}}"}

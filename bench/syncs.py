@@ -100,7 +100,7 @@ def _beside_dlt(what: str, ours: list[float], dlt: list[float], peer: Peer) -> r
         dlt,
         sides=f"rows/s: sync, dlt by {peer.way}",
         goal=10,
-        details={f"dlt_by_{way}, rows/s, a month": rate for way, rate in peer.tried.items()},
+        details=peer.tried,
     )
 
 

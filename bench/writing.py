@@ -13,13 +13,14 @@ import grpc
 from pymongo import AsyncMongoClient
 from pymongo.write_concern import WriteConcern
 
-from bench import results
+from bench import progress, results
 from bench.stage import DATABASE, SEED, Stage
 from schoolgate.v1.kind_pb2 import KIND_STAFF, KIND_STUDENT, Kind
 from schoolgate.v1.query_service_pb2 import QueryRecordsRequest
 from schoolgate.v1.writeback_service_pb2 import (
     WRITE_POLICY_APPROVAL,
     WRITE_STATE_PENDING,
+    GetWriteRequest,
     RecordBehaviourEvent,
     SetWritePolicyRequest,
     SubmitWriteRequest,
@@ -35,7 +36,7 @@ async def measure(stage: Stage, school: str, runs: int, writes: int) -> results.
     """Return the 99th percentile of SubmitWrite, one call at a time, over that of ``insert_one``.
 
     Writes are accepted under policy APPROVAL, so that they stay where their acceptance has put them: durable
-    and PENDING, which is looked up in the ledger at the end.
+    and PENDING. At the end each is looked up in the ledger, where it has to be what was submitted.
     """
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(stage.mongo_uri)
     async with client, grpc.aio.insecure_channel(stage.client.server) as channel:
@@ -52,22 +53,30 @@ async def measure(stage: Stage, school: str, runs: int, writes: int) -> results.
         plain = database.get_collection("bench_inserts", write_concern=WriteConcern(w="majority"))
         requests = _requests(stage, school, runs * writes)
         size = len(requests[0].SerializeToString())
+        waiting = iter(requests)
+        accepted: list[str] = []
 
         async def submit() -> None:
-            answer = await stub.SubmitWrite(requests.pop())
+            answer = await stub.SubmitWrite(next(waiting))
             assert answer.write.state == WRITE_STATE_PENDING
             assert not answer.repeated
+            accepted.append(answer.write.write_id)
 
         async def insert() -> None:
             await plain.insert_one({"_id": uuid.uuid4().hex, "body": bytes(size)})
 
         ours: list[float] = []
         reference: list[float] = []
-        for _ in range(runs):
+        for _ in progress.rounds("SubmitWrite, insert_one", runs):
             ours.append(await _p99(submit, writes))
             reference.append(await _p99(insert, writes))
         stored = await database["writes"].count_documents({"school": school})
         assert stored == runs * writes, "a write that was accepted is not in the ledger"
+        assert await plain.count_documents({}) == runs * writes, "the reference lost documents"
+        for request, write_id in zip(requests, accepted, strict=True):
+            found = await stub.GetWrite(GetWriteRequest(school_id=school, write_id=write_id))
+            assert found.write.state == WRITE_STATE_PENDING
+            assert found.write.operation == request.operation, "the ledger differs from what was submitted"
     return results.ratio(
         "write_accept_p99_vs_insert",
         ours,
