@@ -29,7 +29,7 @@ def check_marks(stage: Stage, school: str, code: str | None = None) -> None:
     """Compare every mark of ``school``, as it is read through the API, with the world that the MIS serves, or
     with ``code`` where that is given.
 
-    Comments are left out: the profile of data with which a school is registered unless it says otherwise has none.
+    Comments are left out: the data profile that a school has unless it names one keeps none.
     """
     expected = {(m.pupil, m.date.isoformat(), m.session): code or m.code for m in stage.world.marks()}
     request = QueryRecordsRequest(school_id=school, kind=KIND_ATTENDANCE_MARK, page_size=5000)

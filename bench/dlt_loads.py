@@ -1,21 +1,20 @@
 """The peer, in a process of its own: dlt's ``merge`` with strategy ``scd2`` into DuckDB, from the same MIS.
 
-Set up as dlt's documentation advises for speed: whole pages instead of rows, its own client (which retries) and
-JSON parser (orjson), Parquet instead of INSERT statements, and for Arrow tables a row hash of
-``add_row_hash_to_table``. Of the ways that it names two give the same result, and :data:`SOURCES` has both:
+Set up as dlt's documentation advises for speed: whole pages instead of rows, its own HTTP client, which tries
+again, and JSON parser (orjson), Parquet instead of INSERT statements, and for Arrow tables a row hash of
+``add_row_hash_to_table``. Two of the ways that it names give the same result; :data:`SOURCES` has both:
 
-* ``rows``: dictionaries, whose hash dlt makes and which it normalises itself. A pool of processes for that (its
-  other advice) is slower at these sizes, for starting it takes longer than it saves on two cores.
+* ``rows``: dictionaries, which dlt normalises and hashes itself. A pool of processes for that, its other
+  advice, takes three times as long for 57,000 rows on two cores.
 * ``arrow``: Arrow tables, which go through to DuckDB as they are.
 
-The same result is one active row for each record: the MIS pads texts and tells rows twice, so texts are trimmed and
-rows told twice left out. Beyond that dlt keeps the rows as they are: it resolves no references, knows no codes, and
-checks nothing, all of which schoolgate does in the time that it is compared by.
+The same result is one active row for each record: the MIS pads texts and tells rows twice, so texts are
+trimmed and rows told twice left out. Beyond that dlt keeps the rows as they are: it resolves no references,
+knows no codes, and checks nothing, all of which schoolgate does in the time that it is compared by.
 
-Reads one JSON object a line: ``{"folder": …, "reads": …, "way": …}``, or ``"marks": path`` instead of a way to be
-told what there is now; answers each with one. ``reads`` has entity and filter of each dataset by its name. What else
-it needs of the MIS comes first. dlt is not installed where linters and type checkers run, hence it is imported by
-name, untyped.
+Reads one JSON object a line: ``{"folder": …, "reads": …, "way": …}``, or ``"marks": path`` instead of a way
+to be told what there is now; answers each with one. ``reads`` has entity and filter of each dataset by its
+name. What else it needs of the MIS comes first.
 """
 
 from __future__ import annotations
@@ -27,13 +26,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from types import ModuleType
+from typing import Any, Final, TypeAlias, TypedDict
 
 _MARKS: Final = "attendance_marks"
 _SCD2: Final = {"disposition": "merge", "strategy": "scd2"}
 
 
-Reads = dict[str, tuple[str, str]]
+Reads: TypeAlias = dict[str, tuple[str, str]]
+_Resource: TypeAlias = Any
 
 
 class Mis(TypedDict):
@@ -44,7 +45,8 @@ class Mis(TypedDict):
     headers: dict[str, str]
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
+    """Import by name, untyped: dlt is not installed where linters and type checkers run."""
     return importlib.import_module(name)
 
 
@@ -61,7 +63,7 @@ def _pages(mis: Mis, entity: str, predicate: str) -> Iterator[list[dict[str, Any
         page += 1
 
 
-def _rows(mis: Mis, name: str, entity: str, predicate: str) -> Any:
+def _rows(mis: Mis, name: str, entity: str, predicate: str) -> _Resource:
     def pages() -> Iterator[list[dict[str, Any]]]:
         seen: set[tuple[object, ...]] = set()
         for page in _pages(mis, entity, predicate):
@@ -80,7 +82,7 @@ def _rows(mis: Mis, name: str, entity: str, predicate: str) -> Any:
     return _module("dlt").resource(pages, name=name, write_disposition=_SCD2)
 
 
-def _arrow(mis: Mis, name: str, entity: str, predicate: str) -> Any:
+def _arrow(mis: Mis, name: str, entity: str, predicate: str) -> _Resource:
     pa, compute = _module("pyarrow"), _module("pyarrow.compute")
 
     def tables() -> Iterator[Any]:
@@ -97,12 +99,12 @@ def _arrow(mis: Mis, name: str, entity: str, predicate: str) -> Any:
     return resource.add_map(_module("dlt.sources.helpers.transform").add_row_hash_to_table("row_hash"))
 
 
-SOURCES: Final[dict[str, Callable[[Mis, str, str, str], Any]]] = {"rows": _rows, "arrow": _arrow}
+SOURCES: Final[dict[str, Callable[[Mis, str, str, str], _Resource]]] = {"rows": _rows, "arrow": _arrow}
 """Makes the resource of one dataset, by the name of the way."""
 
 
 def load(mis: Mis, reads: Reads, folder: Path, way: str) -> float:
-    """Load the snapshot into the DuckDB file of ``folder``, as one run of the pipeline; return the seconds."""
+    """Load the snapshot into the DuckDB file of ``folder`` by one run of the pipeline; return the seconds."""
     dlt = _module("dlt")
     began = time.perf_counter()
     pipeline = dlt.pipeline(

@@ -30,7 +30,7 @@ _FIRST, _UNCHANGED, _CHANGED = "first load", "unchanged", "every mark changed"
 
 @dataclass(slots=True)
 class _School:
-    """The runs of one school: seconds of each, and the most memory of each above idle, in MiB, by their kind."""
+    """The runs of one school, by their kind: the seconds of each, and its most memory above idle, in MiB."""
 
     stage: Stage
     rows: int = 0

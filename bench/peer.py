@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench import progress, source
 from bench.dlt_loads import SOURCES, Mis
@@ -21,10 +21,13 @@ _MONTH = date(2026, 10, 1)
 """Up to when marks are loaded to choose a way: the slower one would take minutes for a year."""
 
 
+_Answer: TypeAlias = Any
+
+
 @dataclass(slots=True)
 class Peer:
-    """A process of :mod:`bench.dlt_loads`. ``way`` is how it loads what lies before ``until``; ``tried`` has the
-    rows/s of each way, as they were when the faster was chosen.
+    """A process of :mod:`bench.dlt_loads`. ``way`` is how it loads what lies before ``until``; ``tried`` has
+    the rows/s of each way, as they were when the faster was chosen.
     """
 
     stage: Stage
@@ -34,6 +37,9 @@ class Peer:
     until: date = YEAR[1]
     tried: dict[str, float] = field(default_factory=dict[str, float])
     _copies: int = 0
+    _distinct: dict[tuple[date, int], dict[str, int]] = field(
+        default_factory=dict[tuple[date, int], dict[str, int]]
+    )
 
     def choose(self) -> None:
         """Load a month in each way and once more unchanged, and keep to the way that is faster over both.
@@ -70,7 +76,11 @@ class Peer:
         """Compare the latest file with the MIS: rows, those that are active, their validity, and every mark;
         return the rows of each dataset.
         """
-        distinct = source.distinct_rows(self.stage, source.reads(self.until))
+        snapshot = self.until, self.stage.world.revision
+        distinct = self._distinct.get(snapshot)
+        if distinct is None:
+            distinct = source.distinct_rows(self.stage, source.reads(self.until))
+            self._distinct[snapshot] = distinct
         marks = self.folder / "marks.jsonl"
         told: dict[str, list[int]] = self._ask({"marks": str(marks)})
         expected = {name: [rows, rows, 1] for name, rows in distinct.items()}
@@ -84,7 +94,7 @@ class Peer:
         assert found == wanted, "dlt's copy differs from the MIS"
         return distinct
 
-    def _ask(self, question: Mapping[str, str]) -> Any:
+    def _ask(self, question: Mapping[str, str]) -> _Answer:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         copy = self.folder / f"copy-{self._copies}"

@@ -9,10 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, TypeAlias
 
 from bench import report, results
 from bench.results import Figure
+
+_Drawing: TypeAlias = Any
 
 _GREY: Final = "#7d8590"
 _REACHED: Final = "#2a9d6e"
@@ -36,9 +39,9 @@ _STYLE: Final = {
 
 def draw(root: Path) -> None:
     """Draw the plots again, from the results beside the document."""
-    matplotlib: Any = importlib.import_module("matplotlib")
+    matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("svg")
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
+    pyplot = importlib.import_module("matplotlib.pyplot")
     figures, _, _ = results.read(root / report.RESULTS)
     (root / report.PLOTS).mkdir(exist_ok=True)
     mark = report.fingerprint(root / report.RESULTS)
@@ -54,7 +57,7 @@ def draw(root: Path) -> None:
             pyplot.close(drawn)
 
 
-def _canvas(pyplot: Any, bars: int) -> tuple[Any, Any]:
+def _canvas(pyplot: ModuleType, bars: int) -> tuple[_Drawing, _Drawing]:
     drawn, axes = pyplot.subplots(figsize=(8, 0.6 + 0.3 * bars))
     axes.invert_yaxis()
     axes.grid(visible=True, axis="x", color=_GREY, alpha=0.25, linewidth=0.5)
@@ -62,8 +65,8 @@ def _canvas(pyplot: Any, bars: int) -> tuple[Any, Any]:
     return drawn, axes
 
 
-def _goals(pyplot: Any, figures: Sequence[Figure]) -> Any:
-    """How good each figure is, with its goal as 1: to the right of the line it is reached."""
+def _goals(pyplot: ModuleType, figures: Sequence[Figure]) -> _Drawing:
+    """Draw how good each figure is, with its goal as 1: to the right of the line it is reached."""
     drawn, axes = _canvas(pyplot, len(figures))
     good = [each.value / each.goal if each.better == "higher" else each.goal / each.value for each in figures]
     names = [each.name for each in figures]
@@ -78,8 +81,8 @@ def _goals(pyplot: Any, figures: Sequence[Figure]) -> Any:
     return drawn
 
 
-def _sides(pyplot: Any, figures: Sequence[Figure]) -> Any:
-    """Both sides of the ratios that are rates: rows or records a second."""
+def _sides(pyplot: ModuleType, figures: Sequence[Figure]) -> _Drawing:
+    """Draw both sides of the ratios that are rates: rows or records a second."""
     rates = [each for each in figures if each.reference is not None and "/s" in each.sides]
     drawn, axes = _canvas(pyplot, 2 * len(rates))
     places = range(len(rates))

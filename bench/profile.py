@@ -1,9 +1,9 @@
 """Shows where the server's time goes: ``python -m bench.profile first_load``, or ``unchanged``.
 
-py-spy samples the server, all of its threads that work, while it syncs; nothing of it is changed, and it is nearly as
-fast as ever. Watching another process needs root, or ``kernel.yama.ptrace_scope`` 0. The table is of samples that
-found a function anywhere on the stack, and at its top (which includes native code that it called); the whole can be
-written as collapsed stacks, one a line, which flame graphs are drawn from.
+py-spy samples those threads of the server that work, while it syncs; nothing of it is changed, and it is
+nearly as fast as ever. Watching another process needs root, or ``kernel.yama.ptrace_scope`` 0. The table is
+of samples that found a function anywhere on the stack, and at its top, which includes native code that it
+called; the whole can be written as collapsed stacks, one a line, which flame graphs are drawn from.
 """
 
 from __future__ import annotations

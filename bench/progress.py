@@ -10,7 +10,7 @@ _began = time.perf_counter()
 
 
 def say(text: str) -> None:
-    """Print a line with the seconds since the start, to standard error: the table alone goes to the output."""
+    """Print a line with the seconds since the start, to standard error: the output is the table's."""
     print(f"{time.perf_counter() - _began:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The generated parts of docs/performance.md: everything between two markers; the rest is written by people."""
+"""The generated parts of docs/performance.md, each between two markers; the rest is written by people."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def renewed(text: str, path: Path) -> str:
     for name, part in (("machine", describe(machine, sizes)), ("table", table(figures))):
         begin = _BEGIN.format(name)
         pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(_END)}", re.DOTALL)
-        if not pattern.search(text):
+        found = pattern.search(text)
+        if found is None:
             raise LookupError(begin)
-        whole = f"{begin}\n\n{part}\n\n{_END}"
-        text = pattern.sub(lambda _, whole=whole: whole, text)
+        text = f"{text[: found.start()]}{begin}\n\n{part}\n\n{_END}{text[found.end() :]}"
     return text
 
 
@@ -52,14 +52,15 @@ def describe(machine: Described, sizes: Described) -> str:
     size = {name: int(value) for name, value in sizes.items()}
     quick = "**These are the small sizes of `make bench-quick`, a smoke test and no measurement.** "
     return (
-        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, {machine['system']}, "
+        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
+        f"{machine['system']}, "
         f"Python {machine['python']}, MongoDB {machine['mongodb']}, dlt {machine['dlt']} with DuckDB "
         f"{machine['duckdb']}. Server, simulated MIS, MongoDB and whoever measures share the cores.\n\n"
         f"{quick if size['quick'] else ''}"
         f"A school of {size['pupils']:,} pupils with a year of marks; growth between schools of "
         f"{size['few_pupils']:,} and {size['many_pupils']:,}. {size['runs']} runs of each side, interleaved; "
-        f"{size['points']:,} single reads, {size['commits']:,} followed commits and {size['writes']:,} writes "
-        "in each."
+        f"{size['points']:,} single reads, {size['commits']:,} followed commits and "
+        f"{size['writes']:,} writes in each."
     )
 
 

@@ -25,7 +25,7 @@ Described = Mapping[str, str | int]
 class Figure:
     """One result: a ratio of ``ours`` to ``reference`` (both in ``sides``), or ``ours`` alone.
 
-    ``goal`` is what ``value`` is compared with, by ``better``; ``details`` are further figures of the same runs.
+    ``goal`` is what ``value`` is compared with, by ``better``; ``details`` are other figures of its runs.
     """
 
     name: str

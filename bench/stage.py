@@ -36,7 +36,7 @@ _UNPACED = {
     for whose in ("HOST", "SCHOOL")
     for what in ("RATE", "BURST")
 }
-"""What a read of every page at once needs: the pace that spares a MIS is no work, and no reference keeps it."""
+"""The pace that spares a MIS is no work, and no reference keeps it."""
 
 _NEVER_HELD = {"SCHOOLGATE_SYNC__HOLD_UPDATES_FRACTION": "1.0"}
 """A run in which every mark changed would be held for an operator to look at."""

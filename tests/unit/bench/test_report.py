@@ -58,7 +58,7 @@ def test_other_results_change_the_generated_parts_alone(tmp_path: Path) -> None:
     _, machine, sizes = results.read(ROOT / report.RESULTS)
     path = tmp_path / "results.json"
     figures = [results.absolute("other_row", [123456], unit="ms", goal=100, better="lower")]
-    results.write(path, figures, machine | {"cores": 128}, sizes)
+    results.write(path, figures, {**machine, "cores": 128}, sizes)
     by_hand = "What a person found."
     text = document().replace("<!-- findings: begin -->", f"<!-- findings: begin -->\n{by_hand}")
     renewed = report.renewed(text, path)
