@@ -1,4 +1,4 @@
-"""dlt beside schoolgate: starts its process, chooses the faster of its ways, and checks what it made."""
+"""dlt beside schoolgate: starts its process, chooses the fastest of its ways, and checks what it made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench import progress, source
-from bench.dlt_loads import SOURCES, Mis
+from bench.dlt_loads import WAYS, Mis
 from bench.stage import MIS_NUMBER, YEAR, Stage
 
 _MONTH = date(2026, 10, 1)
@@ -27,7 +27,7 @@ _Answer: TypeAlias = Any
 @dataclass(slots=True)
 class Peer:
     """A process of :mod:`bench.dlt_loads`. ``way`` is how it loads what lies before ``until``; ``tried`` has
-    the rows/s of each way, as they were when the faster was chosen.
+    the rows/s of each way, as they were when the fastest was chosen.
     """
 
     stage: Stage
@@ -42,21 +42,21 @@ class Peer:
     )
 
     def choose(self) -> None:
-        """Load a month in each way and once more unchanged, and keep to the way that is faster over both.
+        """Load a month in each way and once more unchanged, and keep to the way that is fastest over both.
 
         Once before that, unmeasured: what dlt does once per process is no matter of rows.
         """
         self.until = _MONTH
         took: dict[str, float] = {}
-        for way in SOURCES:
+        for way in WAYS:
             self.way = way
-            progress.say(f"dlt by {way}")
+            progress.say(f"dlt: {way}")
             self.first_load()
             first, again = self.first_load(), self.load()
             rows = sum(self.check().values())
             self.tried |= {
-                f"dlt by {way}, first load of a month (rows/s)": rows / first,
-                f"dlt by {way}, unchanged month (rows/s)": rows / again,
+                f"dlt, {way}, first load of a month (rows/s)": rows / first,
+                f"dlt, {way}, unchanged month (rows/s)": rows / again,
             }
             took[way] = first + again
         self.way = min(took, key=lambda way: took[way])

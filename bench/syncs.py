@@ -98,7 +98,7 @@ def _beside_dlt(what: str, ours: list[float], dlt: list[float], peer: Peer) -> r
         f"{what}_vs_dlt_scd2",
         ours,
         dlt,
-        sides=f"rows/s: sync, dlt by {peer.way}",
+        sides=f"rows/s: sync, dlt ({peer.way})",
         goal=10,
         details=peer.tried,
     )
