@@ -39,9 +39,16 @@ Stacks = dict[tuple[str, ...], int]
 
 @contextmanager
 def _sampled(pid: int, path: Path) -> Generator[None]:
-    command = ["py-spy", "record", "--pid", str(pid), "--format", "raw", "--output", str(path)]
-    options = ["--rate", str(_RATE), "--duration", "unlimited"]
-    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL) as process:
+    sampler = str(Path(sys.executable).with_name("py-spy"))
+    options = {
+        "--pid": str(pid),
+        "--format": "raw",
+        "--output": str(path),
+        "--rate": str(_RATE),
+        "--duration": "unlimited",
+    }
+    command = [sampler, "record", *(word for option in options.items() for word in option)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
@@ -110,6 +117,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = given.output or Path(folder) / "stacks.txt"
         asyncio.run(_profile_served(given.what, given.pupils, path))
+        if not path.exists():
+            print("py-spy took no samples; above it says why", file=sys.stderr)
+            return 1
         stacks = parse(path.read_text().splitlines())
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("within", "top"):
@@ -117,6 +127,7 @@ def main() -> int:
     table.add_column("function")
     for name, within, top in shares(stacks)[:_SHOWN]:
         table.add_row(f"{within:.1%}", f"{top:.1%}", name)
+    print(f"{sum(stacks.values()):,} samples, {_RATE} a second of each thread that works")
     Console(width=max(120, Console().width), markup=False).print(table)
     return 0
 
