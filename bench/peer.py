@@ -27,7 +27,7 @@ _Answer: TypeAlias = Any
 @dataclass(slots=True)
 class Peer:
     """A process of :mod:`bench.dlt_loads`. ``way`` is how it loads what lies before ``until``; ``tried`` has
-    the rows/s of each way, as they were when the fastest was chosen.
+    the rows/s of each way, first loads and unchanged, as they were when the fastest was chosen.
     """
 
     stage: Stage
@@ -35,7 +35,7 @@ class Peer:
     process: subprocess.Popen[str]
     way: str = ""
     until: date = YEAR[1]
-    tried: dict[str, float] = field(default_factory=dict[str, float])
+    tried: dict[str, dict[str, float]] = field(default_factory=lambda: {"first_load": {}, "unchanged": {}})
     _copies: int = 0
     _distinct: dict[tuple[date, int], dict[str, int]] = field(
         default_factory=dict[tuple[date, int], dict[str, int]]
@@ -54,10 +54,8 @@ class Peer:
             self.first_load()
             first, again = self.first_load(), self.load()
             rows = sum(self.check().values())
-            self.tried |= {
-                f"dlt, {way}, first load of a month (rows/s)": rows / first,
-                f"dlt, {way}, unchanged month (rows/s)": rows / again,
-            }
+            self.tried["first_load"][way] = rows / first
+            self.tried["unchanged"][way] = rows / again
             took[way] = first + again
         self.way = min(took, key=lambda way: took[way])
         self.until = YEAR[1]

@@ -88,19 +88,19 @@ def measure(stage: Stage, peer: Peer, runs: int) -> tuple[list[results.Figure], 
             goal=1.5,
             better="lower",
         ),
-        _beside_dlt("first_load", [rows / took for took in loads.ours], loads.peer, peer),
-        _beside_dlt("resync_unchanged", resyncs.ours, resyncs.peer, peer),
+        _beside_dlt("first_load", [rows / took for took in loads.ours], loads.peer, peer, "first_load"),
+        _beside_dlt("resync_unchanged", resyncs.ours, resyncs.peer, peer, "unchanged"),
     ], school.id
 
 
-def _beside_dlt(what: str, ours: list[float], dlt: list[float], peer: Peer) -> results.Figure:
+def _beside_dlt(what: str, ours: list[float], dlt: list[float], peer: Peer, tried: str) -> results.Figure:
     return results.ratio(
         f"{what}_vs_dlt_scd2",
         ours,
         dlt,
         sides=f"rows/s: sync, dlt ({peer.way})",
         goal=10,
-        details=peer.tried,
+        details={f"dlt by {way}, a month (rows/s)": rate for way, rate in peer.tried[tried].items()},
     )
 
 
