@@ -115,7 +115,8 @@ async def test_strangers_who_never_send_their_request_leave_room(store: Store) -
         grpc.aio.insecure_channel(running.server.target) as channel,
     ):
         # A stream on the side of the client is the way to send nothing but the headers.
-        stranger: Any = channel.stream_stream("/grpc.health.v1.Health/Check")
+        connection: Any = channel  # whose calls have no types
+        stranger = connection.stream_stream("/grpc.health.v1.Health/Check")
         codes = asyncio.as_completed([asyncio.ensure_future(stranger().code()) for _ in range(12)])
         refusals = [await code for code in itertools.islice(codes, 12 - 4)]
         refusals += [await stranger().code() for _ in range(20)]

@@ -135,9 +135,10 @@ async def _send(waiting: Sequence[tuple[Read, asyncio.Future[_Found]]]) -> None:
 async def _found(reads: Sequence[Read]) -> list[_Found]:
     first, *others = reads
     pipeline = first.stages(0)
-    for number, read in enumerate(others, 1):
-        pipeline.append({"$unionWith": {"coll": read.collection.name, "pipeline": read.stages(number)}})
-    found: list[_Found] = [[] for _ in reads]
+    for place, read in enumerate(others, 1):
+        pipeline.append({"$unionWith": {"coll": read.collection.name, "pipeline": read.stages(place)}})
+    found = [_Found() for _ in reads]
     for document in await first.collection.aggregate(pipeline):
-        found[document["number"]].append(document["document"])
+        number: int = document["number"]
+        found[number].append(document["document"])
     return found
