@@ -127,3 +127,49 @@ async def test_an_operation_does_not_outlive_its_block(opened: OpenStore) -> Non
         async with asyncio.timeout(0.2), together():
             await first.find({"n": 1})
     assert ended == ["first"]
+
+
+@pytest.mark.timeout(10)
+async def test_who_still_waits_when_a_block_ends_gets_an_answer(opened: OpenStore) -> None:
+    """``asyncio.gather`` leaves behind what was asked for with what failed. Seen to fail where a block ends
+    whatever is under way: it waited for ever.
+    """
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(step: Step) -> None:
+        if step.operation == "aggregate" and step.moment == "before":
+            began.set()
+            await goes_on.wait()
+
+    store = opened(hang)
+    first = store.database.collection("first")
+    await first.insert_many([{"_id": "first-1", "n": 1}])
+
+    async def fail() -> None:
+        await began.wait()
+        raise OSError("lost")
+
+    behind: list[asyncio.Future[Any]] = []
+
+    async def ask() -> None:
+        async with together():
+            behind.append(asyncio.ensure_future(first.find({"n": 1})))
+            await asyncio.gather(*behind, fail())
+
+    with pytest.raises(OSError, match="lost"):
+        await ask()
+    goes_on.set()
+    async with asyncio.timeout(5):
+        assert await behind[0] == [{"_id": "first-1", "n": 1}]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_asked(store: Store, seen: Seen) -> None:
+    """Whoever asked is cancelled before it is sent. Seen to fail where that is not looked at."""
+    first = store.database.collection("first")
+    async with together():
+        asking = asyncio.ensure_future(first.find({"n": 1}))
+        await asyncio.sleep(0)
+        asking.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert seen.operations == []

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 _Found = list[dict[str, Any]]
 
@@ -52,12 +52,16 @@ class Read(NamedTuple):
         return [*found, {"$replaceRoot": {"newRoot": {"number": {"$literal": number}, "document": "$$ROOT"}}}]
 
 
+_Asked: TypeAlias = tuple[Read, asyncio.Future[_Found]]
+"""A read, and what is to become of it: done where nobody waits for it any more."""
+
+
 class Together:
     """The reads of one block that are under way."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Read, asyncio.Future[_Found]]] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Asked] = []
+        self._sending: dict[asyncio.Task[None], list[_Asked]] = {}
         self.is_over = False
 
     async def find(self, read: Read) -> _Found:
@@ -77,16 +81,22 @@ class Together:
             asyncio.get_running_loop().call_soon(self._look, len(waiting), left)
             return
         self._waiting = []
-        task = asyncio.ensure_future(_send(waiting))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        wanted = [asked for asked in waiting if not asked[1].done()]
+        if wanted:
+            task = asyncio.ensure_future(_send(wanted))
+            self._sending[task] = wanted
+            task.add_done_callback(self._sending.pop)
 
     async def end(self) -> None:
-        """Let go of what nobody waits for any more; reads that come later go by themselves."""
+        """Let go of what nobody waits for any more; reads that come later go by themselves.
+
+        What ``asyncio.gather`` leaves behind where something else failed waits on, and gets its answer.
+        """
         self.is_over = True
-        for task in self._sending:
+        idle = [task for task, asked in self._sending.items() if all(future.done() for _, future in asked)]
+        for task in idle:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await asyncio.gather(*idle, return_exceptions=True)
 
 
 _CURRENT: ContextVar[Together | None] = ContextVar("together", default=None)
@@ -119,7 +129,7 @@ def current() -> Together | None:
     return None if block is None or block.is_over else block
 
 
-async def _send(waiting: Sequence[tuple[Read, asyncio.Future[_Found]]]) -> None:
+async def _send(waiting: Sequence[_Asked]) -> None:
     try:
         found = await _found([read for read, _ in waiting])
     except Exception as error:  # noqa: BLE001 -- whoever waits for a read raises it
