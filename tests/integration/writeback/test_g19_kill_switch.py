@@ -249,3 +249,28 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing() -> None:
         assert not stage.mis.left
 
     play(story)
+
+
+def test_g19_what_was_cancelled_at_the_gate_stays_there_however_soon_it_is_on_again() -> None:
+    """Nobody has read that it was OFF. Seen to fail where the gate asks for nothing but what holds now."""
+
+    async def story(stage: Stage) -> None:
+        goes_on = asyncio.Event()
+
+        async def wait(request: WriteRequest) -> None:
+            await goes_on.wait()
+
+        stage.mis.prepare = wait
+        await stage.server()
+        await stage.submit("k1")
+        await stage.until("k1", "SENDING")
+        await stage.set_policy(pb.WRITE_POLICY_OFF, cancel_queued=True)
+        await stage.set_policy(pb.WRITE_POLICY_ON)
+        await asyncio.sleep(1)
+        await stage.submit("k2", pupil=2)
+        goes_on.set()
+        await stage.until("k2", "CONFIRMED", within=60)
+        assert await stage.state("k1") == "CANCELLED"
+        assert stage.mis.left == ["k2"]
+
+    play(story)

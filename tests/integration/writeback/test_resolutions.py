@@ -279,3 +279,30 @@ def test_what_left_is_still_found_when_its_pupil_has_gone(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(write_stage, "values_of", values)
     play(story, Stage(READBACK))
+
+
+def test_g11_a_persons_word_after_a_stop_that_cancelled_the_queue_holds() -> None:
+    """What needed attention was not queued then. Seen to fail where the time of submission alone counts."""
+
+    async def story(stage: Stage) -> None:
+        await taken_and_not_done(stage)
+        await stage.set_policy(pb.WRITE_POLICY_OFF, cancel_queued=True)
+        await stage.set_policy(pb.WRITE_POLICY_ON)
+        await resolve(stage, SEND_AGAIN)
+        await stage.until("k1", "CONFIRMED", within=600)
+        assert len(stage.mis.left) == 2
+
+    play(story, Stage(READBACK))
+
+
+def test_g19_what_was_to_be_sent_again_is_cancelled_with_the_queue() -> None:
+    async def story(stage: Stage) -> None:
+        await taken_and_not_done(stage)
+        await resolve(stage, SEND_AGAIN)
+        await stage.set_policy(pb.WRITE_POLICY_OFF, cancel_queued=True)
+        await stage.set_policy(pb.WRITE_POLICY_ON)
+        await asyncio.sleep(600)
+        assert await stage.state() == "CANCELLED"
+        assert len(stage.mis.left) == 1
+
+    play(story, Stage(READBACK))

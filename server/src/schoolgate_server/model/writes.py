@@ -199,6 +199,7 @@ class WriteEntry:
 
     ``voided`` is the number of the last attempt that a person has said had no effect: what it came to, and
     those before it, counts no more. ``vouched`` says that a person has said that the write took effect.
+    ``requeued_at`` is when a person last said that it is to be sent again.
 
     ``sealed`` is the store's own: what it has encrypted of the attempts, by their numbers, and under 0 of
     what came to be.
@@ -219,6 +220,7 @@ class WriteEntry:
     sent_to: str = ""
     voided: int = 0
     vouched: bool = False
+    requeued_at: datetime | None = None
     sealed: dict[int, SealedContent] = field(
         default_factory=dict[int, SealedContent], repr=False, compare=False
     )

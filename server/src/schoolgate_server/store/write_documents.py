@@ -71,6 +71,7 @@ def changing(entry: WriteEntry, contents: list[Document]) -> Document:
         "sent_to": entry.sent_to,
         "voided": entry.voided,
         "vouched": entry.vouched,
+        "requeued_at": entry.requeued_at,
         "wire": _in_plain(write),
         "sealed_attempts": contents,
     }
@@ -123,6 +124,7 @@ async def read_entry(document: Document, seal: RowSeal) -> WriteEntry:
         sent_to=document["sent_to"],
         voided=document.get("voided", 0),
         vouched=document.get("vouched", False),
+        requeued_at=document.get("requeued_at"),
         sealed=kept,
     )
 

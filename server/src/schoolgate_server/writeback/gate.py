@@ -54,9 +54,12 @@ class PolicyWatch:
         return self._policies.of(entry.write.operation_name).policy
 
     def cancels(self, entry: WriteEntry) -> bool:
-        """Say whether what is queued was cancelled since a write was submitted, whatever holds now."""
+        """Say whether what is queued was cancelled since a write was, by its caller or by a person later,
+        whatever holds now.
+        """
         before = self._policies.of(entry.write.operation_name).cancels_before
-        return before is not None and entry.write.submitted_at.ToDatetime(tzinfo=UTC) <= before
+        queued_at = entry.requeued_at or entry.write.submitted_at.ToDatetime(tzinfo=UTC)
+        return before is not None and queued_at <= before
 
     def is_fresh(self) -> bool:
         """Say whether it was read so lately that it can be gone by."""
@@ -175,4 +178,6 @@ class Gate:
             return Stop.LEASE
         if not self._policy.is_fresh():
             return Stop.UNSURE
-        return None if self._policy.lets(self._entry) else Stop.POLICY
+        # What may have left before is no longer queued, and is followed to its end.
+        is_cancelled = self._entry.settles_at is None and self._policy.cancels(self._entry)
+        return Stop.POLICY if is_cancelled or not self._policy.lets(self._entry) else None

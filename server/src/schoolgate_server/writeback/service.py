@@ -94,9 +94,9 @@ class WriteService:
     async def set_policy(self, request: pb.SetWritePolicyRequest, caller: str) -> pb.SetWritePolicyResponse:
         """Set what may be written; it is durable before anything else is done, and before this answers.
 
-        ``ON`` and ``APPROVAL`` make due again what waits. ``OFF`` with ``cancel_queued`` cancels it; what is
-        being sent at that moment and comes back unsent later waits as without it. The counts are those after
-        that: what is queued, and what has left or may have.
+        ``ON`` and ``APPROVAL`` make due again what waits. ``OFF`` with ``cancel_queued`` cancels it, and what
+        is being sent at that moment and comes back unsent later. The counts are those after that: what is
+        queued, and what has left or may have.
 
         Raises:
             ServiceError: ``SCHOOL_NOT_FOUND``.

@@ -179,6 +179,7 @@ def send_again(entry: WriteEntry, safety: WriteSafety, now: datetime, wait: time
     if expiry_of(entry) <= due:
         write.expires_at.FromDatetime(due + wait)
     entry.first_left_at, entry.found, entry.vouched = None, False, False
+    entry.requeued_at = now
     entry.keys.clear()
     del write.mis_ids[:]
     entry.move(pb.WRITE_STATE_PENDING, now, due_at=due)
