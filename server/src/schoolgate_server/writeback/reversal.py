@@ -161,15 +161,15 @@ def compensation(
 ) -> pb.WriteOperation | None:
     """Return the operation that undoes a write, ``None`` where only a person can.
 
-    Where something stood there before, only that can be put back, and only if the MIS still says what was
-    written: a mark that the school corrected since is not overwritten, and none is deleted that was there.
+    Only if the MIS still says what was written: what the school corrected since is neither overwritten nor
+    deleted. Where something stood there before, only that can be put back, and it is not deleted.
     """
-    if before is None:
+    if before is None or original.write.state == pb.WRITE_STATE_DIVERGED:
         return None
     if before.record is not None:
         restored = _restored(original.write.operation, before.record)
         is_able = restored is not None and operation_of(connector, operation_name(restored)) is not None
-        return restored if is_able and original.write.state != pb.WRITE_STATE_DIVERGED else None
+        return restored if is_able else None
     declared = operation_of(connector, "deactivate_record")
     if declared is None or kind_of(before.record_id) not in declared.kinds:
         return None
