@@ -134,10 +134,10 @@ MUTANTS = (
     ),
     Mutant(
         "g11",
-        "a mark that the school corrected is overwritten",
+        "a mark that the school corrected is overwritten, or deleted",
         REVERSAL,
-        "return restored if is_able and original.write.state != pb.WRITE_STATE_DIVERGED else None",
-        "return restored if is_able else None",
+        "if before is None or original.write.state == pb.WRITE_STATE_DIVERGED:",
+        "if before is None:",
         AT_REVERSAL,
         "task and diverged and mongomock",
     ),
