@@ -182,9 +182,9 @@ MUTANTS = (
     Mutant(
         "g11",
         "a merged pupil means the one who went",
-        VALUES,
-        "if record is not None and record.tombstone.reason == TOMBSTONE_REASON_MERGED:",
-        "if record is not None and not record.id:",
+        FACTS,
+        "return await self._store.redirects.follow(self._school_id, record, self._seq)",
+        "return record",
         AT_CHECKS,
         "merged_pupil and mongomock",
     ),
