@@ -86,6 +86,8 @@ def conclude(
     if any(each.outcome == _ACCEPTED for each in counting(entry)):
         if under_way or entry.write.state in _CORRIGIBLE:
             _accepted(entry, ending, safety, now, options)
+        elif entry.write.state == pb.WRITE_STATE_SENDING:
+            _take(entry, ending.receipt)  # the attempt under way says what follows
         elif _taken_twice(entry, safety) and entry.write.state == pb.WRITE_STATE_SENT:
             entry.move(pb.WRITE_STATE_NEEDS_ATTENTION, now, failure=advice.taken_twice())
     elif under_way:
@@ -283,8 +285,7 @@ def _accepted(
     entry: WriteEntry, ending: Ending, safety: WriteSafety, now: datetime, options: WriteOptions
 ) -> None:
     """Go into SENT, whatever state said otherwise: the MIS took an attempt."""
-    if ending.receipt is not None:
-        _take(entry, ending.receipt)
+    _take(entry, ending.receipt)
     entry.settles_at = (entry.sending_until or now) + options.settle
     if _taken_twice(entry, safety):
         entry.move(pb.WRITE_STATE_NEEDS_ATTENTION, now, failure=advice.taken_twice())
@@ -292,11 +293,11 @@ def _accepted(
         entry.move(pb.WRITE_STATE_SENT, now, due_at=now)
 
 
-def _take(entry: WriteEntry, receipt: WriteReceipt) -> None:
+def _take(entry: WriteEntry, receipt: WriteReceipt | None) -> None:
     """Take over what a receipt tells; one that tells nothing takes nothing away."""
-    if receipt.mis_ids:
+    if receipt is not None and receipt.mis_ids:
         entry.write.mis_ids[:] = receipt.mis_ids
-    if receipt.keys:
+    if receipt is not None and receipt.keys:
         entry.keys = [encode_key(key) for key in receipt.keys]
 
 

@@ -237,3 +237,16 @@ def test_a_person_gives_a_native_key_all_its_attempts_again() -> None:
     to.begin(entry, NOW, OPTIONS, "again", 7)
     to.conclude(entry, "again", LOST, NATIVE, NOW, OPTIONS)
     assert state(entry) == "UNKNOWN"
+
+
+@pytest.mark.parametrize("ending", [NOT_SENT, LOST])
+def test_what_a_late_receipt_tells_is_not_lost_while_another_attempt_is_under_way(ending: Ending) -> None:
+    """Seen to fail where only the latest attempt's counts: nobody knew what the MIS had made."""
+    entry = attended(LOST)
+    to.send_again(entry, NONE, NOW, OPTIONS.expires_after)
+    to.begin(entry, LATER, OPTIONS, "again", 8)
+    to.conclude(entry, "0", TAKEN, NONE, LATER, OPTIONS)
+    assert state(entry) == "SENDING"
+    to.conclude(entry, "again", ending, NONE, LATER, OPTIONS)
+    assert (state(entry), list(entry.write.mis_ids)) == ("SENT", ["17"])
+    assert entry.keys
