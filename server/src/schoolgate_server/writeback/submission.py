@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -77,7 +77,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a submission before it is checked: whose it is, and whether its key came before."""
+    """What is known of a submission before it is checked: whose it is, and whether its key came before.
+    What is decided from ``asked_at`` on may be missing.
+    """
 
     school: School
     connector: Connector
@@ -85,6 +87,7 @@ class Standing:
     rule: OperationRule
     seq: int
     before: WriteEntry | None
+    asked_at: datetime
 
     def finds_as(self, other: Standing) -> bool:
         """Whether what is checked under this one is found to be as under ``other``."""
@@ -161,9 +164,8 @@ class Acceptance:
         )
         async with self._locks.holding(submission.school_id, submission.slot):
             standing, prepared = await self._found_out(submission)
-            answer = pb.SubmitWriteResponse(
-                policy=standing.rule.policy, idempotency_key=submission.effective_key
-            )
+            rule = standing.rule
+            answer = pb.SubmitWriteResponse(policy=rule.policy, idempotency_key=submission.effective_key)
             if standing.before is not None:
                 return repeated(standing.before, submission, answer)
             if prepared is None:
@@ -172,12 +174,12 @@ class Acceptance:
             violations.raise_any()
             if request.validate_only:
                 return answer
-            entry = await self._entry(submission, prepared.result, standing.rule, prepared.last)
-            if standing.rule.policy == pb.WRITE_POLICY_DRY_RUN:
+            entry = await self._entry(submission, prepared.result, standing, prepared.last)
+            if rule.policy == pb.WRITE_POLICY_DRY_RUN:
                 if standing.declared.announces:
                     answer.preview.CopyFrom(await self._backing.preview(standing.school, entry))
                 return answer
-            stored, is_new = await self.store(submission, entry, standing.rule, prepared.sealed)
+            stored, is_new = await self.store(submission, entry, rule, prepared.sealed)
         if not is_new:
             return repeated(stored, submission, answer)
         answer.write.CopyFrom(stored.write)
@@ -189,8 +191,7 @@ class Acceptance:
         Raises:
             ServiceError: what :meth:`standing` raises.
         """
-        name = submission.school_id, submission.name
-        stood = self._stood.get(name)
+        stood = self._stood.get(name := (submission.school_id, submission.name))
         async with together():
             standing, prepared = await asyncio.gather(
                 self.standing(submission),
@@ -199,7 +200,7 @@ class Acceptance:
             )
         if isinstance(standing, BaseException):
             raise standing
-        self._stood[name] = standing
+        self._stood[name] = replace(standing, before=None)
         self._stood.move_to_end(name)
         while len(self._stood) > _MOST_AT_HAND:
             self._stood.popitem(last=False)
@@ -223,7 +224,7 @@ class Acceptance:
             ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``WRITE_UNSUPPORTED``,
                 ``VAULT_UNAVAILABLE``.
         """
-        store, school_id = self._backing.store, submission.school_id
+        store, school_id, asked_at = self._backing.store, submission.school_id, self._backing.clock()
         async with together():
             school, seq, policies, before = await asyncio.gather(
                 store.schools.get(school_id),
@@ -235,7 +236,7 @@ class Acceptance:
         declared = operation_of(connector, submission.name)
         if declared is None:
             raise write_unsupported(submission.name, connector.name)
-        return Standing(school, connector, declared, policies.of(submission.name), seq, before)
+        return Standing(school, connector, declared, policies.of(submission.name), seq, before, asked_at)
 
     async def check(self, submission: Submission, standing: Standing) -> Checked:
         """Return what is wrong with the operation, and whom it means."""
@@ -253,7 +254,7 @@ class Acceptance:
         """
         async with self._locks.holding(submission.school_id, submission.slot):
             last = await self._last_position(submission)
-            entry = await self._entry(submission, result, standing.rule, last)
+            entry = await self._entry(submission, result, standing, last)
             stored, _ = await self.store(submission, entry, standing.rule)
         return stored
 
@@ -292,15 +293,15 @@ class Acceptance:
         return await self._backing.store.writes.last_position(submission.school_id, submission.slot)
 
     async def _entry(
-        self, submission: Submission, result: Checked, rule: OperationRule, last: int
+        self, submission: Submission, result: Checked, standing: Standing, last: int
     ) -> WriteEntry:
         """Return the write as it is stored; ``last`` is the last position of what the caller named."""
         meant = meaning(submission.operation, result)
         slot = slot_of(meant)
         if slot != submission.slot:
             last = await self._backing.store.writes.last_position(submission.school_id, slot)
-        now = self._backing.clock()
-        needs_approval = rule.policy == pb.WRITE_POLICY_APPROVAL
+        now = standing.asked_at
+        needs_approval = standing.rule.policy == pb.WRITE_POLICY_APPROVAL
         write = new_write(submission, self._backing.options.environment, now)
         write.needs_approval = needs_approval
         expires_at = submission.expires_at or now + self._backing.options.expires_after
