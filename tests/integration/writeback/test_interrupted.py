@@ -12,6 +12,9 @@ from schoolgate.v1 import error_reason_pb2 as r
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.rpc import write_decisions, writeback
 from schoolgate_server.rpc.write_ports import Watching, Writing
+from schoolgate_server.store.vault import NoVault
+from schoolgate_server.writeback.gate import PolicyWatch
+from schoolgate_server.writeback.options import WriteOptions
 from tests.integration.writeback.conftest import HEAD, SCHOOL, Desk, refusal
 from tests.support.served import new_request_id
 
@@ -179,3 +182,25 @@ async def test_an_interrupted_policy_that_was_never_set_is_set(
             await servicer.SetWritePolicy(request, cast("Any", None))
     answer = await servicer.SetWritePolicy(request, cast("Any", None))
     assert {each.policy for each in answer.policies} == {pb.WRITE_POLICY_OFF}
+
+
+async def test_g19_what_can_be_read_by_nobody_is_stopped_and_cancelled_all_the_same(
+    desk: Desk, servicer: writeback.Writeback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail, by VAULT_UNAVAILABLE, where all that is queued must be read: the audit had it that the
+    stop, which was in force, had been refused.
+    """
+    write = (await desk.submit(desk.event())).write
+    request = pb.SetWritePolicyRequest(
+        school_id=SCHOOL, policy=pb.WRITE_POLICY_OFF, request_id=new_request_id(), cancel_queued=True
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "row_seal", NoVault())
+        answer = await servicer.SetWritePolicy(request, cast("Any", None))
+    assert (answer.policy, answer.queued, answer.cancelled) == (pb.WRITE_POLICY_OFF, 1, 0)
+    [entry] = await audit(desk)
+    assert entry["result"] is not None
+    await desk.allow()
+    watch = PolicyWatch(desk.store, SCHOOL, desk.clock, WriteOptions(environment="test"))
+    await watch.read()
+    assert watch.cancels(await desk.store.writes.get(SCHOOL, write.write_id))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from loguru import logger
+
+from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
+from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.write_policies import Policies
 from schoolgate_server.model.writes import OPERATIONS
 from schoolgate_server.writeback.backing import Backing
@@ -64,15 +68,21 @@ class PolicyBook:
         return pb.GetWritePolicyResponse(policies=_told(policies), environment=environment)
 
     async def _cancel(self, school_id: str, environment: str, operations: Collection[str]) -> int:
-        """Cancel what is queued, what comes back unsent meanwhile too, and return how many."""
+        """Cancel what is queued, what comes back unsent meanwhile too, and return how many.
+
+        Without the vault nothing can be read, nor sent: by the policy it is cancelled when it would be.
+        """
         writes, cancelled = self.backing.store.writes, 0
-        while True:
-            queued = await writes.queued(school_id, environment, operations, _AT_ONCE)
-            if not queued:
-                return cancelled
-            for entry in queued:
-                entry.move(pb.WRITE_STATE_CANCELLED, self.backing.clock())
-                cancelled += await writes.save(entry)
+        try:
+            while queued := await writes.queued(school_id, environment, operations, _AT_ONCE):
+                for entry in queued:
+                    entry.move(pb.WRITE_STATE_CANCELLED, self.backing.clock())
+                    cancelled += await writes.save(entry)
+        except ServiceError as error:
+            if error.reason != reasons.ERROR_REASON_VAULT_UNAVAILABLE:
+                raise
+            logger.warning("what is queued is not cancelled yet: {}", error.message)
+        return cancelled
 
 
 def _told(policies: Policies) -> list[pb.OperationPolicy]:
