@@ -26,6 +26,9 @@ PLANS := tests/integration/plans
 FAULTS := tests/replicaset tests/integration/processes tests/e2e/test_g15_two_servers.py $(wildcard tests/*/*/test_*crashes.py)
 WRITING := tests/writing
 
+# What wheels, images and plugins of others are made of, and that they serve: a minute of its own.
+PACKAGING := tests/packaging
+
 # Options, each shown with the target that reads it.
 SERVE ?=
 DATA ?=
@@ -43,7 +46,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Somebody else's active environment must not be mistaken for ours.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test faults conformance plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench bench-quick profile wheels writes secrets lock clean sync
+.PHONY: help demo test faults conformance packaging plans certificates test-quick lint fmt proto proto-check proto-breaking proto-baseline simulate mutants bench bench-quick profile wheels writes secrets lock clean sync
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +54,9 @@ help: ## list the targets
 demo: .venv/.run ## one school from a simulated MIS to gRPC and back; SERVE=1 stays up, DATA=DIR reads CSV files
 	$(BIN)/schoolgate demo $(if $(SERVE),--serve) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: .venv/.dev ## all tests but those of the next four targets; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS) $(FAULTS) $(WRITING)) $(ARGS)
+# A few whole histories only: `make simulate` plays as many as there is time for.
+test: .venv/.dev ## all tests but those of the next five targets; ARGS="-k word tests/unit" picks some, JOBS=0 runs in one process
+	SCHOOLGATE_TEST_SEEDS=16 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(addprefix --ignore ,$(CONFORMANCE) $(PLANS) $(FAULTS) $(WRITING) $(PACKAGING)) $(ARGS)
 
 faults: .venv/.dev ## lose servers at every step of what they do, and primaries of a set of three: killed, stalled, cut short
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(FAULTS) $(ARGS)
@@ -62,6 +66,9 @@ writes: .venv/.dev ## WRITES=N (a thousand) writes of each class through servers
 
 conformance: .venv/.dev ## certify the connectors with the kit, and ones made from the template; see that each check can fail
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(CONFORMANCE) $(ARGS)
+
+packaging: .venv/.dev ## build wheels and what is in images, install them, and serve from them, beside plugins of others
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PACKAGING) --ignore tests/packaging/test_template.py $(ARGS)
 
 plans: .venv/.dev ## explain every read that the API can send; fails on one that reads a collection or sorts what grows
 	$(BIN)/python -m pytest $(PLANS) $(ARGS)
