@@ -164,6 +164,32 @@ async def test_g09_one_row_that_is_none_is_the_parsers_to_refuse(read_students_f
     assert found == [2]
 
 
+async def test_g09_one_row_without_its_key_may_be_all_of_a_later_page(read_students_from: Read) -> None:
+    """Seen to fail where every page must have the columns of the key: the dataset failed, run after run, of
+    a school whose last page has one row.
+    """
+    pages = iter(['{"studentId":1}', '{"upn":"R201100018042"}'])
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        text = f'{{"success":true,"data":[{next(pages, "")}]}}'
+        return web.Response(text=text, content_type="application/json")
+
+    found: list[Row] = []
+
+    async def keep(session: BromcomSession) -> None:
+        rows, end = await read_all(session, "students")
+        assert (end.terminator_proven, end.contradiction) == (True, None)
+        found.extend(rows)
+
+    await read_students_from(handler, keep, page_size="1")
+    whole, odd = found
+    parse = CONNECTOR.dataset("students").parser
+    assert next(iter(parse(whole, {}))).key == source_key("bromcom/student", 1)
+    with pytest.raises(RowRejected) as rejected:
+        list(parse(odd, {}))
+    assert rejected.value.field == "studentId"
+
+
 async def test_g09_half_a_character_costs_nothing_else(read_students_from: Read) -> None:
     """Seen to fail where it was no JSON: the dataset failed, run after run."""
     pages = iter(['{"success":true,"data":[{"studentId":1,"firstName":"Zo\\ud83d"}]}'])

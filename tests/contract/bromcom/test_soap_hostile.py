@@ -41,12 +41,13 @@ class Mute:
 class Rows:
     """Answers with a table of rows as they are given, in XML."""
 
-    def __init__(self, rows: str) -> None:
+    def __init__(self, rows: str, *, with_schema: bool = True) -> None:
         self._rows = rows
+        self._schema = soap_text.schema(COLUMNS) if with_schema else ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         await request.read()
-        head, tail = soap_text.response("getEntityDataBySchoolID", soap_text.schema(COLUMNS))
+        head, tail = soap_text.response("getEntityDataBySchoolID", self._schema)
         begin, end = "".join(soap_text.table([{}], COLUMNS)).split(
             '<Table diffgr:id="Table1" msdata:rowOrder="0"></Table>'
         )
@@ -117,6 +118,18 @@ async def test_g09_an_odd_row_is_refused_by_its_key_and_costs_no_other(what: str
     assert rejected.value.key == source_key("bromcom/staff", 2)
     assert rejected.value.field == ("firstName" if what == "values" else "")
     assert [parsed.key.parts for row in (first, last) for parsed in parse(row, {})] == [(1,), (3,)]
+
+
+async def test_g09_rows_without_their_key_cost_no_others_once_some_had_it() -> None:
+    """Seen to fail where whatever came in at once must have the columns of the key, wherever that began."""
+    well = "".join(STAFF_ROW.format(number, "") for number in range(1, 5_001))
+    odd = "<Table><lastName>Doe</lastName></Table>" * 5_000
+    async with reading(Rows(well + odd, with_schema=False)) as session:
+        rows, end = await read_all(session, "staff")
+    assert (len(rows), end.terminator_proven) == (10_000, True)
+    with pytest.raises(RowRejected) as rejected:
+        list(CONNECTOR.dataset("staff").parser(rows[-1], {}))
+    assert rejected.value.field == "staffId"
 
 
 async def test_g18_no_more_is_taken_than_is_used() -> None:

@@ -29,9 +29,12 @@ from tests.contract.wonde.conftest import DEFAULTS, SCHOOL, TOKEN, read
 
 
 @asynccontextmanager
-async def connected(text: str, status: int = 200) -> AsyncGenerator[SchoolConnection]:
+async def connected(*texts: str, status: int = 200) -> AsyncGenerator[SchoolConnection]:
+    """Answer each request with the text of the page that is asked for, or the last one."""
+
     async def answer(request: web.Request) -> web.Response:
         await request.read()
+        text = texts[min(int(request.query.get("page", "1")), len(texts)) - 1]
         return web.Response(text=text, status=status, content_type="application/json")
 
     application = web.Application()
@@ -60,6 +63,22 @@ async def test_g09_one_item_that_is_no_object_does_not_cost_the_others(item: str
         assert isinstance(session, WondeSession)
         rows, _ = await read(session, "groups")
     assert [row.get("id") for row in rows] == [None, "A1"] * (len(rows) // 2)
+
+
+async def test_g09_one_row_without_what_nests_may_be_all_of_the_last_page() -> None:
+    """Seen to fail where it must nest in a row of every page: the dataset failed, run after run."""
+    rows_text = '{"id":"A1","contacts":{"data":[{"id":"C1"}]}}', '{"id":"A2"}'
+    texts = [
+        f'{{"data":[{row}],"meta":{{"pagination":{{"more":{more},"per_page":1,"current_page":{number}}}}}}}'
+        for row, more, number in zip(rows_text, ("true", "false"), (1, 2), strict=True)
+    ]
+    async with connected(*texts) as connection, open_session(connection) as session:
+        assert isinstance(session, WondeSession)
+        whole, odd = (await read(session, "student_contacts"))[0]
+    parse = schoolgate_connector().dataset("student_contacts").parser
+    assert len(list(parse(whole, {}))) == 1
+    with pytest.raises(RowRejected):
+        list(parse(odd, {}))
 
 
 async def test_g18_what_nests_deeper_than_json_is_written_ends_no_read() -> None:
@@ -173,7 +192,7 @@ async def test_g18_a_receipt_is_an_id_and_no_longer_than_one(given: str) -> None
 
 async def test_a_refused_write_is_refused_whatever_is_said_about_it() -> None:
     """Seen to fail where a text that is no JSON counted as an outcome not known."""
-    async with connected("Unprocessable", 422) as connection:
+    async with connected("Unprocessable", status=422) as connection:
         settings = WondeSettings.parse(connection.settings)
         async with http_client(connection, settings.http, {}) as http:
             told: list[Departure] = []

@@ -54,8 +54,9 @@ class BromcomDataset:
     def check_columns(self, rows: Sequence[Row], settings: Mapping[str, str], entity: str) -> None:
         """Return if each column that a school with ``settings`` must have is in some of ``rows``.
 
-        A row that lacks one which others have is the parser's to refuse; over SOAP rows lack what is null in
-        them. As a rule the first row has them all.
+        ``rows`` are the first that came: they tell what the entity has. A row that lacks one which others
+        have is the parser's to refuse; over SOAP rows lack what is null in them. As a rule the first row has
+        them all.
 
         Raises:
             SchemaChanged: no row has one; the message names it.

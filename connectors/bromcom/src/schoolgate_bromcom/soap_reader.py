@@ -63,11 +63,14 @@ class SoapReader:
 
     async def _rows(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[list[Row]]:
         entity = self.entity_of(dataset)
+        is_first = True
         async with aclosing(self._client.rows(entity, predicate)) as lists:
             async for rows in lists:
                 if not rows:
                     continue
-                dataset.check_columns(rows, self._settings, entity)
+                if is_first:  # the rest may be nothing but one odd row
+                    dataset.check_columns(rows, self._settings, entity)
+                    is_first = False
                 yield rows
 
     async def found(self, dataset: BromcomDataset, predicate: str) -> AsyncGenerator[Row]:
