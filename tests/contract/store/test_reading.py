@@ -13,7 +13,8 @@ from schoolgate.v1 import record_pb2
 from schoolgate_sdk.keys import encode_key, source_key
 from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.store.store import Store
-from tests.contract.store.conftest import Driver
+from tests.contract.store.conftest import Driver, OpenStore
+from tests.support.faults import Step
 from tests.support.store_samples import (
     EVERYTHING,
     commit,
@@ -139,6 +140,32 @@ async def test_every_seq_can_be_read_in_pages_of_any_size(store: Store, page: in
         for number in range(1, 9):
             record = await store.records.get("oak", student_id(number), seq)
             assert (record.student.surname if record else None) == names.get(student_id(number))
+
+
+async def test_g12_the_latest_state_is_that_of_the_seq_it_comes_with_at_any_moment_of_a_commit(
+    store: Store, opened: OpenStore
+) -> None:
+    """Also where it is written already, and not published. Seen to fail where that is not looked at."""
+    ahead = 0
+    seen: set[tuple[int, int, str | None]] = set()
+
+    async def look(step: Step) -> None:
+        nonlocal ahead
+        raw = await store.database.collection("records").find_one({"_id": student_id(1)}, {"seq": 1})
+        for number in (1, 2):
+            seq, record = await store.records.latest("oak", student_id(number))
+            seen.add((seq, number, record.student.surname if record else None))
+            ahead += raw is not None and raw["seq"] > seq
+
+    lease = await leased(store)
+    await commit(store, lease, student(1, "Ash"))
+    await commit(opened(look), lease, student(1, "Bly", 1), student(2, "New"))
+    assert seen == {(1, 1, "Ash"), (1, 2, None), (2, 1, "Bly"), (2, 2, "New")}
+    assert ahead
+
+
+async def test_nothing_is_the_latest_of_a_school_without_commits(store: Store) -> None:
+    assert await store.records.latest("oak", student_id(1)) == (0, None)
 
 
 def _versions(states_by_seq: list[dict[str, str]], record_id: str) -> int:

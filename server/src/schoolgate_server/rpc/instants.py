@@ -38,6 +38,11 @@ def check_instant(request: Timed, violations: Violations) -> None:
         violations.add("known_at", "must be a point in time of the years 1 to 9999")
 
 
+def is_latest(request: Timed) -> bool:
+    """Whether ``request`` is to be answered as of the latest instant."""
+    return not request.known_at_seq and not request.HasField("known_at")
+
+
 async def instant_of(store: Store, request: Timed) -> int:
     """Return the seq that ``request``, once checked, is to be answered as of.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from schoolgate.v1 import query_service_pb2 as q
-from schoolgate.v1.record_pb2 import SourceKey
+from schoolgate.v1.record_pb2 import Record, SourceKey
 from schoolgate_sdk import KINDS, encode_key
 from schoolgate_server.model.checks import is_record_id
 from schoolgate_server.model.errors import Violation, invalid_request, record_not_found
@@ -16,7 +16,7 @@ from schoolgate_server.model.questions import SerialisedRecord
 from schoolgate_server.rpc.changes import changed_fields, field_changes
 from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.expansion import Expander, expansions_of
-from schoolgate_server.rpc.instants import check_instant, instant_of, published_seq
+from schoolgate_server.rpc.instants import check_instant, instant_of, is_latest, published_seq
 from schoolgate_server.rpc.interceptors import Context
 from schoolgate_server.rpc.paging import Pages, add_related, responses
 from schoolgate_server.rpc.ports import Store
@@ -58,12 +58,7 @@ class Query(Watch):
         shown = mask_of(request.field_mask, info, violations)
         check_instant(request, violations)
         violations.raise_any()
-        # Before the record, so that the seq it is said to be of is never ahead of what was read.
-        seq = await instant_of(self._store, request)
-        if encoded:
-            record = await self._store.records.find_by_key(request.school_id, request.kind, encoded, seq)
-        else:
-            record = await self._store.records.get(request.school_id, request.record_id, seq)
+        seq, record = await self._found(request, encoded)
         if record is None:
             raise record_not_found(request.school_id)
         asked = record.id
@@ -72,6 +67,20 @@ class Query(Watch):
         show_only(shown, [record])
         redirected_from = "" if record.id == asked else asked
         return q.GetRecordResponse(record=record, seq=seq, redirected_from=redirected_from)
+
+    async def _found(self, request: q.GetRecordRequest, key: str) -> tuple[int, Record | None]:
+        """Return the record that is asked for, by ``key`` or its id, and the seq that it is as of."""
+        records, school_id = self._store.records, request.school_id
+        if not key and is_latest(request):
+            seq, record = await records.latest(school_id, request.record_id)
+            if not seq:  # a school that has commits is registered
+                await self._store.schools.get(school_id)
+            return seq, record
+        # Before the record, so that the seq it is said to be of is never ahead of what was read.
+        seq = await instant_of(self._store, request)
+        if key:
+            return seq, await records.find_by_key(school_id, request.kind, key, seq)
+        return seq, await records.get(school_id, request.record_id, seq)
 
     async def QueryRecords(
         self, request: q.QueryRecordsRequest, context: Context

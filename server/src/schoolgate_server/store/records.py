@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence, Set
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,7 @@ from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.reading import AsOf, filter_of, order_of
+from schoolgate_server.store.together import together
 
 STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
@@ -89,16 +91,33 @@ class Records:
 
     async def get(self, school_id: str, record_id: str, seq: int | None = None) -> Record | None:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
-        instant = await self.published(school_id) if seq is None else seq
+        if seq is None:
+            return (await self.latest(school_id, record_id))[1]
         found = await self._records.find_one(
-            {"school": school_id, "_id": record_id, "seq": {"$lte": instant}}, READ_FIELDS
+            {"school": school_id, "_id": record_id, "seq": {"$lte": seq}}, READ_FIELDS
         )
         if found is None:
             found = await self._history.find_one(
-                {"school": school_id, "id": record_id, "seq": {"$lte": instant}, "until": {"$gt": instant}},
+                {"school": school_id, "id": record_id, "seq": {"$lte": seq}, "until": {"$gt": seq}},
                 READ_FIELDS,
             )
         return None if found is None else record_of(found)
+
+    async def latest(self, school_id: str, record_id: str) -> tuple[int, Record | None]:
+        """Return the school's published seq, 0 without any commit, and a record as of it, tombstoned or not.
+
+        Both are one operation, in which the seq is read first: unless the record has been written since, it
+        is that of then.
+        """
+        async with together():
+            published, found = await asyncio.gather(
+                self.published(school_id),
+                self._records.find_one({"school": school_id, "_id": record_id}, READ_FIELDS),
+            )
+        record = None if found is None else record_of(found)
+        if record is None or record.seq > published:
+            record = await self.get(school_id, record_id, published)
+        return published, record
 
     async def named(self, school_id: str, record_ids: Set[str], seq: int) -> dict[str, Record]:
         """Return the few records that have these ids as of ``seq``, tombstoned or not, by their ids."""
