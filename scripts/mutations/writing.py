@@ -76,7 +76,7 @@ MUTANTS = (
         "                    if there is None:\n                        raise",
         "                    if True:\n                        raise",
         AT_SUBMISSION,
-        "in_flight and mongomock",
+        "filled_meanwhile and mongomock",
     ),
     Mutant(
         "g19",

@@ -97,7 +97,7 @@ async def test_one_moment_is_one_however_it_is_written(desk: Desk, key: str, sou
 
 @pytest.mark.parametrize("quota", [0, 1])
 async def test_the_same_key_in_flight_many_times_is_one_write_that_all_get(desk: Desk, quota: int) -> None:
-    """On two servers, and where a quota has room for one. Seen to fail where the quota is counted first."""
+    """On two servers, and where a quota has room for one."""
     await desk.allow(daily_quota=quota)
     others = desk.serving(writing_connector())
     answers = await asyncio.gather(
@@ -105,6 +105,26 @@ async def test_the_same_key_in_flight_many_times_is_one_write_that_all_get(desk:
     )
     assert len({answer.write.write_id for answer in answers}) == 1
     assert sum(not answer.repeated for answer in answers) == 1
+    assert await ledger(desk) == 1
+
+
+async def test_a_quota_that_the_same_write_has_filled_meanwhile_refuses_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server accepts it once this one has looked for the key, and before it counts. Seen to fail
+    where a quota that is full refuses.
+    """
+    await desk.allow(daily_quota=1)
+    others, counted = desk.serving(writing_connector()), desk.store.writes.accepted_since
+
+    async def after_the_others(*asked: Any) -> int:
+        monkeypatch.undo()
+        first = await desk.submit(desk.mark(), "k1", service=others)
+        assert not first.repeated
+        return await counted(*asked)
+
+    monkeypatch.setattr(desk.store.writes, "accepted_since", after_the_others)
+    assert (await desk.submit(desk.mark(), "k1")).repeated
     assert await ledger(desk) == 1
 
 
