@@ -73,9 +73,7 @@ class Query(Watch):
         records, school_id = self._store.records, request.school_id
         if not key and is_latest(request):
             seq, record = await records.latest(school_id, request.record_id)
-            if not seq:  # a school that has commits is registered
-                await self._store.schools.get(school_id)
-            return seq, record
+            return seq or await published_seq(self._store, school_id), record
         # Before the record, so that the seq it is said to be of is never ahead of what was read.
         seq = await instant_of(self._store, request)
         if key:

@@ -93,15 +93,7 @@ class Records:
         """Return a record as of ``seq``, tombstoned or not; as of the published seq when ``None``."""
         if seq is None:
             return (await self.latest(school_id, record_id))[1]
-        found = await self._records.find_one(
-            {"school": school_id, "_id": record_id, "seq": {"$lte": seq}}, READ_FIELDS
-        )
-        if found is None:
-            found = await self._history.find_one(
-                {"school": school_id, "id": record_id, "seq": {"$lte": seq}, "until": {"$gt": seq}},
-                READ_FIELDS,
-            )
-        return None if found is None else record_of(found)
+        return (await self.named(school_id, {record_id}, seq)).get(record_id)
 
     async def latest(self, school_id: str, record_id: str) -> tuple[int, Record | None]:
         """Return the school's published seq, 0 without any commit, and a record as of it, tombstoned or not.

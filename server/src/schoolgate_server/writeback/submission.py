@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from schoolgate_server.store.together import together
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import key_reused, policy_forbids, quota_exceeded, write_unsupported
 from schoolgate_server.writeback.reach import operation_of
+from schoolgate_server.writeback.recent import Recent
 from schoolgate_server.writeback.validation import Checked, Question, checked
 from schoolgate_server.writeback.validation.facts import Tables
 from schoolgate_server.writeback.validation.shape import Today, text_problem
@@ -142,7 +142,7 @@ class Acceptance:
         self._backing = backing
         self._locks = Locks()
         self._tables = Tables()
-        self._stood: OrderedDict[tuple[str, str], Standing] = OrderedDict()
+        self._stood = Recent[tuple[str, str], Standing](_MOST_AT_HAND)
 
     async def submit(
         self, request: pb.SubmitWriteRequest, caller: str, correlation_id: str
@@ -200,10 +200,7 @@ class Acceptance:
             )
         if isinstance(standing, BaseException):
             raise standing
-        self._stood[name] = replace(standing, before=None)
-        self._stood.move_to_end(name)
-        while len(self._stood) > _MOST_AT_HAND:
-            self._stood.popitem(last=False)
+        self._stood.keep(name, replace(standing, before=None))
         if stood is None or isinstance(prepared, BaseException) or not standing.finds_as(stood):
             return standing, None
         return standing, prepared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -16,6 +15,7 @@ from schoolgate_server.model.questions import Condition, Question
 from schoolgate_server.reporting import timetable
 from schoolgate_server.reporting.standing import Unresolved, standing, valid_on
 from schoolgate_server.store.store import Store
+from schoolgate_server.writeback.recent import Recent
 from schoolgate_server.writeback.validation.rules import Lessons, lessons_of, period_name, teachers_in
 
 _PER_PAGE = 5000
@@ -71,17 +71,14 @@ class _AsOf(Generic[_Name, _Read]):
     """What was read last under some names, each as of one seq: for any other it is read again."""
 
     def __init__(self) -> None:
-        self._at_hand: OrderedDict[_Name, tuple[int, _Read]] = OrderedDict()
+        self._at_hand = Recent[_Name, tuple[int, _Read]](_MOST_AT_HAND)
 
     async def get(self, name: _Name, seq: int, read: Callable[[], Awaitable[_Read]]) -> _Read:
         """Return what is there under ``name`` as of ``seq``, by ``read`` where it is not at hand."""
         at_hand = self._at_hand.get(name)
         if at_hand is None or at_hand[0] != seq:
             at_hand = seq, await read()
-            self._at_hand[name] = at_hand
-        self._at_hand.move_to_end(name)
-        while len(self._at_hand) > _MOST_AT_HAND:
-            self._at_hand.popitem(last=False)
+            self._at_hand.keep(name, at_hand)
         return at_hand[1]
 
 
