@@ -9,6 +9,8 @@ from scripts.mutations.base import (
     BROMCOM,
     ENGINE,
     HOLDS,
+    MEMO_TESTS,
+    MEMOS,
     PARTIAL,
     SNAPSHOT,
     WONDE,
@@ -16,6 +18,42 @@ from scripts.mutations.base import (
 )
 
 MUTANTS = (
+    Mutant(
+        "g01",
+        "a parser that breaks is believed about the rows that are read",
+        MEMOS,
+        "        if self._are_used:",
+        "        if False:",
+        MEMO_TESTS,
+        "g01",
+    ),
+    Mutant(
+        "g01",
+        "no row that is known is read to see whether it still is",
+        MEMOS,
+        "for place in memo.sample(options.checked_rows, options.checked_one_of, self._turn):",
+        "for place in ():",
+        MEMO_TESTS,
+        "parser_that_breaks",
+    ),
+    Mutant(
+        "g07",
+        "a known row is taken as it is stored though somebody wrote its record since",
+        "server/src/schoolgate_server/reconcile/diff.py",
+        "if self._newer or not self._index.observe_as_stored",
+        "if not self._index.observe_as_stored",
+        "tests/unit/server/reconcile/test_diff.py",
+        "g07",
+    ),
+    Mutant(
+        "g09",
+        "a row is known though there was something to say about it",
+        "server/src/schoolgate_server/ingest/memo.py",
+        "if len(records) != 1 or findings or rejected or protects or claims or outside:",
+        "if len(records) != 1:",
+        "tests/unit/server/ingest/test_memo.py",
+        "not_known",
+    ),
     Mutant(
         "g01",
         "an unproven end counts as the end",

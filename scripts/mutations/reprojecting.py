@@ -7,6 +7,8 @@ from scripts.mutations.base import (
     CHANGES,
     DATASET,
     ENGINE,
+    MEMO_TESTS,
+    MEMOS,
     READINGS,
     REPROJECTION,
     REREAD,
@@ -16,6 +18,42 @@ from scripts.mutations.base import (
 )
 
 MUTANTS = (
+    Mutant(
+        "g08",
+        "rows are known under any reading",
+        MEMOS,
+        "            evidence.projection_fingerprint,\n",
+        "",
+        MEMO_TESTS,
+        "another_reading",
+    ),
+    Mutant(
+        "g08",
+        "rows are known under any scope",
+        MEMOS,
+        "            evidence.scope_fingerprint,\n",
+        "",
+        MEMO_TESTS,
+        "another_academic_year",
+    ),
+    Mutant(
+        "g08",
+        "rows are known whatever their keys stand for by now",
+        MEMOS,
+        "self._bound_to + stamp",
+        "self._bound_to",
+        MEMO_TESTS,
+        "decision_about_identity",
+    ),
+    Mutant(
+        "g08",
+        "rows are known whatever keys this run has moved",
+        "server/src/schoolgate_server/ingest/identity.py",
+        "self._is_as_begun &= not (alias.link or self._decides(alias.kind, alias.key))",
+        "pass",
+        f"{SIMULATION}/test_histories.py",
+        "histories and 0-7",
+    ),
     Mutant(
         "g08",
         "a changed scope counts as the same",

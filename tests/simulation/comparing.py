@@ -23,7 +23,8 @@ async def repeat(stage: Stage, plan: Plan, before: Documents) -> None:
     after = stage.documents()
     require(run.seq_after == run.seq_before, "G03", "a repetition moved the published seq")
     for documents in (before, after):
-        for name in ("runs",) if exactly else ("runs", "raw_pages"):
+        # What rows were read as is no part of the copy: it may be kept again where an identity was decided.
+        for name in ("runs", "memos") if exactly else ("runs", "memos", "raw_pages"):
             documents.pop(name, None)
         for head in documents["heads"].values():
             # Who holds the school or asks about it is no part of its data.

@@ -185,6 +185,8 @@ def options_of(rng: Random) -> SyncOptions:
         commit_batch=rng.choice((2, 5, 50)),
         segment_rows=rng.choice((4, 10, 1000)),
         thresholds=Thresholds(FRACTION, COUNT, updates_count=10_000),
+        checked_rows=0,  # in so small a school it would be every row, and none be taken as it was read before
+        checked_one_of=0,
     )
 
 

@@ -25,7 +25,7 @@ _PARTS = {
 }
 """What of each command decides its plan."""
 
-_ENGINES = frozenset({"runs", "notices", "raw_pages"})
+_ENGINES = frozenset({"runs", "notices", "raw_pages", "memos"})
 """Collections that no read looks at, but the engine of a server does meanwhile, as for schools' schedules."""
 
 _PAGE = 50

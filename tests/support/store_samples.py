@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from schoolgate.v1 import attendance_pb2, groups_pb2, people_pb2
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1.record_pb2 import Record, TombstoneReason
 from schoolgate_sdk.keys import encode_key, source_key
-from schoolgate_server.model.changes import Change, Commit, RecordState
+from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.model.questions import Question
 from schoolgate_server.store.leases import Lease
 from schoolgate_server.store.store import Store
@@ -122,10 +122,17 @@ def shown(record: Record) -> str:
     return f"({surname})" if record.HasField("tombstone") else surname
 
 
+class RecordState(NamedTuple):
+    record_id: str
+    digest: bytes
+    version: int
+    live: bool
+
+
 async def states(store: Store, dataset: str, *window: str | None, school: str = "oak") -> list[RecordState]:
     found: list[RecordState] = []
-    async for batch in store.records.states(school, dataset, *window):
-        found += batch
+    async for columns in store.records.states(school, dataset, *window):
+        found += map(RecordState._make, zip(*columns, strict=True))
     return sorted(found)
 
 

@@ -194,3 +194,31 @@ async def test_a_hold_over_the_same_changes_stays_the_same_hold(store: Store) ->
     await store.holds.replace("oak", "students", hold(1))
     await store.holds.replace("oak", "students", hold(5, digest="d1"))
     assert await store.holds.list("oak") == [hold(1)]
+
+
+async def test_a_memo_is_found_under_its_binding_alone(store: Store) -> None:
+    memos = store.memos
+    await memos.put("oak", "students", b"1", b"binding", b"first")
+    await memos.put("oak", "students", b"1", b"binding", b"memo")
+    await memos.put("oak", "staff", b"1", b"binding", b"staff")
+    await memos.put("elm", "students", b"1", b"binding", b"elm")
+    assert await memos.get("oak", "students", b"1", b"binding") == b"memo"
+    assert await memos.get("oak", "students", b"1", b"another") is None
+    assert await memos.get("oak", "students", b"2", b"binding") is None
+    await memos.put("oak", "students", b"1", b"another", b"other")
+    assert await memos.get("oak", "students", b"1", b"binding") is None
+    assert await memos.get("oak", "staff", b"1", b"binding") == b"staff"
+    assert await memos.get("elm", "students", b"1", b"binding") == b"elm"
+
+
+async def test_memos_of_other_segments_are_forgotten(store: Store) -> None:
+    memos = store.memos
+    for digest in (b"1", b"2"):
+        await memos.put("oak", "students", digest, b"binding", digest)
+        await memos.put("elm", "students", digest, b"binding", digest)
+        await memos.put("oak", "staff", digest, b"binding", digest)
+    await memos.prune("oak", "students", {b"2", b"9"})
+    assert await memos.get("oak", "students", b"1", b"binding") is None
+    assert await memos.get("oak", "students", b"2", b"binding") == b"2"
+    assert await memos.get("elm", "students", b"1", b"binding") == b"1"
+    assert await memos.get("oak", "staff", b"1", b"binding") == b"1"

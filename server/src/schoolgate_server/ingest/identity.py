@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple, Protocol, TypeAlias
 
+import orjson
+
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate_sdk import Dataset, SourceKey, encode_key
+from schoolgate_sdk import Dataset, SourceKey, decode_key, encode_key
 from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.ids import Minter, kind_of
 from schoolgate_server.store.store import Store
@@ -89,6 +92,8 @@ class Identities:
         self._own = {(spec.kind, spec.namespace) for dataset in datasets for spec in dataset.kinds}
         self._resolved: dict[tuple[Kind.ValueType, SourceKey], str] = {}
         self._new: list[Alias] = []
+        self._is_as_begun = True
+        self._stamp: bytes | None = None
         for kind, key, record_id, link in aliases:
             self._aliases[kind, key] = record_id
             if link:
@@ -98,6 +103,25 @@ class Identities:
     def are_held(self) -> bool:
         """Whether every alias is held, so that nothing need be looked up."""
         return self._stored is None
+
+    @property
+    def stamp(self) -> bytes | None:
+        """What stands for everything here that decides as which record a row is read; 16 bytes.
+
+        A key of another number space does not, once a record has it: it says nothing of rows that it is not
+        in. ``None`` where that cannot be said: aliases are not held, or this run has moved some.
+        """
+        if not self.are_held or not self._is_as_begun:
+            return None
+        if self._stamp is None:
+            deciding = sorted(
+                (kind, key, record_id)
+                for (kind, key), record_id in self._aliases.items()
+                if self._decides(kind, key) or key in self._linked.get(record_id, _NONE)
+            )
+            said = orjson.dumps([deciding, sorted(self._own)])
+            self._stamp = hashlib.blake2b(said, digest_size=16).digest()
+        return self._stamp
 
     async def look_up(self, keys: Iterable[Key], references: Iterable[Key] = ()) -> None:
         """Look up what stands under encoded ``keys`` and ``references``, where aliases are not held.
@@ -183,7 +207,12 @@ class Identities:
             found = self._looked_up[kind, encoded_key]
         return found
 
+    def _decides(self, kind: Kind.ValueType, encoded_key: str) -> bool:
+        """Whether a record of ``kind`` may have the key as that of its row."""
+        return (kind, decode_key(encoded_key).namespace) in self._own
+
     def _add(self, alias: Alias) -> None:
+        self._is_as_begun &= not (alias.link or self._decides(alias.kind, alias.key))
         self._aliases[alias.kind, alias.key] = alias.record_id
         self._new.append(alias)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Container, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from itertools import islice
@@ -14,6 +14,7 @@ from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOU
 from schoolgate_sdk import Row, decode_key
 from schoolgate_server.ingest.decisions import DecisionLog, Finding
 from schoolgate_server.ingest.identity import Identities
+from schoolgate_server.ingest.memo import Memo
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
 from schoolgate_server.ingest.relinking import Relinking
 from schoolgate_server.model.aliases import Alias
@@ -143,18 +144,25 @@ class DatasetIngest:
         changed = totals.created + totals.updated + totals.revived + self._reprojected
         return max(0, self._diff.observed_count - changed - self._diff.waiting_count)
 
-    async def take(self, rows: Sequence[Row], as_of: int) -> None:
-        """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for."""
-        for some in batched(rows, CHUNK_ROWS):
+    async def take(self, rows: Sequence[Row], as_of: int, memo: Memo | None = None, offset: int = 0) -> None:
+        """Take rows of the snapshot; ``as_of`` is the school's published seq when they were asked for.
+
+        ``memo`` is that of their segment, in which they begin at ``offset``: what is not known of them yet is
+        noted there.
+        """
+        for begin in range(0, len(rows), CHUNK_ROWS):
+            places = range(offset + begin, offset + min(begin + CHUNK_ROWS, len(rows)))
+            unsettled = places if memo is None else memo.settle(self._diff, places)
+            some = [rows[place - offset] for place in unsettled]
             await self._projector.know(some)
+            projections: Iterable[Projection] = map(self._projector.project, some)
             if self._mode.looks_up:
-                projections = [self._projector.project(row) for row in some]
+                projections = list(projections)
                 await self._look_up(projections)
-                for row, projection in zip(some, projections, strict=True):
-                    self._take_or_wait(row, projection, as_of)
-            else:
-                for row in some:
-                    self._take_or_wait(row, self._projector.project(row), as_of)
+            for place, row, projection in zip(unsettled, some, projections, strict=True):
+                if memo is not None:
+                    memo.note(place, projection)
+                self._take_or_wait(row, projection, as_of)
             while len(self._creates) >= self._context.commit_batch:
                 await self._commit_creates()
             await asyncio.sleep(0)
@@ -174,9 +182,7 @@ class DatasetIngest:
         records = (each for projection in projections for each in projection.records)
         unknown = [each.record_id for each in records if self._diff.known(each.record_id) is None]
         async for states in self._context.store.records.states_of(self._context.school_id, unknown):
-            self._diff.add(
-                (state.record_id, Known(state.digest, state.version, state.live)) for state in states
-            )
+            self._diff.add(states)
         self._diff.protect_newer()  # of those that were found just now, too (G07)
 
     async def settle_identities(self, *, complete: bool, present: Container[str]) -> None:

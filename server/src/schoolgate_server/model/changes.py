@@ -49,10 +49,10 @@ class Commit:
     totals: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
 
 
-class RecordState(NamedTuple):
-    """What the diff needs to know of a stored record."""
+class RecordStates(NamedTuple):
+    """What the diff needs to know of stored records, a column for each thing: there may be millions."""
 
-    record_id: str
-    digest: bytes
-    version: int
-    live: bool
+    record_ids: Sequence[str]
+    digests: Sequence[bytes]
+    versions: Sequence[int]
+    live: Sequence[bool]

@@ -31,6 +31,6 @@ def conflict_rank(wire: bytes, keys: Iterable[str]) -> int:
     return rank
 
 
-def rows_digest(payload: bytes) -> bytes:
-    """Return the digest under which encoded source rows are retained."""
-    return hashlib.blake2b(payload, digest_size=DIGEST_BYTES).digest()
+def rows_digest(joined: bytes) -> bytes:
+    """Return the digest under which source rows, joined as JSON, are retained."""
+    return hashlib.blake2b(joined, digest_size=DIGEST_BYTES).digest()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schoolgate.v1.kind_pb2 import Kind
+from schoolgate_server.model.changes import RecordStates
 from schoolgate_server.reconcile.index import (
     LIVE,
     NEW,
@@ -78,13 +79,13 @@ class SnapshotDiff:
         self._newer = newer or {}
         self.observed_count = 0
         self.waiting_count = 0
-        self.add(known)
-        self.protect_newer()
-
-    def add(self, known: Iterable[tuple[str, Known]]) -> None:
-        """Take in what is stored, before anything is observed."""
         for record_id, state in known:
             self._store(self._index.place(record_id), state)
+        self.protect_newer()
+
+    def add(self, states: RecordStates) -> None:
+        """Take in what is stored, before anything of it is observed."""
+        self._index.store(states)
 
     def protect_newer(self) -> None:
         """Count none of what others wrote since the snapshot began as absent: it cannot know of that."""
@@ -117,6 +118,16 @@ class SnapshotDiff:
             return Outcome.UNCHANGED
         self._observe(place, digest, rank, WAITING | tied)
         return Outcome.UPDATE
+
+    def observe_as_stored(self, packed: bytes, digest: bytes, *, own: bool, rank: int) -> bool:
+        """Do what :meth:`observe` does for a row that finds its record unchanged, named by its packed id.
+
+        Returns ``False``, and does nothing, for any other row, and wherever more than that is to be decided.
+        """
+        if self._newer or not self._index.observe_as_stored(packed, digest, rank, 0 if own else TIED):
+            return False
+        self.observed_count += 1
+        return True
 
     def _observe(self, place: int, digest: bytes, rank: int, flags: int) -> None:
         index = self._index
@@ -252,8 +263,12 @@ class SnapshotDiff:
         return self._count(LIVE | OBSERVED)
 
     def _count(self, with_flags: int, without: int = 0) -> Counter[Kind.ValueType]:
-        index = self._index
-        return Counter(Kind.ValueType(index.kind(place)) for place in index.places(with_flags, without))
+        both = with_flags | without
+        found: Counter[Kind.ValueType] = Counter()
+        for (kind, flags), number in self._index.tally().items():
+            if flags & both == with_flags:
+                found[Kind.ValueType(kind)] += number
+        return found
 
     def absent(self) -> list[str]:
         """Return the live records that the snapshot does not have, in order of their id.

@@ -6,8 +6,10 @@ A dictionary of named tuples takes five times as much. The columns are flat arra
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 
+from schoolgate_server.model.changes import RecordStates
 from schoolgate_server.model.hashing import DIGEST_BYTES
 from schoolgate_server.model.ids import pack_id, unpack_id
 from schoolgate_server.reconcile.places import Places
@@ -76,6 +78,30 @@ class Index:
             self.flags.append(0)
         return place
 
+    def store(self, states: RecordStates) -> None:
+        """Take in what is stored of records, those that have a place and those that have none yet.
+
+        Raises:
+            ValueError: a record id is none.
+        """
+        packed = list(map(pack_id, states.record_ids))
+        places = self._places.place_all([key for _, key in packed])
+        new = len(self._places) - len(self.flags)
+        for column in (self.flags, self._kinds):
+            column.extend(bytes(new))
+        for digests in (self._stored, self._observed):
+            digests.extend(bytes(DIGEST_BYTES * new))
+        for numbers in (self.versions, self.ranks):
+            numbers.frombytes(bytes(numbers.itemsize * new))
+        flags, kinds, stored, versions = self.flags, self._kinds, self._stored, self.versions
+        for place, (kind, _), digest, version, live in zip(
+            places, packed, states.digests, states.versions, states.live, strict=True
+        ):
+            kinds[place] = kind
+            flags[place] = flags[place] & ~LIVE | STORED | (LIVE if live else 0)
+            stored[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest
+            versions[place] = version
+
     def record_id(self, place: int) -> str:
         """Return the id of the record at ``place``."""
         return unpack_id(self._kinds[place], self._places.key(place))
@@ -83,6 +109,27 @@ class Index:
     def kind(self, place: int) -> int:
         """Return the kind of the record at ``place``."""
         return self._kinds[place]
+
+    def observe_as_stored(self, packed: bytes, digest: bytes, rank: int, flags: int) -> bool:
+        """Take note that the snapshot has a live record as it is stored, if it was not observed before.
+
+        ``packed`` is the opaque part of its id, ``flags`` are added to :data:`OBSERVED`. Returns whether it
+        is so; otherwise nothing is noted.
+        """
+        place = self._places.find(packed)
+        if place < 0 or self.flags[place] & (LIVE | STORED | OBSERVED) != LIVE | STORED:
+            return False
+        start = place * DIGEST_BYTES
+        if not self._stored.startswith(digest, start):
+            return False
+        self.flags[place] |= OBSERVED | flags
+        self.ranks[place] = rank
+        self._observed[start : start + DIGEST_BYTES] = digest
+        return True
+
+    def tally(self) -> Counter[tuple[int, int]]:
+        """Count the records by kind and flags."""
+        return Counter(zip(self._kinds, self.flags, strict=True))
 
     def places(self, with_flags: int, without: int = 0) -> Iterator[int]:
         """Yield the places whose flags have all of ``with_flags`` and none of ``without``."""

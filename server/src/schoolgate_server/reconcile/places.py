@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 KEY_BYTES = 16
 """Length of a key: a digest, or the opaque part of a record id."""
@@ -39,6 +40,21 @@ class Places:
         if 2 * count > len(self._slots):
             self._grow()
         return count - 1, True
+
+    def place_all(self, keys: Sequence[bytes]) -> list[int]:
+        """Return the places of ``keys``; those that are new get the next ones, in order."""
+        while 2 * (len(self) + len(keys)) > len(self._slots):
+            self._grow()
+        slots, known, count, find = self._slots, self._keys, len(self), self._slot
+        places: list[int] = []
+        for key in keys:
+            slot = find(key)
+            if not slots[slot]:
+                known += key
+                count += 1
+                slots[slot] = count
+            places.append(slots[slot] - 1)
+        return places
 
     def _slot(self, key: bytes) -> int:
         """Return the slot that holds ``key``, or the empty one where it would go."""

@@ -91,6 +91,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "audit": [_index("newest", "school", "-at", "-_id")],
     "identities": [_index("records", "school", "record")],
     "raw_pages": [_index("school", "school", "dataset", "digest", "n")],
+    "memos": [_index("school", "school", "dataset", "digest")],
     # MongoDB's own advice for key vaults: two creators of one name must not end with two keys.
     "__keyVault": [_index("names", "keyAltNames", unique=True, only="keyAltNames")],
 }

@@ -12,7 +12,7 @@ from typing import Any
 from schoolgate.v1.kind_pb2 import Kind
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_sdk.kinds import KINDS
-from schoolgate_server.model.changes import RecordState
+from schoolgate_server.model.changes import RecordStates
 from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
@@ -22,7 +22,7 @@ from schoolgate_server.store.together import together
 STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
 
-_STATE_VALUES = itemgetter(*STATE_FIELDS)
+_STATE_COLUMNS = list(map(itemgetter, STATE_FIELDS))
 
 _RANKED = {**READ_FIELDS, "tombstone": 1, "keys": 1, "seq": 1}
 _VERSIONS = {**READ_FIELDS, "version": 1, "until": 1, "until_at": 1}
@@ -38,8 +38,8 @@ class Records:
 
     async def states(
         self, school_id: str, dataset: str, date_from: str | None = None, date_to: str | None = None
-    ) -> AsyncIterator[list[RecordState]]:
-        """Yield what the diff needs of every record of ``dataset``, tombstoned ones included, in lists.
+    ) -> AsyncIterator[RecordStates]:
+        """Yield what the diff needs of every record of ``dataset``, tombstoned ones included.
 
         ``date_from`` and ``date_to`` (ISO dates, half-open) bound the day of windowed datasets. For the
         holder of the school's lease after recovery: it reads what is there, published or not.
@@ -51,14 +51,14 @@ class Records:
         if window:
             query["from"] = window
         async for batch in self._records.batches(query, STATE_FIELDS, size=50_000):
-            yield list(map(RecordState._make, map(_STATE_VALUES, batch)))
+            yield _states(batch)
 
-    async def states_of(self, school_id: str, record_ids: Sequence[str]) -> AsyncIterator[list[RecordState]]:
+    async def states_of(self, school_id: str, record_ids: Sequence[str]) -> AsyncIterator[RecordStates]:
         """Yield the same of the records with these ids, as far as there are any."""
         for some in chunks(record_ids):
             query: Document = {"school": school_id, "_id": {"$in": list(some)}}
             found = await self._records.find(query, STATE_FIELDS)
-            yield list(map(RecordState._make, map(_STATE_VALUES, found)))
+            yield _states(found)
 
     async def newer(
         self, school_id: str, dataset: str, since: int, *, not_by: str = ""
@@ -273,6 +273,10 @@ class Records:
         return await self._heads.find_one(
             {"_id": school_id}, {"published": 1, "pending": 1, "rolled_back": 1}
         )
+
+
+def _states(documents: Sequence[Document]) -> RecordStates:
+    return RecordStates(*(list(map(column, documents)) for column in _STATE_COLUMNS))
 
 
 def _rank(key: str, document: Document) -> tuple[bool, bool, bool, int]:

@@ -18,6 +18,7 @@ from schoolgate_server.store.identities import Identities
 from schoolgate_server.store.indexes import INDEXES
 from schoolgate_server.store.instants import Instants
 from schoolgate_server.store.leases import Leases
+from schoolgate_server.store.memos import Memos
 from schoolgate_server.store.mis_plans import MisPlans
 from schoolgate_server.store.moves import Moves
 from schoolgate_server.store.notices import Notices
@@ -60,6 +61,7 @@ class Store:
         self.readings = Readings(heads, records, history, self.leases)
         self.decisions = Decisions(database.collection("decisions"))
         self.raw_pages = RawPages(database.collection("raw_pages"))
+        self.memos = Memos(database.collection("memos"))
         self.identities = Identities(database.collection("identities"))
         self.holds = Holds(database.collection("holds"))
         self.proposals = Proposals(database.collection("proposals"))

@@ -36,6 +36,11 @@ class SyncOptions:
     """Records per commit: large enough to amortise its round trips, small enough to bound memory."""
     segment_rows: int = 20_000
     """Source rows that a resumed run may have to read again."""
+    checked_rows: int = 64
+    """Rows of each segment that are read though it is known what they were read as before, so that a parser
+    is noticed that changed without a new version, or that is no function of the row."""
+    checked_one_of: int = 64
+    """Of so many other known rows one is read all the same, another one in each run; none where it is 0."""
     concurrency: int = 4
     """Runs at work at once on one server; the rest wait in order."""
     page_timeout: timedelta = timedelta(minutes=10)

@@ -11,7 +11,7 @@ from schoolgate_sdk import Dataset, Row, Scope
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
 from schoolgate_server.ingest.projection import Projector
-from schoolgate_server.reconcile.diff import Known, SnapshotDiff
+from schoolgate_server.reconcile.diff import SnapshotDiff
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.retention import RetainedRows
 
@@ -37,10 +37,8 @@ class DatasetParts:
             wanted.update(projection.protects)
         unknown = sorted(record_id for record_id in wanted if self.diff.known(record_id) is None)
         records = self.context.ingest.store.records
-        async for batch in records.states_of(self.context.ingest.school_id, unknown):
-            self.diff.add(
-                (state.record_id, Known(state.digest, state.version, state.live)) for state in batch
-            )
+        async for states in records.states_of(self.context.ingest.school_id, unknown):
+            self.diff.add(states)
 
 
 def show_counts(state: pb.DatasetRun, ingest: DatasetIngest) -> None:
@@ -85,7 +83,7 @@ async def dataset_parts(
     if whole:
         window = (str(scope.date_from), str(scope.date_to)) if scope.date_from is not None else (None, None)
         async for states in ingest.store.records.states(ingest.school_id, name, *window):
-            diff.add((record_id, Known(digest, version, live)) for record_id, digest, version, live in states)
+            diff.add(states)
     diff.protect_newer()
     known = await ingest.store.decisions.known(ingest.school_id, name)
     log = DecisionLog(ingest.school_id, name, ingest.run_id, known)
@@ -107,5 +105,5 @@ async def _rows_of(retained: RetainedRows | None) -> AsyncGenerator[Sequence[Row
     if retained is None:
         return
     async with aclosing(retained.replay()) as segments:
-        async for rows, _, _ in segments:
+        async for rows, _ in segments:
             yield rows

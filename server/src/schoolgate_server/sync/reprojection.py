@@ -26,7 +26,7 @@ from schoolgate_server.ingest.pipeline import EVERY_RECORD, DatasetIngest, Mode
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.runs import SealedSnapshot
-from schoolgate_server.reconcile.diff import NOTHING, Known, SnapshotDiff, Withheld
+from schoolgate_server.reconcile.diff import NOTHING, SnapshotDiff, Withheld
 from schoolgate_server.reconcile.holds import Suspicion, policy_of, strange_population, suspicious_deletions
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.readings import FoundUnsealed, StoredReading
@@ -238,7 +238,7 @@ class _Reprojector:
         scope = self._scope()
         window = (str(scope.date_from), str(scope.date_to)) if scope.date_from is not None else (None, None)
         async for states in self._store.records.states(self._ingest.school_id, name, *window):
-            diff.add((record_id, Known(digest, version, live)) for record_id, digest, version, live in states)
+            diff.add(states)
         diff.protect_newer()
         known = await self._store.decisions.known(self._ingest.school_id, name)
         log = DecisionLog(self._ingest.school_id, name, self._ingest.run_id, known)

@@ -10,7 +10,7 @@ from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.segments import SegmentRows, decode_rows, encode_rows
+from schoolgate_server.sync.segments import SegmentRows, compress_rows, decode_rows, join_rows
 
 
 class RetainedRows:
@@ -29,17 +29,18 @@ class RetainedRows:
         self.manifest = context.entry.manifest.setdefault(dataset, [])
         self.sealed: Sequence[Segment] = ()
 
-    async def keep(self, rows: Sequence[Row]) -> bytes:
-        """Keep ``rows`` and return their digest; those of the last sealed snapshot cost no write.
+    async def keep(self, encoded: Sequence[bytes]) -> bytes:
+        """Keep rows, each given as JSON, and return their digest; those of the last sealed snapshot cost no
+        write.
 
         Raises:
             LeaseLost: a later owner of the school has kept them.
         """
-        payload = await asyncio.to_thread(encode_rows, rows)
-        digest = rows_digest(payload)
+        joined, digest = await asyncio.to_thread(_joined, encoded)
         pages = self._store.raw_pages
         is_sealed = any(segment.digest == digest for segment in self.sealed)
         if not (is_sealed and await pages.has(self._school_id, self._dataset, digest)):
+            payload = await asyncio.to_thread(compress_rows, joined)
             sealed = await self._store.row_seal.seal(self._school_id, payload)
             await pages.put(self._lease(), self._dataset, digest, sealed)
         return digest
@@ -65,8 +66,8 @@ class RetainedRows:
         """Begin the snapshot anew."""
         self.manifest.clear()
 
-    async def replay(self) -> AsyncGenerator[tuple[list[Row], str, int]]:
-        """Yield each segment's rows, the cursor after it, and the seq as of which it was read.
+    async def replay(self) -> AsyncGenerator[tuple[list[Row], Segment]]:
+        """Yield each segment with its rows.
 
         What follows a missing segment is forgotten.
         """
@@ -77,9 +78,15 @@ class RetainedRows:
                 del self.manifest[index:]
                 return
             payload = await self._store.row_seal.unseal(self._school_id, sealed)
-            yield decode_rows(payload), segment.cursor, segment.seq
+            yield decode_rows(payload), segment
 
     async def prune(self, segments: Iterable[Segment]) -> None:
-        """Keep the rows of ``segments`` and no others of the dataset."""
+        """Keep the rows of ``segments``, and their memos, and no others of the dataset."""
         keep = {segment.digest for segment in segments}
         await self._store.raw_pages.prune(self._lease(), self._dataset, keep)
+        await self._store.memos.prune(self._school_id, self._dataset, keep)
+
+
+def _joined(encoded: Sequence[bytes]) -> tuple[bytes, bytes]:
+    joined = join_rows(encoded)
+    return joined, rows_digest(joined)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -19,9 +19,10 @@ from schoolgate_server.sync.options import ReadLimits
 
 
 class SegmentRows(NamedTuple):
-    """Rows read together; ``pages`` counts their pages, ``end`` is set on the last segment."""
+    """Rows read together, and each as JSON; ``pages`` counts their pages, ``end`` is set on the last."""
 
     rows: list[Row]
+    encoded: list[bytes]
     cursor: str
     pages: int
     end: EndOfSnapshot | None
@@ -45,6 +46,7 @@ async def read_segments(
     """
     watch = _Watch(limits)
     rows: list[Row] = []
+    encoded: list[bytes] = []
     count = size = 0
     cursor = ""
     upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
@@ -52,18 +54,19 @@ async def read_segments(
         while (page := await upcoming) is not None:
             if page.end is None:
                 upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
-            some, weight = watch.see(page)
+            some, as_json = watch.see(page)
             rows += some
-            size += weight
+            encoded += as_json
+            size += sum(map(len, as_json))
             count += 1
             cursor = page.cursor
             if page.end is not None or len(rows) >= rows_per_segment or size >= limits.segment_bytes:
-                yield SegmentRows(rows, cursor, count, page.end)
-                rows, count, size = [], 0, 0
+                yield SegmentRows(rows, encoded, cursor, count, page.end)
+                rows, encoded, count, size = [], [], 0, 0
             if page.end is not None:
                 return
         if rows:
-            yield SegmentRows(rows, cursor, count, None)
+            yield SegmentRows(rows, encoded, cursor, count, None)
     finally:
         await let_go(upcoming)
         await _close(pages, limits.closing)
@@ -79,8 +82,8 @@ class _Watch:
         self._empty = 0
         self._cursors: set[int] = set()
 
-    def see(self, page: Page) -> tuple[Sequence[Row], int]:
-        """Return the rows of ``page`` as they are retained, and how many bytes they have as JSON.
+    def see(self, page: Page) -> tuple[Sequence[Row], list[bytes]]:
+        """Return the rows of ``page`` as they are retained, and each as JSON.
 
         Raises:
             Incomplete: the read goes round in circles, or beyond the limits.
@@ -103,19 +106,20 @@ class _Watch:
             self._cursors.add(place)
         return self._weigh(page)
 
-    def _weigh(self, page: Page) -> tuple[Sequence[Row], int]:
+    def _weigh(self, page: Page) -> tuple[Sequence[Row], list[bytes]]:
         rows: Sequence[Row] = page.rows
         try:
-            size = len(orjson.dumps(rows)) if rows else 0
+            encoded = encode_rows(rows)
         except TypeError as error:
             sayable = [_is_sayable(row) for row in rows]
             if not any(sayable) and not any(_is_of_json(row) for row in rows):
                 raise ContractBroken("rows are what JSON can say") from error
             rows = [row if is_sayable else {} for row, is_sayable in zip(rows, sayable, strict=True)]
-            size = len(orjson.dumps(rows))
+            encoded = encode_rows(rows)
+        size = sum(map(len, encoded))
         if size > self._limits.page_bytes:
             raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
-        return rows, size
+        return rows, encoded
 
 
 def _is_sayable(row: Row) -> bool:
@@ -184,12 +188,27 @@ async def _closed(closing: Awaitable[None]) -> None:
         await closing
 
 
-def encode_rows(rows: Sequence[Row]) -> bytes:
-    """Return rows as they are retained: compressed JSON, since school data repeats itself."""
-    return zlib.compress(orjson.dumps(rows), 1)
+def encode_rows(rows: Iterable[Row]) -> list[bytes]:
+    """Return each row as JSON, as it is retained.
+
+    Raises:
+        TypeError: JSON cannot say a row.
+    """
+    # Copies, for what orjson returns keeps its buffer: 4 KiB for a row of 100 bytes, as long as it lives.
+    return [b"%b" % orjson.dumps(row) for row in rows]
+
+
+def join_rows(encoded: Sequence[bytes]) -> bytes:
+    """Return rows as one JSON array, by whose digest they are retained."""
+    return b"[%b]" % b",".join(encoded)
+
+
+def compress_rows(joined: bytes) -> bytes:
+    """Return joined rows as they are retained: compressed, since school data repeats itself."""
+    return zlib.compress(joined, 1)
 
 
 def decode_rows(payload: bytes) -> list[Row]:
-    """Return the rows that :func:`encode_rows` was given."""
+    """Return the rows that :func:`compress_rows` was given."""
     rows: list[Row] = orjson.loads(zlib.decompress(payload))
     return rows

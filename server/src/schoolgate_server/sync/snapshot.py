@@ -21,12 +21,13 @@ from schoolgate_server.store.errors import LeaseLost, StoreUnavailable
 from schoolgate_server.sync.absences import Absences
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.holding import Doubts
+from schoolgate_server.sync.memos import SegmentMemos
 from schoolgate_server.sync.outcome import DatasetOutcome
 from schoolgate_server.sync.parts import DatasetParts, dataset_parts, show_counts
 from schoolgate_server.sync.progress import SHOWN_ROWS
 from schoolgate_server.sync.reprojection import note_found
 from schoolgate_server.sync.retention import RetainedRows
-from schoolgate_server.sync.segments import read_segments
+from schoolgate_server.sync.segments import encode_rows, read_segments
 from schoolgate_server.sync.surfaces import surface_of
 
 
@@ -63,6 +64,7 @@ class SnapshotSync:
             # A first load is committed as it comes; later, what is new may be another school's.
             streaming=last is None,
         )
+        self._memos: SegmentMemos | None = None
         self._counted: int | None = None
         self._as_of = 0
         self.changes_cursor = ""
@@ -79,6 +81,10 @@ class SnapshotSync:
         self._as_of = head.published
         parts = await dataset_parts(context, self._dataset, self._scope, mode=self._mode, retained=retained)
         ingest = parts.ingest
+        if not self._is_window:  # whose rows are read under other dates than those of the whole, and are few
+            self._memos = SegmentMemos(
+                context, self._dataset.name, self._state.evidence, retained.sealed, parts.projector
+            )
         if retained.manifest:  # the run was interrupted, perhaps in a merge
             await Absences(context, self._dataset, self._scope, parts).finish_merge()
         await self._expect_rows()
@@ -186,10 +192,10 @@ class SnapshotSync:
         if any(not segment.cursor for segment in retained.manifest):
             retained.forget()  # whoever gives no cursor begins anew, and must not be counted twice
         async with aclosing(retained.replay()) as segments:
-            async for rows, after, as_of in segments:
-                await self._take(rows, ingest, as_of)
+            async for rows, segment in segments:
+                await self._take(rows, encode_rows(rows), segment.digest, ingest, segment.seq)
                 state.pages_read += 1
-                cursor = after
+                cursor = segment.cursor
         retained.check()
         with connector_at_work():
             pages = context.session.read(self._scope, cursor)
@@ -197,25 +203,31 @@ class SnapshotSync:
         async with aclosing(
             read_segments(pages, options.segment_rows, options.page_timeout, options.limits)
         ) as segments:
-            async for segment in segments:
-                digest = await retained.keep(segment.rows)
-                await self._take(segment.rows, ingest, self._as_of)
-                retained.took(segment, digest, self._as_of)
-                state.pages_read += segment.pages
+            async for read in segments:
+                digest = await retained.keep(read.encoded)
+                await self._take(read.rows, read.encoded, digest, ingest, self._as_of)
+                retained.took(read, digest, self._as_of)
+                state.pages_read += read.pages
                 await context.save()
                 retained.check()
-                if segment.end is not None:
-                    return segment.end
+                if read.end is not None:
+                    return read.end
         return None
 
-    async def _take(self, rows: Sequence[Row], ingest: DatasetIngest, as_of: int) -> None:
-        """Take rows in, slice by slice, showing how far it has come."""
+    async def _take(
+        self, rows: Sequence[Row], encoded: Sequence[bytes], digest: bytes, ingest: DatasetIngest, as_of: int
+    ) -> None:
+        """Take the rows of a segment in, slice by slice, showing how far it has come."""
+        memos = self._memos
+        memo = None if memos is None else await memos.of(digest, rows, encoded)
         for start in range(0, len(rows), SHOWN_ROWS):
             part = rows[start : start + SHOWN_ROWS]
-            await ingest.take(part, as_of)
+            await ingest.take(part, as_of, memo, start)
             self._state.rows_read += len(part)
             show_counts(self._state, ingest)
             await self._context.show()
+        if memos is not None and memo is not None:
+            await memos.keep(digest, memo)
 
     def _note_surface(self) -> None:
         """Note from which of the MIS's interfaces rows came; what another one showed is out of this one's

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schoolgate.v1.kind_pb2 import KIND_GROUP, KIND_STUDENT
-from schoolgate_server.model.ids import Minter
+from schoolgate_server.model.changes import RecordStates
+from schoolgate_server.model.ids import Minter, pack_id
 from schoolgate_server.reconcile.diff import Known, Outcome, SnapshotDiff, Withheld
 from schoolgate_server.reconcile.index import Index
 
@@ -54,6 +55,43 @@ def test_rows_that_say_different_things_are_a_conflict_even_where_they_come_to_t
     assert diff.observe(X, A, rank=rank) is outcome
     assert diff.observe(X, A, rank=min(2, rank)) is Outcome.DUPLICATE
     assert (diff.observed_count, diff.waiting_count) == (1, not stored)
+
+
+@given(stores, snapshots)
+def test_rows_observed_as_stored_come_to_the_same_as_rows_that_are_compared(
+    stored: dict[str, Known], snapshot: list[tuple[str, bytes]]
+) -> None:
+    compared, shortened = SnapshotDiff(stored.items()), SnapshotDiff(stored.items())
+    for record_id, digest in snapshot:
+        outcome = compared.observe(record_id, digest, own=True, rank=7)
+        is_settled = shortened.observe_as_stored(pack_id(record_id)[1], digest, own=True, rank=7)
+        assert is_settled == (outcome is Outcome.UNCHANGED)
+        if not is_settled:
+            assert shortened.observe(record_id, digest, own=True, rank=7) is outcome
+    assert shortened.absent() == compared.absent()
+    assert (shortened.observed_count, shortened.waiting_count) == (
+        compared.observed_count,
+        compared.waiting_count,
+    )
+
+
+def test_g07_what_others_wrote_since_is_compared_and_never_taken_as_stored() -> None:
+    """Seen to fail without a look at what is newer."""
+    diff = SnapshotDiff([(X, Known(A, 2, True)), (Y, Known(A, 1, True))], newer={X: 9})
+    assert not diff.observe_as_stored(pack_id(Y)[1], A, own=True, rank=0)
+    assert diff.observe(Y, A) is Outcome.UNCHANGED
+
+
+@given(st.lists(st.lists(ids, unique=True), max_size=4), st.booleans())
+def test_what_is_stored_may_come_in_parts_and_again(parts: list[list[str]], live: bool) -> None:
+    diff = SnapshotDiff()
+    for version, part in enumerate(parts, 1):
+        diff.add(RecordStates(part, [B] * len(part), [version] * len(part), [live] * len(part)))
+    latest = {record_id: version for version, part in enumerate(parts, 1) for record_id in part}
+    assert {each: diff.known(each) for each in (NEW, SAME, OTHER, DEAD)} == {
+        each: Known(B, latest[each], live) if each in latest else None for each in (NEW, SAME, OTHER, DEAD)
+    }
+    assert diff.live().total() == live * len(latest)
 
 
 @given(stores, snapshots)
