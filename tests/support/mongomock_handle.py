@@ -79,7 +79,9 @@ class MockCollection:
             setattr(self, name, self._method(name))
 
     def _method(self, name: str) -> Callable[..., Any]:
-        async def call(*args: Any, session: MockSession | None = None, **kwargs: Any) -> Any:
+        async def call(
+            *args: Any, hint: str | None = None, session: MockSession | None = None, **kwargs: Any
+        ) -> Any:
             # Which transaction it is of is known when it is sent, and not when it arrives.
             transaction = session.transaction if session is not None and session.in_transaction else None
             await asyncio.sleep(0)

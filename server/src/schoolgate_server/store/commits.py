@@ -28,6 +28,7 @@ from schoolgate_server.store.handles import (
     Session,
     chunks,
 )
+from schoolgate_server.store.indexes import BY_ID
 from schoolgate_server.store.instants import Instants, commit_time
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.recovery import Recovery
@@ -228,7 +229,7 @@ class Commits:
         """Move the versions that will be replaced into ``history``."""
         school_id = attempt.lease.school_id
         query: Document = {"school": school_id, "_id": {"$in": list(expected)}}
-        current = await self._records.within(session).find(query)
+        current = await self._records.within(session).find(query, hint=BY_ID)
         at_version = sum(document["version"] == expected[document["_id"]] for document in current)
         if at_version != len(expected):
             raise _conflict(school_id, len(expected) - at_version)
@@ -237,7 +238,7 @@ class Commits:
         if attempt.rolled_back:  # some may be there from a commit that was undone
             await history.delete_many({"school": school_id, "_id": {"$in": [copy["_id"] for copy in copies]}})
         await history.insert_many(copies)
-        await self._records.within(session).delete_many(query)
+        await self._records.within(session).delete_many(query, hint=BY_ID)
 
     async def _insert(self, session: Session, school_id: str, documents: list[Document]) -> None:
         try:

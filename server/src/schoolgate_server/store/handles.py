@@ -248,9 +248,10 @@ class Collection:
             )
         return found
 
-    async def delete_many(self, query: Query) -> int:
+    async def delete_many(self, query: Query, *, hint: str | None = None) -> int:
+        """Delete all matching documents; return how many there were. ``hint`` is as for :meth:`find`."""
         with limited():
-            result = await self.driver.delete_many(query, **self._within)
+            result = await self.driver.delete_many(query, hint=hint, **self._within)
         deleted: int = result.deleted_count
         return deleted
 

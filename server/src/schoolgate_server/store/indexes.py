@@ -7,6 +7,13 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 STATES = "states"
 """Name of the index that alone answers ``states()``."""
 
+BY_ID = "_id_"
+"""Name of the index that every collection has, for whoever asks for many records of a school by their ids.
+
+Left to itself, MongoDB may go by ``feed`` for them: it soon finds those that it tries a plan with where they
+were written by one commit, and then looks for every id under each seq that the school has.
+"""
+
 
 def _index(name: str, *fields: str, unique: bool = False, only: str | None = None) -> IndexModel:
     """Return an index over ``fields`` ("-": descending), of documents that have the field ``only``."""

@@ -11,6 +11,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import CHUNK, Collection, Document, Write, chunks
+from schoolgate_server.store.indexes import BY_ID
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.references import STORED_FIELDS, Stored, stored_of
 
@@ -40,7 +41,7 @@ class Moves:
         found: list[Stored] = []
         for some in chunks(record_ids):
             query: Document = {"school": school_id, "_id": {"$in": list(some)}}
-            found += map(stored_of, await self._records.find(query, STORED_FIELDS))
+            found += map(stored_of, await self._records.find(query, STORED_FIELDS, hint=BY_ID))
         return found
 
     async def count(self, school_id: str, kind: Kind.ValueType) -> int:

@@ -9,6 +9,7 @@ from schoolgate.v1.kind_pb2 import Kind
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.store.handles import Collection, Document, chunks
+from schoolgate_server.store.indexes import BY_ID
 from schoolgate_server.store.leases import Lease, Leases, lost
 from schoolgate_server.store.redirects import LONGEST_CHAIN
 
@@ -117,7 +118,9 @@ class Readings:
                 {**query, "id": {"$in": list(some)}}, {"id": 1, "seq": 1, "run": 1}
             )
             yield [(document["id"], document["seq"], document["run"]) for document in found]
-            found = await self._records.find({**query, "_id": {"$in": list(some)}}, {"seq": 1, "run": 1})
+            found = await self._records.find(
+                {**query, "_id": {"$in": list(some)}}, {"seq": 1, "run": 1}, hint=BY_ID
+            )
             yield [(document["_id"], document["seq"], document["run"]) for document in found]
 
     async def survivors(self, school_id: str, kinds: Container[Kind.ValueType]) -> dict[str, str]:

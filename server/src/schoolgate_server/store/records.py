@@ -16,6 +16,7 @@ from schoolgate_server.model.changes import RecordStates
 from schoolgate_server.model.questions import Question, SerialisedRecord
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
+from schoolgate_server.store.indexes import BY_ID
 from schoolgate_server.store.reading import AsOf, filter_of, order_of
 from schoolgate_server.store.together import together
 
@@ -57,7 +58,7 @@ class Records:
         """Yield the same of the records with these ids, as far as there are any."""
         for some in chunks(record_ids):
             query: Document = {"school": school_id, "_id": {"$in": list(some)}}
-            found = await self._records.find(query, STATE_FIELDS)
+            found = await self._records.find(query, STATE_FIELDS, hint=BY_ID)
             yield _states(found)
 
     async def newer(
