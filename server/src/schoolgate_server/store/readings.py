@@ -103,9 +103,9 @@ class Readings:
         }
         names = [KINDS[kind].name for kind in kinds]
         superseded: Document = {**query, "kind": {"$in": names}, "until": {"$gt": since}}
-        async for batch in self._history.batches(superseded, {"id": 1, "seq": 1, "run": 1}, size=50_000):
+        async for batch in self._history.batches(superseded, {"id": 1, "seq": 1, "run": 1}):
             yield [(document["id"], document["seq"], document["run"]) for document in batch]
-        async for batch in self._records.batches(query, {"_id": 1, "seq": 1, "run": 1}, size=50_000):
+        async for batch in self._records.batches(query, {"_id": 1, "seq": 1, "run": 1}):
             yield [(document["_id"], document["seq"], document["run"]) for document in batch]
 
     async def reread(

@@ -51,7 +51,7 @@ class Records:
         }
         if window:
             query["from"] = window
-        async for batch in self._records.batches(query, STATE_FIELDS, size=50_000):
+        async for batch in self._records.batches(query, STATE_FIELDS):
             yield _states(batch)
 
     async def states_of(self, school_id: str, record_ids: Sequence[str]) -> AsyncIterator[RecordStates]:
@@ -74,7 +74,7 @@ class Records:
             "dataset": dataset,
             "run": {"$ne": not_by},
         }
-        async for batch in self._records.batches(query, {"_id": 1, "seq": 1}, size=50_000):
+        async for batch in self._records.batches(query, {"_id": 1, "seq": 1}):
             yield [(document["_id"], document["seq"]) for document in batch]
 
     async def published(self, school_id: str) -> int:
