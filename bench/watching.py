@@ -100,7 +100,6 @@ def _change(digits: str) -> Change:
         dataset="students",
         kind=KIND_STUDENT,
         keys=keys,
-        message=message,
         wire=wire,
         digest=content_digest(wire, keys),
         expected_version=0,

@@ -44,7 +44,6 @@ def related(
         dataset=info.name,
         kind=kind,
         keys=keys,
-        message=message,
         wire=wire,
         digest=hashlib.blake2b(wire + keys[0].encode(), digest_size=16).digest(),
         expected_version=expected,

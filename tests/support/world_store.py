@@ -85,7 +85,6 @@ class WorldStore:
             dataset=info.name,
             kind=truth.kind,
             keys=keys,
-            message=message,
             wire=wire,
             digest=content_digest(wire, keys),
             expected_version=version,

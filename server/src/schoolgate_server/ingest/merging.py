@@ -121,7 +121,7 @@ def _pointed(stored: Stored, loser_id: str, survivor_id: str) -> Change:
         if getattr(message, field) == loser_id:
             setattr(message, field, survivor_id)
     wire = message.SerializeToString(deterministic=True)
-    return _change(stored)._replace(message=message, wire=wire, digest=content_digest(wire, stored.keys))
+    return _change(stored)._replace(wire=wire, digest=content_digest(wire, stored.keys))
 
 
 def _change(stored: Stored) -> Change:
@@ -132,7 +132,6 @@ def _change(stored: Stored) -> Change:
         dataset=stored.dataset,
         kind=stored.kind,
         keys=stored.keys,
-        message=stored.message,
         wire=stored.wire,
         digest=stored.digest,
         expected_version=stored.version,

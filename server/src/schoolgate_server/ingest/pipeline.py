@@ -307,7 +307,6 @@ class DatasetIngest:
             dataset=self._dataset,
             kind=projected.kind,
             keys=projected.keys,
-            message=projected.message,
             wire=projected.wire,
             digest=projected.digest,
             expected_version=0 if known is None else known.version,

@@ -98,7 +98,7 @@ def document_of(change: Change, *, school_id: str, seq: int, at: datetime, run_i
         document["from"] = change.valid_from
     if change.valid_to is not None:
         document["to"] = change.valid_to
-    document["body"] = body_of(change.message)
+    document["body"] = body_of(KINDS[change.kind].message.FromString(change.wire))
     document["wire"] = _wire(change, school_id=school_id, seq=seq, at=at, run_id=run_id)
     return document
 

@@ -131,7 +131,6 @@ class _Moving:
             dataset=self._datasets[found.kind],
             kind=found.kind,
             keys=keys,
-            message=found.message,
             wire=found.wire,
             digest=content_digest(found.wire, keys),
             expected_version=found.version,

@@ -34,7 +34,6 @@ def tombstone_of(
         dataset=dataset,
         kind=record.kind,
         keys=keys,
-        message=message,
         wire=wire,
         digest=content_digest(wire, keys),
         expected_version=record.version,
