@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import uvloop
 from loguru import logger
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
@@ -327,4 +328,4 @@ def run(config: Path | None = None, ready: Callable[[RpcServer], None] = lambda 
         raise StartFailed(str(error)) from None
     configure_logging(redactor, level=settings.log.level, json=settings.log.format == "json")
     give_back_large()
-    asyncio.run(serve(settings, redactor, ready))
+    uvloop.run(serve(settings, redactor, ready))
