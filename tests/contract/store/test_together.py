@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schoolgate_server.store.store import Store
-from schoolgate_server.store.together import together
+from schoolgate_server.store.together import current, together
 from tests.contract.store.conftest import OpenStore
 from tests.support.faults import Step
 
@@ -173,3 +173,26 @@ async def test_what_nobody_waits_for_any_more_is_not_asked(store: Store, seen: S
     for _ in range(20):
         await asyncio.sleep(0)
     assert seen.operations == []
+
+
+@pytest.mark.timeout(10)
+async def test_who_waits_until_reads_are_sent_goes_on_while_they_are_done(opened: OpenStore) -> None:
+    """Seen to fail where it goes on at once: what it does then delays the reads."""
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(step: Step) -> None:
+        if step.operation == "aggregate" and step.moment == "before":
+            began.set()
+            await goes_on.wait()
+
+    first = opened(hang).database.collection("first")
+    async with together():
+        asking = asyncio.ensure_future(first.find({"n": 1}))
+        await asyncio.sleep(0)
+        block = current()
+        assert block is not None
+        await block.sent()
+        assert began.is_set()
+        goes_on.set()
+        assert await asking == []
+        await block.sent()  # nothing waits

@@ -13,6 +13,7 @@ from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.store.store import Store
+from schoolgate_server.store.together import together
 from schoolgate_server.store.vault import CredentialVault, Kms
 from tests.contract.store.conftest import Driver
 from tests.support.store_samples import SettableClock
@@ -194,3 +195,20 @@ async def test_sealed_rows_come_back_for_their_school_and_no_other(vaults: Vault
     assert await vaults.open().unseal("oak", sealed) == plain
     with pytest.raises(ServiceError, match="another school's"):
         await vault.unseal("elm", sealed)
+
+
+async def test_what_is_sealed_while_the_key_is_looked_up_is_sealed_under_the_one_that_is_found(
+    vaults: Vaults,
+) -> None:
+    """Another server has forgotten the school, and its key. Seen to fail where that is sealed under the last
+    one whatever is found.
+    """
+    vault = vaults.open()
+    for plain in (b"first", b"second"):
+        async with together():
+            sealed = await vault.seal("oak", plain)
+        assert await vaults.open().unseal("oak", sealed) == plain
+    await vaults.open().forget("oak")
+    async with together():
+        sealed = await vault.seal("oak", b"third")
+    assert await vaults.open().unseal("oak", sealed) == b"third"

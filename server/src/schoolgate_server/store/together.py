@@ -61,6 +61,7 @@ class Together:
 
     def __init__(self) -> None:
         self._waiting: list[_Asked] = []
+        self._idle: list[asyncio.Future[None]] = []
         self._sending: dict[asyncio.Task[None], list[_Asked]] = {}
         self.is_over = False
 
@@ -72,6 +73,14 @@ class Together:
         if len(self._waiting) == 1:
             loop.call_soon(self._look, 1, _QUIET_TURNS)
         return await future
+
+    async def sent(self) -> None:
+        """Return once what waits has been sent, at once where nothing does."""
+        if self._waiting:
+            idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle
+            await asyncio.sleep(0)  # what was written leaves at the end of the turn
 
     def _look(self, before: int, turns: int) -> None:
         """Send what waits once the loop has turned some times without more: who would ask has had a turn."""
@@ -86,6 +95,10 @@ class Together:
             task = asyncio.ensure_future(_send(wanted))
             self._sending[task] = wanted
             task.add_done_callback(self._sending.pop)
+        idle, self._idle = self._idle, []
+        for future in idle:  # woken after the task has begun
+            if not future.done():
+                future.set_result(None)
 
     async def end(self) -> None:
         """Let go of what nobody waits for any more; reads that come later go by themselves.
