@@ -42,13 +42,21 @@ async def test_what_is_accepted_is_in_the_ledger_due_and_announced(desk: Desk) -
     assert not answer.repeated
 
 
-async def test_the_same_key_has_the_same_write_whatever_has_changed_since(desk: Desk) -> None:
-    """The policy, and what the copy says. Seen to fail where either is looked at before the key."""
+@pytest.mark.parametrize("changed", ["policy", "copy", "validate_only"])
+async def test_the_same_key_has_the_same_write_whatever_has_changed_since(desk: Desk, changed: str) -> None:
+    """The policy, what the copy says, and whether it is to be stored. Seen to fail where one is heeded before
+    the key.
+    """
     first = await desk.submit(desk.mark(), "k1")
-    await desk.allow(pb.WRITE_POLICY_OFF)
-    again = await desk.submit(desk.mark(), "k1", caller="other")
+    policy = pb.WRITE_POLICY_OFF if changed == "policy" else pb.WRITE_POLICY_ON
+    await desk.allow(policy)
+    if changed == "copy":
+        pupil = next(one for one in desk.world.canonical() if (one.kind, one.key) == (k.KIND_STUDENT, (1,)))
+        await desk.stored.put([pupil], TOMBSTONE_REASON_LEFT)
+        assert (await desk.problems(desk.mark())).keys() == {"student_id"}
+    again = await desk.submit(desk.mark(), "k1", caller="other", validate_only=changed == "validate_only")
     assert (again.repeated, again.write.write_id) == (True, first.write.write_id)
-    assert again.policy == pb.WRITE_POLICY_OFF
+    assert again.policy == policy
     assert await ledger(desk) == 1
 
 
@@ -111,7 +119,7 @@ async def test_the_same_key_in_flight_many_times_is_one_write_that_all_get(desk:
 async def test_a_quota_that_the_same_write_has_filled_meanwhile_refuses_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another server accepts it once this one has looked for the key, and before it counts. Seen to fail
+    """Another server accepts it once this one has checked it, and before it counts. Seen to fail
     where a quota that is full refuses.
     """
     await desk.allow(daily_quota=1)
@@ -265,7 +273,7 @@ async def test_g19_what_is_accepted_while_the_queue_is_cancelled_is_cancelled_to
 
 
 async def test_what_was_written_is_not_kept_at_hand_for_the_next_submission(desk: Desk) -> None:
-    """Only what stands at the school is. Seen to fail where the write of a repeated key is kept with it."""
+    """Only what stands at the school is. Seen to fail where a write is kept with it."""
     for _ in range(2):
         await desk.submit(desk.mark(comment="Bus"), "k1")
     at_hand, seen = [desk.service], set[int]()

@@ -65,6 +65,11 @@ class FoundViolations:
         """Note that ``field`` is wrong; ``metadata`` is what ``reason`` documents."""
         self._found.append(_Found(reason, Violation(field, description), metadata or {}))
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self._found)
+
     def raise_any(self) -> None:
         """Raise a :class:`ServiceError` with everything noted, if anything was.
 

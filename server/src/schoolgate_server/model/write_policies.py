@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from schoolgate.v1 import writeback_service_pb2 as pb
 
+LETS_THROUGH = frozenset({pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL})
+"""Under which something is written, if only once somebody has approved it."""
+
 
 class OperationRule(NamedTuple):
     """What may be done with writes of one operation.

@@ -10,12 +10,11 @@ from loguru import logger
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate.v1 import writeback_service_pb2 as pb
 from schoolgate_server.model.errors import ServiceError
-from schoolgate_server.model.write_policies import Policies
+from schoolgate_server.model.write_policies import LETS_THROUGH, Policies
 from schoolgate_server.model.writes import OPERATIONS
 from schoolgate_server.writeback.backing import Backing
 
 _AT_ONCE = 500
-_LETS_THROUGH = frozenset({pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class PolicyBook:
             cancels=request.cancel_queued,
         )
         cancelled = 0
-        if request.policy in _LETS_THROUGH:
+        if request.policy in LETS_THROUGH:
             await store.writes.requeue(school_id, environment, operations, now)
             if environment == self.backing.options.environment:
                 self.backing.wake(school_id)

@@ -1,11 +1,11 @@
-"""Accepts writes: looks up the key, checks the operation, heeds the policy, and makes the write durable."""
+"""Accepts writes: checks the operation, heeds the policy, and makes the write durable, once per key."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, WriteOperation
 from schoolgate_server.model.checks import FoundViolations
 from schoolgate_server.model.quiet import zone_of
-from schoolgate_server.model.write_policies import OperationRule
+from schoolgate_server.model.write_policies import LETS_THROUGH, OperationRule
 from schoolgate_server.model.writes import (
     WriteEntry,
     action_of,
@@ -77,16 +77,13 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a submission before it is checked: whose it is, and whether its key came before.
-    What is decided from ``asked_at`` on may be missing.
-    """
+    """Under what a submission is checked. What is decided from ``asked_at`` on may be missing."""
 
     school: School
     connector: Connector
     declared: WriteOperation
     rule: OperationRule
     seq: int
-    before: WriteEntry | None
     asked_at: datetime
 
     def finds_as(self, other: Standing) -> bool:
@@ -166,11 +163,16 @@ class Acceptance:
             standing, prepared = await self._found_out(submission)
             rule = standing.rule
             answer = pb.SubmitWriteResponse(policy=rule.policy, idempotency_key=submission.effective_key)
-            if standing.before is not None:
-                return repeated(standing.before, submission, answer)
             if prepared is None:
                 prepared = await self._prepared(submission, standing)
             prepared.result.note(submission.operation, violations)
+            if violations.are_any or request.validate_only or rule.policy not in LETS_THROUGH:
+                # Nothing is to be stored, which would tell that the key came before.
+                before = await self._backing.store.writes.find(
+                    submission.school_id, write_id_of(submission.school_id, submission.effective_key)
+                )
+                if before is not None:
+                    return repeated(before, submission, answer)
             violations.raise_any()
             if request.validate_only:
                 return answer
@@ -200,7 +202,7 @@ class Acceptance:
             )
         if isinstance(standing, BaseException):
             raise standing
-        self._stood.keep(name, replace(standing, before=None))
+        self._stood.keep(name, standing)
         if stood is None or isinstance(prepared, BaseException) or not standing.finds_as(stood):
             return standing, None
         return standing, prepared
@@ -215,25 +217,23 @@ class Acceptance:
         return _Prepared(result, last, sealed)
 
     async def standing(self, submission: Submission) -> Standing:
-        """Return what is known of a submission before it is checked.
+        """Return under what a submission is to be checked.
 
         Raises:
-            ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``WRITE_UNSUPPORTED``,
-                ``VAULT_UNAVAILABLE``.
+            ServiceError: ``SCHOOL_NOT_FOUND``, ``CONNECTOR_UNKNOWN``, ``WRITE_UNSUPPORTED``.
         """
         store, school_id, asked_at = self._backing.store, submission.school_id, self._backing.clock()
         async with together():
-            school, seq, policies, before = await asyncio.gather(
+            school, seq, policies = await asyncio.gather(
                 store.schools.get(school_id),
                 store.records.published(school_id),
                 store.write_policies.get(school_id, self._backing.options.environment),
-                store.writes.find(school_id, write_id_of(school_id, submission.effective_key)),
             )
         connector = self._backing.connectors.get(school.connector)
         declared = operation_of(connector, submission.name)
         if declared is None:
             raise write_unsupported(submission.name, connector.name)
-        return Standing(school, connector, declared, policies.of(submission.name), seq, before, asked_at)
+        return Standing(school, connector, declared, policies.of(submission.name), seq, asked_at)
 
     async def check(self, submission: Submission, standing: Standing) -> Checked:
         """Return what is wrong with the operation, and whom it means."""
@@ -258,7 +258,7 @@ class Acceptance:
     async def store(
         self, submission: Submission, entry: WriteEntry, rule: OperationRule, sealed: bytes | None = None
     ) -> tuple[WriteEntry, bool]:
-        """Make a write durable that its policy lets through; false where its key came before after all.
+        """Make a write durable that its policy lets through; false where its key came before.
 
         ``sealed`` is its operation, sealed already.
 
@@ -266,7 +266,7 @@ class Acceptance:
             ServiceError: ``WRITE_POLICY_OFF``, ``WRITE_QUOTA_EXCEEDED``, ``VAULT_UNAVAILABLE``.
         """
         store, environment = self._backing.store, self._backing.options.environment
-        if rule.policy not in {pb.WRITE_POLICY_ON, pb.WRITE_POLICY_APPROVAL}:
+        if rule.policy not in LETS_THROUGH:
             raise policy_forbids(submission.name, environment, rule.policy)
         if rule.daily_quota:
             async with self._locks.holding(submission.school_id, "quota", submission.name):
