@@ -8,7 +8,7 @@ stored, with a memo and without.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from struct import Struct
 
 from schoolgate_server.ingest.projection import Projection
@@ -58,16 +58,19 @@ class Memo:
         others = known[first:] if one_of else ()
         return known[:first] + [place for place in others if (leads[place] - turn) % one_of == 0]
 
-    def settle(self, diff: SnapshotDiff, places: range) -> list[int]:
-        """Observe the rows at ``places`` that are known and stored as they are; return the other places."""
+    def settle(self, diff: SnapshotDiff, places: range, holds: Callable[[], bool]) -> Iterator[int]:
+        """Observe the rows at ``places`` that are known and stored as they are; yield the other places.
+
+        Each is yielded between the rows around it, so that the rows are taken in their order. Where ``holds``
+        says no after one of them, what is known of the others counts no more.
+        """
         size = _ENTRY.size
         entries = _ENTRY.iter_unpack(memoryview(self._entries)[places.start * size : places.stop * size])
-        observe = diff.observe_as_stored
-        return [
-            place
-            for place, (_, known, record, digest, rank, own) in zip(places, entries, strict=True)
-            if not (known and observe(record, digest, own=own, rank=rank))
-        ]
+        observe, counts = diff.observe_as_stored, holds()
+        for place, (_, known, record, digest, rank, own) in zip(places, entries, strict=True):
+            if not (counts and known and observe(record, digest, own=own, rank=rank)):
+                yield place
+                counts = holds()
 
     def note(self, place: int, projection: Projection) -> None:
         """Take note of what the row at ``place`` is read as."""

@@ -152,17 +152,13 @@ class DatasetIngest:
         """
         for begin in range(0, len(rows), CHUNK_ROWS):
             places = range(offset + begin, offset + min(begin + CHUNK_ROWS, len(rows)))
-            unsettled = places if memo is None else memo.settle(self._diff, places)
-            some = [rows[place - offset] for place in unsettled]
-            await self._projector.know(some)
-            projections: Iterable[Projection] = map(self._projector.project, some)
-            if self._mode.looks_up:
-                projections = list(projections)
-                await self._look_up(projections)
-            for place, row, projection in zip(unsettled, some, projections, strict=True):
-                if memo is not None:
+            await self._projector.know(rows[begin : begin + CHUNK_ROWS])
+            others = places if memo is None else memo.settle(self._diff, places, self._are_keys_as_begun)
+            read = ((place, self._projector.project(rows[place - offset])) for place in others)
+            for place, projection in await self._looked_up(read) if self._mode.looks_up else read:
+                if memo is not None and self._are_keys_as_begun():
                     memo.note(place, projection)
-                self._take_or_wait(row, projection, as_of)
+                self._take_or_wait(rows[place - offset], projection, as_of)
             while len(self._creates) >= self._context.commit_batch:
                 await self._commit_creates()
             await asyncio.sleep(0)
@@ -175,15 +171,21 @@ class DatasetIngest:
             projection = self._projector.project(row)
         self._take_row(projection, as_of)
 
-    async def _look_up(self, projections: Sequence[Projection]) -> None:
+    def _are_keys_as_begun(self) -> bool:
+        """Whether what was known before this run of how rows are read still holds."""
+        return self._identities.stamp is not None
+
+    async def _looked_up(self, read: Iterable[tuple[int, Projection]]) -> Sequence[tuple[int, Projection]]:
         """Make known what is stored of records that seem new."""
         # Not of holders of claimed keys: one stored under another day may have its row there, and must not be
         # taken for gone; a whole snapshot tells.
-        records = (each for projection in projections for each in projection.records)
+        read = list(read)
+        records = (each for _, projection in read for each in projection.records)
         unknown = [each.record_id for each in records if self._diff.known(each.record_id) is None]
         async for states in self._context.store.records.states_of(self._context.school_id, unknown):
             self._diff.add(states)
         self._diff.protect_newer()  # of those that were found just now, too (G07)
+        return read
 
     async def settle_identities(self, *, complete: bool, present: Container[str]) -> None:
         """Take the rows that came under a new key with the key of another record.

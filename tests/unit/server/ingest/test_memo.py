@@ -36,7 +36,7 @@ def test_what_was_noted_is_known_when_it_is_taken_up_again() -> None:
     memo = Memo(noted(range(0, 300, 2)).encode(), is_kept=True)
     assert len(memo) == 300
     diff = SnapshotDiff([(f"stu_{number:032x}", Known(b"d" * 16, 1, True)) for number in range(300)])
-    assert memo.settle(diff, range(100, 200)) == list(range(101, 200, 2))
+    assert list(memo.settle(diff, range(100, 200), lambda: True)) == list(range(101, 200, 2))
     assert diff.observed_count == 50
     assert memo.is_kept
 
@@ -46,10 +46,21 @@ def test_rows_are_found_wherever_they_are_and_once() -> None:
     memo = Memo.of_rows([ROWS[250], ROWS[9], ROWS[3], ROWS[3]], known)
     assert set(known) == {ROWS[number] for number in (0, 1, 2, 4, 5, 6, 7, 8)}
     diff = SnapshotDiff([(f"stu_{number:032x}", Known(b"d" * 16, 1, True)) for number in range(10)])
-    assert memo.settle(diff, range(4)) == [0, 3]
+    assert list(memo.settle(diff, range(4), lambda: True)) == [0, 3]
     assert sorted(set(diff.live().elements())) == [KIND_STUDENT]
     assert not diff.is_observed(f"stu_{2:032x}")
     assert diff.is_observed(f"stu_{3:032x}")
+
+
+def test_rows_are_settled_in_their_order_and_as_long_as_what_is_known_holds() -> None:
+    memo = noted(range(0, 300, 2))
+    diff = SnapshotDiff([(f"stu_{number:032x}", Known(b"d" * 16, 1, True)) for number in range(300)])
+    others = memo.settle(diff, range(300), lambda: diff.observed_count < 3)
+    assert [next(others), diff.observed_count] == [1, 1]
+    assert [next(others), diff.observed_count] == [3, 2]
+    assert [next(others), diff.observed_count] == [5, 3]
+    assert list(others) == list(range(6, 300))
+    assert diff.observed_count == 3
 
 
 def test_only_a_known_row_that_is_read_otherwise_contradicts() -> None:
