@@ -100,7 +100,7 @@ async def served() -> AsyncGenerator[Service]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="schoolgate-bench-")))
         mongod = await stack.enter_async_context(
-            EmbeddedMongod(EmbeddedOptions(folder=folder / "mongod", cache_gb=1.0))
+            EmbeddedMongod(EmbeddedOptions(folder=folder / "mongod", cache_gb=4.0))
         )
         settings = {
             "SCHOOLGATE_LISTEN__PORT": "0",

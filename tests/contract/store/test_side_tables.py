@@ -198,14 +198,14 @@ async def test_a_hold_over_the_same_changes_stays_the_same_hold(store: Store) ->
 
 async def test_a_memo_is_found_under_its_binding_alone(store: Store) -> None:
     memos = store.memos
-    await memos.put("oak", "students", b"1", b"binding", b"first")
-    await memos.put("oak", "students", b"1", b"binding", b"memo")
-    await memos.put("oak", "staff", b"1", b"binding", b"staff")
-    await memos.put("elm", "students", b"1", b"binding", b"elm")
+    await memos.put(owner(1), "students", b"1", b"binding", b"first")
+    await memos.put(owner(1), "students", b"1", b"binding", b"memo")
+    await memos.put(owner(1), "staff", b"1", b"binding", b"staff")
+    await memos.put(owner(1, "elm"), "students", b"1", b"binding", b"elm")
     assert await memos.get("oak", "students", b"1", b"binding") == b"memo"
     assert await memos.get("oak", "students", b"1", b"another") is None
     assert await memos.get("oak", "students", b"2", b"binding") is None
-    await memos.put("oak", "students", b"1", b"another", b"other")
+    await memos.put(owner(1), "students", b"1", b"another", b"other")
     assert await memos.get("oak", "students", b"1", b"binding") is None
     assert await memos.get("oak", "staff", b"1", b"binding") == b"staff"
     assert await memos.get("elm", "students", b"1", b"binding") == b"elm"
@@ -214,11 +214,24 @@ async def test_a_memo_is_found_under_its_binding_alone(store: Store) -> None:
 async def test_memos_of_other_segments_are_forgotten(store: Store) -> None:
     memos = store.memos
     for digest in (b"1", b"2"):
-        await memos.put("oak", "students", digest, b"binding", digest)
-        await memos.put("elm", "students", digest, b"binding", digest)
-        await memos.put("oak", "staff", digest, b"binding", digest)
-    await memos.prune("oak", "students", {b"2", b"9"})
+        await memos.put(owner(1), "students", digest, b"binding", digest)
+        await memos.put(owner(1, "elm"), "students", digest, b"binding", digest)
+        await memos.put(owner(1), "staff", digest, b"binding", digest)
+    await memos.prune(owner(1), "students", {b"2", b"9"})
     assert await memos.get("oak", "students", b"1", b"binding") is None
     assert await memos.get("oak", "students", b"2", b"binding") == b"2"
     assert await memos.get("elm", "students", b"1", b"binding") == b"1"
     assert await memos.get("oak", "staff", b"1", b"binding") == b"1"
+
+
+async def test_g15_memos_of_a_later_owner_stay_as_they_are(store: Store) -> None:
+    """Seen to fail without the epoch in either operation."""
+    memos = store.memos
+    await memos.put(owner(1), "students", b"1", b"binding", b"first")
+    await memos.put(owner(2), "students", b"1", b"binding", b"later")
+    with pytest.raises(LeaseLost):
+        await memos.put(owner(1), "students", b"1", b"binding", b"late")
+    await memos.prune(owner(1), "students")
+    assert await memos.get("oak", "students", b"1", b"binding") == b"later"
+    await memos.prune(owner(2), "students")
+    assert await memos.get("oak", "students", b"1", b"binding") is None

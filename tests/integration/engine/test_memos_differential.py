@@ -247,7 +247,7 @@ class Both:
 
     async def sync(self, history: History) -> None:
         for dataset in DATASETS:
-            await self.forgets.store.memos.prune(SCHOOL, dataset)
+            await self.forgets.store.database.collection("memos").delete_many({"dataset": dataset})
         with_memos, without = await play(self.keeps, history), await play(self.forgets, history)
         for name, found in with_memos.items():
             assert found == without[name], f"{name} differ with memos (left) and without, after {history}"

@@ -143,16 +143,23 @@ async def test_g10_a_process_killed_at_any_step_leaves_a_run_that_ends_like_an_u
 
 
 def retained(everything: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows that the latest run names; nobody will read others, which may be dropped or added."""
+    """Return the rows that the latest run names, and what they were read as; nobody will read others, which
+    may be dropped or added.
+    """
     latest = max(everything["runs"].values(), key=lambda run: run["created_at"])
     named = {segment["digest"] for part in latest["manifest"] for segment in part["segments"]}
-    return [page for page in everything["raw_pages"].values() if page["digest"] in named]
+    return [
+        kept
+        for part in ("raw_pages", "memos")
+        for kept in everything[part].values()
+        if kept["digest"] in named
+    ]
 
 
 def assert_every_part_was_met(seen: list[str], *moments: str) -> None:
     """A run of which hardly a step is seen would make its test pass."""
     for moment in moments:
-        for part in ("records", "history", "heads", "runs", "raw_pages", "decisions", "identities"):
+        for part in ("records", "history", "heads", "runs", "raw_pages", "memos", "decisions", "identities"):
             assert any(step.startswith(f"{moment} {part}.") for step in seen), (moment, part)
     assert {f"mis {dataset} ends" for dataset in DATASETS} <= set(seen)
 
@@ -177,6 +184,7 @@ async def test_g15_an_owner_that_stalls_at_any_step_and_wakes_up_changes_nothing
                 for head in heads.values():  # it may ask for the lease, which is free
                     del head["lease"], head["epoch"]
             assert retained(after) == retained(before), where
-            del after["raw_pages"], before["raw_pages"]
+            for everything in (before, after):
+                del everything["raw_pages"], everything["memos"]
             assert after == before, where
     assert_every_part_was_met(seen, "before")

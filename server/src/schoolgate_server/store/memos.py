@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection as Container
 
+from pymongo.errors import DuplicateKeyError
+
 from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.leases import Lease, lost
 
 
 class Memos:
     """The ``memos`` collection: at most one for each retained segment, named by the segment's digest.
 
-    A memo is no more than what anybody works out again from the segment, so nothing fences it: who replaces
-    or removes one late costs time and nothing else. ``binding`` names everything but the rows that it depends
-    on; under another binding it is no memo.
+    ``binding`` names everything but the rows that a memo depends on; under another one it is none. As with
+    the segments, no owner of a school replaces or removes what a later one wrote, however late its operation
+    arrives (G15), though nothing but time would be lost.
     """
 
     def __init__(self, memos: Collection) -> None:
@@ -28,8 +31,13 @@ class Memos:
         kept = await self._memos.find_one(query, {"payload": 1})
         return None if kept is None else bytes(kept["payload"])
 
-    async def put(self, school_id: str, dataset: str, digest: bytes, binding: bytes, payload: bytes) -> None:
-        """Keep ``payload``, of 15 MiB at most, in place of the segment's earlier memo."""
+    async def put(self, lease: Lease, dataset: str, digest: bytes, binding: bytes, payload: bytes) -> None:
+        """Keep ``payload``, of 15 MiB at most, in place of the segment's earlier memo.
+
+        Raises:
+            LeaseLost: a later owner of the school has kept one.
+        """
+        school_id, epoch = lease.school_id, lease.epoch
         memo_id = _memo_id(school_id, dataset, digest)
         document: Document = {
             "_id": memo_id,
@@ -37,14 +45,24 @@ class Memos:
             "dataset": dataset,
             "digest": digest,
             "binding": binding,
+            "epoch": epoch,
             "payload": payload,
         }
-        await self._memos.replace_one({"_id": memo_id, "school": school_id}, document, upsert=True)
+        not_later: Document = {"_id": memo_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
+        try:
+            await self._memos.replace_one(not_later, document, upsert=True)
+        except DuplicateKeyError:  # it is there, so it is a later owner's
+            raise lost(lease) from None
 
-    async def prune(self, school_id: str, dataset: str, keep: Container[bytes] = ()) -> None:
-        """Forget the memos of ``dataset`` but those of the segments in ``keep``."""
+    async def prune(self, lease: Lease, dataset: str, keep: Container[bytes] = ()) -> None:
+        """Forget the memos of ``dataset`` but those of the segments in ``keep``, and a later owner's."""
         await self._memos.delete_many(
-            {"school": school_id, "dataset": dataset, "digest": {"$nin": sorted(keep)}}
+            {
+                "school": lease.school_id,
+                "dataset": dataset,
+                "digest": {"$nin": sorted(keep)},
+                "epoch": {"$not": {"$gt": lease.epoch}},
+            }
         )
 
 

@@ -55,6 +55,7 @@ class SegmentMemos:
         self._store = context.ingest.store
         self._school_id = context.ingest.school_id
         self._dataset = dataset
+        self._lease = context.ingest.lease
         self._identities = context.identities
         self._projector = projector
         self._bound_to = _bound_to(context, evidence)
@@ -74,7 +75,7 @@ class SegmentMemos:
         Raises:
             Incomplete: as :meth:`keep`.
         """
-        binding = self._binding()
+        binding = await asyncio.to_thread(self._binding)  # of fifty thousand aliases it takes a moment
         if binding is None or len(rows) > MOST_ROWS:
             return None
         memo = await self._find(digest, encoded, binding)
@@ -100,7 +101,7 @@ class SegmentMemos:
             await self._doubt()
         elif binding is not None and not memo.is_kept:
             payload = await self._store.row_seal.seal(self._school_id, memo.encode())
-            await self._store.memos.put(self._school_id, self._dataset, digest, binding, payload)
+            await self._store.memos.put(self._lease(), self._dataset, digest, binding, payload)
 
     async def _doubt(self) -> None:
         """Forget what is known of the dataset."""
@@ -108,7 +109,7 @@ class SegmentMemos:
         logger.warning("{}; nothing is taken as it was read before", what)
         self._is_doubted = True
         self._at_hand.clear()
-        await self._store.memos.prune(self._school_id, self._dataset)
+        await self._store.memos.prune(self._lease(), self._dataset)
         if self._are_used:
             raise Incomplete(f"{what}; the next sync reads all of them")
 
@@ -117,7 +118,7 @@ class SegmentMemos:
             self._at = self._sealed.index(digest) + 1
             self._loaded = max(self._loaded, self._at)
             payload = await self._load(digest, binding)
-            if payload:
+            if payload is not None:
                 return Memo(payload, is_kept=True)
         else:
             self._at += 1
@@ -139,13 +140,13 @@ class SegmentMemos:
         if len(self._at_hand) > MOST_AT_HAND:
             self._at_hand.clear()
         while self._loaded < min(self._at + _AHEAD, len(self._sealed)):
-            self._at_hand |= known_rows(await self._load(self._sealed[self._loaded], binding))
+            self._at_hand |= known_rows(await self._load(self._sealed[self._loaded], binding) or b"")
             self._loaded += 1
 
-    async def _load(self, digest: bytes, binding: bytes) -> bytes:
-        """Return the memo of the segment that has ``digest``, encoded; nothing where there is none."""
+    async def _load(self, digest: bytes, binding: bytes) -> bytes | None:
+        """Return the memo of the segment that has ``digest``, encoded, ``None`` where there is none."""
         payload = await self._store.memos.get(self._school_id, self._dataset, digest, binding)
-        return b"" if payload is None else await self._store.row_seal.unseal(self._school_id, payload)
+        return None if payload is None else await self._store.row_seal.unseal(self._school_id, payload)
 
 
 def _bound_to(context: RunContext, evidence: pb.Evidence) -> bytes:

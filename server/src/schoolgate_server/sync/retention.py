@@ -84,7 +84,7 @@ class RetainedRows:
         """Keep the rows of ``segments``, and their memos, and no others of the dataset."""
         keep = {segment.digest for segment in segments}
         await self._store.raw_pages.prune(self._lease(), self._dataset, keep)
-        await self._store.memos.prune(self._school_id, self._dataset, keep)
+        await self._store.memos.prune(self._lease(), self._dataset, keep)
 
 
 def _joined(encoded: Sequence[bytes]) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -109,13 +109,13 @@ class _Watch:
     def _weigh(self, page: Page) -> tuple[Sequence[Row], list[bytes]]:
         rows: Sequence[Row] = page.rows
         try:
-            encoded = encode_rows(rows)
+            encoded = list(map(encode_row, rows))
         except TypeError as error:
             sayable = [_is_sayable(row) for row in rows]
             if not any(sayable) and not any(_is_of_json(row) for row in rows):
                 raise ContractBroken("rows are what JSON can say") from error
             rows = [row if is_sayable else {} for row, is_sayable in zip(rows, sayable, strict=True)]
-            encoded = encode_rows(rows)
+            encoded = list(map(encode_row, rows))
         size = sum(map(len, encoded))
         if size > self._limits.page_bytes:
             raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
@@ -129,7 +129,7 @@ def _is_sayable(row: Row) -> bool:
     which leaves a decision, instead of costing all the other rows.
     """
     try:
-        orjson.dumps(row)
+        encode_row(row)
     except TypeError:
         return False
     return True
@@ -188,14 +188,19 @@ async def _closed(closing: Awaitable[None]) -> None:
         await closing
 
 
-def encode_rows(rows: Iterable[Row]) -> list[bytes]:
-    """Return each row as JSON, as it is retained.
+def encode_row(row: Row) -> bytes:
+    """Return a row as JSON, as it is retained.
 
     Raises:
-        TypeError: JSON cannot say a row.
+        TypeError: JSON cannot say it, or only as the text of something else, which a parser reads otherwise.
     """
-    # Copies, for what orjson returns keeps its buffer: 4 KiB for a row of 100 bytes, as long as it lives.
-    return [b"%b" % orjson.dumps(row) for row in rows]
+    # A copy, for what orjson returns keeps its buffer: 4 KiB for a row of 100 bytes, as long as it lives.
+    return b"%b" % orjson.dumps(row, option=_AS_IT_IS)
+
+
+_AS_IT_IS = (
+    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 
 
 def join_rows(encoded: Sequence[bytes]) -> bytes:

@@ -27,7 +27,7 @@ from schoolgate_server.sync.parts import DatasetParts, dataset_parts, show_count
 from schoolgate_server.sync.progress import SHOWN_ROWS
 from schoolgate_server.sync.reprojection import note_found
 from schoolgate_server.sync.retention import RetainedRows
-from schoolgate_server.sync.segments import encode_rows, read_segments
+from schoolgate_server.sync.segments import encode_row, read_segments
 from schoolgate_server.sync.surfaces import surface_of
 
 
@@ -193,7 +193,8 @@ class SnapshotSync:
             retained.forget()  # whoever gives no cursor begins anew, and must not be counted twice
         async with aclosing(retained.replay()) as segments:
             async for rows, segment in segments:
-                await self._take(rows, encode_rows(rows), segment.digest, ingest, segment.seq)
+                encoded = list(map(encode_row, rows))
+                await self._take(rows, encoded, segment.digest, ingest, segment.seq)
                 state.pages_read += 1
                 cursor = segment.cursor
         retained.check()
