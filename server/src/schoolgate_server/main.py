@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from schoolgate_sdk.traffic import Traffic, TrafficLimits
-from schoolgate_server.heap import give_back_large
+from schoolgate_server.heap import collect_less, give_back_large
 from schoolgate_server.log import Redactor, configure_logging, loop_exception_handler
 from schoolgate_server.mis.connectors import load_connectors
 from schoolgate_server.mis.partners import NO_PARTNERS, Partners, PartnersFile, PartnersInvalid
@@ -328,4 +328,5 @@ def run(config: Path | None = None, ready: Callable[[RpcServer], None] = lambda 
         raise StartFailed(str(error)) from None
     configure_logging(redactor, level=settings.log.level, json=settings.log.format == "json")
     give_back_large()
+    collect_less()
     uvloop.run(serve(settings, redactor, ready))

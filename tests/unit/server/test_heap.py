@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import Any
 
 import pytest
 
 from schoolgate_server import main
-from schoolgate_server.heap import LARGE, give_back_large
+from schoolgate_server.heap import LARGE, YOUNG, collect_less, give_back_large
 
 
 class _Info(ctypes.Structure):
@@ -40,7 +41,18 @@ def test_a_c_library_without_it_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch
     assert not give_back_large()
 
 
-def test_a_service_of_its_own_gives_back_before_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cycles_are_looked_for_seldom_and_not_among_what_was_there() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_less()
+        assert gc.get_threshold()[0] == YOUNG
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def test_a_service_of_its_own_sees_to_its_memory_before_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
     async def serve(*_arguments: Any) -> None:
@@ -49,6 +61,7 @@ def test_a_service_of_its_own_gives_back_before_it_serves(monkeypatch: pytest.Mo
     monkeypatch.setenv("SCHOOLGATE_MONGO__URI", "mongodb://127.0.0.1/?replicaSet=none")
     monkeypatch.setattr(main, "configure_logging", lambda *_arguments, **_options: None)
     monkeypatch.setattr(main, "give_back_large", lambda: done.append("gave back"))
+    monkeypatch.setattr(main, "collect_less", lambda: done.append("collects less"))
     monkeypatch.setattr(main, "serve", serve)
     main.run()
-    assert done == ["gave back", "served"]
+    assert done == ["gave back", "collects less", "served"]
