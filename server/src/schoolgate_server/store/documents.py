@@ -12,7 +12,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from schoolgate.v1.kind_pb2 import Kind
-from schoolgate.v1.record_pb2 import ChangeCause, Record, TombstoneReason
+from schoolgate.v1.record_pb2 import ChangeCause, KeyPart, Record, SourceKey, TombstoneReason
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.changes import Change
 from schoolgate_server.model.wire import embedded, field_tag
@@ -130,23 +130,23 @@ def body_wire(document: Document) -> bytes:
 def _wire(change: Change, *, school_id: str, seq: int, at: datetime, run_id: str) -> bytes:
     """Return the serialised ``Record`` of ``change``.
 
-    It is put together from serialised parts, which is what makes it cheap: parts of one message that follow
-    each other are read as one (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    It is put together from serialised parts, of which nearly all repeat from record to record; that is what
+    makes it cheap. Parts of one message that follow each other are read as one
+    (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
     """
-    # As dictionaries: that is by half faster than making the parts first.
-    fields: dict[str, Any] = {
-        "id": change.record_id,
-        "source_keys": [_source_key(encoded) for encoded in change.keys],
-        "version": change.expected_version + 1,
-    }
-    own = Record(**fields)
+    parts = [embedded(_ID_TAG, change.record_id.encode())]
+    parts += [embedded(_KEYS_TAG, _source_key(encoded)) for encoded in change.keys]
+    parts.append(_versioned(change.expected_version + 1))
     if change.tombstone is not None:
-        own.tombstone.reason = change.tombstone
-        own.tombstone.at.FromDatetime(at)
+        gone = Record()
+        gone.tombstone.reason = change.tombstone
+        gone.tombstone.at.FromDatetime(at)
         if change.merged_into is not None:
-            own.tombstone.merged_into = change.merged_into
-    shared = _shared(change.kind, school_id, seq, at, run_id, change.cause)
-    return own.SerializeToString() + shared + embedded(_BODY_TAGS[change.kind], change.wire)
+            gone.tombstone.merged_into = change.merged_into
+        parts.append(gone.SerializeToString())
+    parts.append(_shared(change.kind, school_id, seq, at, run_id, change.cause))
+    parts.append(embedded(_BODY_TAGS[change.kind], change.wire))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=256)
@@ -159,14 +159,31 @@ def _shared(
     return record.SerializeToString()
 
 
-_BODY_TAGS = {
-    kind: field_tag(Record.DESCRIPTOR.fields_by_name[info.name].number) for kind, info in KINDS.items()
-}
+@lru_cache(maxsize=256)
+def _versioned(version: int) -> bytes:
+    return Record(version=version).SerializeToString()
 
 
-def _source_key(encoded: str) -> dict[str, Any]:
+_FIELDS = Record.DESCRIPTOR.fields_by_name
+_ID_TAG = field_tag(_FIELDS["id"].number)
+_KEYS_TAG = field_tag(_FIELDS["source_keys"].number)
+_BODY_TAGS = {kind: field_tag(_FIELDS[info.name].number) for kind, info in KINDS.items()}
+_PARTS_TAG = field_tag(SourceKey.DESCRIPTOR.fields_by_name["parts"].number)
+
+
+def _source_key(encoded: str) -> bytes:
+    """Return an encoded key as a serialised ``SourceKey``."""
     namespace, *parts = orjson.loads(encoded)
-    return {
-        "namespace": namespace,
-        "parts": [{"text": part} if isinstance(part, str) else {"integer": part} for part in parts],
-    }
+    return _namespace(namespace) + b"".join([_part(part) for part in parts])
+
+
+@lru_cache(maxsize=1_024)
+def _namespace(namespace: str) -> bytes:
+    return SourceKey(namespace=namespace).SerializeToString()
+
+
+@lru_cache(maxsize=16_384)
+def _part(part: int | str) -> bytes:
+    """Return one of the ``parts`` of a key; the pupils, days and periods in them repeat very often."""
+    message = KeyPart(text=part) if isinstance(part, str) else KeyPart(integer=part)
+    return embedded(_PARTS_TAG, message.SerializeToString())
