@@ -278,39 +278,44 @@ class DatasetIngest:
         match outcome:
             case Outcome.DUPLICATE:
                 pass
-            case Outcome.CREATE | Outcome.UPDATE:
-                self._queue(projected)
+            case Outcome.CREATE:
+                self._queue(projected, None)
+            case Outcome.UPDATE:
+                self._queue(projected, self._diff.known(record_id))
             case Outcome.OLDER:
                 self._log.record(_older(projected), self._context.clock())
             case Outcome.CONFLICT_LOST:
                 self._log.record(_duplicate(projected, same=False), self._context.clock())
             case Outcome.CONFLICT_WON:
                 self._log.record(_duplicate(projected, same=False), self._context.clock())
-                self._queue(projected)
+                if self._diff.is_waiting(record_id, digest):
+                    self._queue(projected, self._diff.known(record_id))
+                else:
+                    self._deferred.pop(record_id, None)  # the row that won is what is stored already
         return outcome
 
-    def _queue(self, projected: Projected) -> None:
-        """Queue what is to be written of a record, in place of what a conflicting row wanted before."""
+    def _queue(self, projected: Projected, known: Known | None) -> None:
+        """Queue what is to be written of a record, in place of what a conflicting row wanted before.
+
+        ``known`` is what is stored of it.
+        """
         record_id = projected.record_id
-        if not self._diff.is_waiting(record_id, projected.digest):
-            self._deferred.pop(record_id, None)  # the conflicting row that won is what is stored already
-        elif self._mode.streaming and self._diff.known(record_id) is None:
-            self._creates[record_id] = self._change(projected)
+        if self._mode.streaming and known is None:
+            self._creates[record_id] = self._change(projected, known)
         elif record_id in self._deferred or len(self._deferred) < MAX_DEFERRED:
-            self._deferred[record_id] = self._change(projected)
+            self._deferred[record_id] = self._change(projected, known)
         else:
             self._overflowed = True
 
-    def _change(self, projected: Projected) -> Change:
-        known = self._diff.known(projected.record_id)
+    def _change(self, projected: Projected, known: Known | None) -> Change:
         is_update = known is not None and known.live
         return Change(
-            record_id=projected.record_id,
-            dataset=self._dataset,
-            kind=projected.kind,
-            keys=projected.keys,
-            wire=projected.wire,
-            digest=projected.digest,
+            projected.record_id,
+            self._dataset,
+            projected.kind,
+            projected.keys,
+            projected.wire,
+            projected.digest,
             expected_version=0 if known is None else known.version,
             valid_from=projected.valid_from,
             valid_to=projected.valid_to,
@@ -336,7 +341,8 @@ class DatasetIngest:
                     for row in some:
                         for projected in self._projector.project(row).records:
                             if self._diff.is_ready(projected.record_id, projected.digest, withheld):
-                                waiting[projected.record_id] = self._change(projected)
+                                known = self._diff.known(projected.record_id)
+                                waiting[projected.record_id] = self._change(projected, known)
                     if len(waiting) >= self._context.commit_batch:
                         await self._commit_changes(list(waiting.values()))
                         waiting.clear()
@@ -346,14 +352,14 @@ class DatasetIngest:
 
     async def _commit_changes(self, changes: Sequence[Change]) -> None:
         """Start committing new and changed records, and count them."""
+        reprojects = self._mode.cause == CHANGE_CAUSE_REPROJECTION
         for change in changes:
-            known = self._diff.known(change.record_id)
-            if CHANGE_CAUSE_REPROJECTION in {change.cause, self._mode.cause}:
+            if reprojects or change.cause == CHANGE_CAUSE_REPROJECTION:
                 self.totals.reprojected += 1
                 self._reprojected += 1
-            elif known is None:
+            elif not change.expected_version:
                 self.totals.created += 1
-            elif known.live:
+            elif (known := self._diff.known(change.record_id)) is not None and known.live:
                 self.totals.updated += 1
             else:
                 self.totals.revived += 1
