@@ -314,7 +314,10 @@ def _left_out(part: LeftOut) -> Finding:
 
 def _named(item: Parsed) -> list[str]:
     """Return the other keys that a row names, encoded: whose they are is another question."""
-    return [encode_key(ref.key) for ref in item.refs] + [_encode(key) for key in item.other_keys]
+    named = [encode_key(ref.key) for ref in item.refs]
+    if item.other_keys:
+        named += [_encode(key) for key in item.other_keys]
+    return named
 
 
 def _out_of_scope(field: str, key: SourceKey) -> Finding:
