@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Container, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.memo import Memo
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
 from schoolgate_server.ingest.relinking import Relinking
+from schoolgate_server.ingest.totals import Totals
 from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change, Commit
@@ -29,9 +30,8 @@ CHUNK_ROWS = 2_000
 """Rows of which what is known is looked up at once."""
 
 SLICE_ROWS = 100
-"""Rows projected between two looks at the event loop, some 4 ms. A commit goes to MongoDB and back a dozen
-times, and each time waits for such looks: with fewer of them, MongoDB idles while rows are projected, and
-the next commit waits for it afterwards."""
+"""Rows projected between two looks at the event loop, some 4 ms: a commit under way waits for dozens of
+looks, and the next one for that commit."""
 
 MAX_DEFERRED = 50_000
 """Changes kept in memory until the snapshot's end; more are projected again from the retained rows."""
@@ -43,22 +43,6 @@ _WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST, Outcome.O
 
 Replay: TypeAlias = Callable[[], AsyncGenerator[Sequence[Row]]]
 """Yields the rows that were taken once more."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """Counters of one dataset in one run; published with each commit, so that they survive a crash."""
-
-    created: int = 0
-    updated: int = 0
-    revived: int = 0
-    tombstoned: int = 0
-    reprojected: int = 0
-    merged: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counters by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 class _EveryRecord(Container[str]):
@@ -281,10 +265,8 @@ class DatasetIngest:
         """Compare one record, and queue what is to be written of it."""
         record_id, digest, rank = projected.record_id, projected.digest, projected.rank
         outcome = self._diff.observe(record_id, digest, as_of, own=projected.own, rank=rank)
-        if outcome is Outcome.UNCHANGED:
-            return outcome
         match outcome:
-            case Outcome.DUPLICATE:
+            case Outcome.UNCHANGED | Outcome.DUPLICATE:
                 pass
             case Outcome.CREATE:
                 self._queue(projected, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
@@ -60,6 +60,12 @@ class Records:
             query: Document = {"school": school_id, "_id": {"$in": list(some)}}
             found = await self._records.find(query, STATE_FIELDS, hint=BY_ID)
             yield _states(found)
+
+    async def has_any(self, school_id: str, kinds: Iterable[Kind.ValueType]) -> bool:
+        """Whether a record of one of ``kinds`` is stored, be it tombstoned; read as by :meth:`states`."""
+        names = [KINDS[kind].name for kind in kinds]
+        query: Document = {"school": school_id, "kind": {"$in": names}}
+        return await self._records.find_one(query, {"_id": 1}) is not None
 
     async def newer(
         self, school_id: str, dataset: str, since: int, *, not_by: str = ""

@@ -88,6 +88,12 @@ async def dataset_parts(
     known = await ingest.store.decisions.known(ingest.school_id, name)
     log = DecisionLog(ingest.school_id, name, ingest.run_id, known)
     projector = projector_of(context, dataset, scope)
+    # Nothing is stored under other days where nothing is stored at all, as before a first load.
+    looks_up = (
+        whole
+        and scope.date_from is not None
+        and await ingest.store.records.has_any(ingest.school_id, [spec.kind for spec in dataset.kinds])
+    )
     taken = DatasetIngest(
         ingest,
         name,
@@ -95,7 +101,7 @@ async def dataset_parts(
         context.identities,
         diff,
         log,
-        replace(mode, looks_up=whole and scope.date_from is not None),
+        replace(mode, looks_up=looks_up),
         replay or (lambda: _rows_of(retained)),
     )
     return DatasetParts(context, diff, projector, log, taken)
