@@ -203,6 +203,17 @@ async def test_states_of_a_window(store: Store, window: tuple[str | None, ...], 
     assert {state.record_id for state in seen} == {marks[day].record_id for day in days}
 
 
+async def test_has_any_record_of_a_kind(store: Store) -> None:
+    marks, students = kinds.KIND_ATTENDANCE_MARK, kinds.KIND_STUDENT
+    lease = await leased(store)
+    assert not await store.records.has_any("oak", [marks, students])
+    await commit(store, lease, student(1, "Ash"))
+    await commit(store, lease, student(1, "Ash", 1, tombstone=LEFT))
+    assert await store.records.has_any("oak", [marks, students])
+    assert not await store.records.has_any("oak", [marks])
+    assert not await store.records.has_any("elm", [students])
+
+
 async def test_many_returns_latest_states_in_order(store: Store) -> None:
     lease = await leased(store)
     await commit(store, lease, *(student(number, "Ash") for number in (3, 1, 2)))

@@ -30,8 +30,8 @@ CHUNK_ROWS = 2_000
 """Rows of which what is known is looked up at once."""
 
 SLICE_ROWS = 100
-"""Rows projected between two looks at the event loop, some 4 ms: a commit under way waits for dozens of
-looks, and the next one for that commit."""
+"""Rows projected between two looks at the event loop, some 4 ms, unless they are looked up: a commit under
+way waits for dozens of looks, and the next one for that commit."""
 
 MAX_DEFERRED = 50_000
 """Changes kept in memory until the snapshot's end; more are projected again from the retained rows."""
