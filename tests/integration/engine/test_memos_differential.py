@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -219,9 +219,10 @@ def _counters(part: pb.DatasetRun) -> list[object]:
 def _plain(value: Any) -> Any:
     """Return ``value`` without what no two runs have in common."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items() if key not in OF_THE_RUN}
+        parts = cast("dict[str, Any]", value)
+        return {key: _plain(each) for key, each in parts.items() if key not in OF_THE_RUN}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(each) for each in cast("list[Any]", value)]
     return "then" if isinstance(value, datetime) else value
 
 

@@ -37,7 +37,10 @@ def test_a_large_block_is_given_back_although_a_larger_one_was_freed_before() ->
 
 
 def test_a_c_library_without_it_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
+    def without_anything(_name: str | None) -> object:
+        return object()
+
+    monkeypatch.setattr(ctypes, "CDLL", without_anything)
     assert not give_back_large()
 
 
@@ -58,8 +61,11 @@ def test_a_service_of_its_own_sees_to_its_memory_before_it_serves(monkeypatch: p
     async def serve(*_arguments: Any) -> None:
         done.append("served")
 
+    def configure(*_arguments: Any, **_options: Any) -> None:
+        pass
+
     monkeypatch.setenv("SCHOOLGATE_MONGO__URI", "mongodb://127.0.0.1/?replicaSet=none")
-    monkeypatch.setattr(main, "configure_logging", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(main, "configure_logging", configure)
     monkeypatch.setattr(main, "give_back_large", lambda: done.append("gave back"))
     monkeypatch.setattr(main, "collect_less", lambda: done.append("collects less"))
     monkeypatch.setattr(main, "serve", serve)
