@@ -161,9 +161,10 @@ class Live:
     def data(self, *left_out: str) -> dict[str, Any]:
         """Return the fingerprints of what a run leaves alone that learns nothing new.
 
-        A run that fails may retain rows, decide about some and set deletions aside; it is a document itself.
+        A run that fails may retain rows and what they were read as, decide about some and set deletions
+        aside; it is a document itself.
         """
-        return self.fingerprints("runs", "raw_pages", "decisions", "holds", *left_out)
+        return self.fingerprints("runs", "raw_pages", "memos", "decisions", "holds", *left_out)
 
 
 class _Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

@@ -222,7 +222,7 @@ def _plain(value: Any) -> Any:
         parts = cast("dict[str, Any]", value)
         return {key: _plain(each) for key, each in parts.items() if key not in OF_THE_RUN}
     if isinstance(value, list):
-        return [_plain(each) for each in cast("list[Any]", value)]
+        return [_plain(each) for each in value]  # pyright: ignore[reportUnknownVariableType] - mypy knows it
     return "then" if isinstance(value, datetime) else value
 
 
