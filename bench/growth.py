@@ -22,7 +22,7 @@ from schoolgate.v1.sync_service_pb2 import Run
 from schoolgate_server.cli.demo.mis import Simulator
 from schoolgate_server.store.indexes import INDEXES
 
-_BULK = ("records", "history", "raw_pages")
+_BULK = ("records", "history", "raw_pages", "memos")
 """The collections that grow with the rows."""
 
 _FIRST, _UNCHANGED, _CHANGED = "first load", "unchanged", "every mark changed"
