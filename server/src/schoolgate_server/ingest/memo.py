@@ -7,7 +7,6 @@ stored, with a memo and without.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from struct import Struct
 
@@ -92,12 +91,6 @@ def known_rows(payload: bytes) -> Mapping[bytes, bytes]:
     size = _ENTRY.size
     entries = (payload[start : start + size] for start in range(0, len(payload), size))
     return {entry[:DIGEST_BYTES]: entry[DIGEST_BYTES:] for entry in entries if entry[DIGEST_BYTES]}
-
-
-def row_digests(encoded: Sequence[bytes]) -> list[bytes]:
-    """Return the digests of rows, given as JSON."""
-    blake2b = hashlib.blake2b
-    return [blake2b(row, digest_size=DIGEST_BYTES).digest() for row in encoded]
 
 
 def _entry(row: bytes, projection: Projection) -> bytes:

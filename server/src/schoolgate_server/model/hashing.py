@@ -37,5 +37,5 @@ def conflict_rank(wire: bytes, keys: Iterable[str]) -> int:
 
 
 def rows_digest(joined: bytes) -> bytes:
-    """Return the digest under which source rows, joined as JSON, are retained."""
+    """Return the digest under which source rows, joined as JSON, are retained, or a single one is known."""
     return hashlib.blake2b(joined, digest_size=DIGEST_BYTES).digest()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection as Container
 
-from pymongo.errors import DuplicateKeyError
-
+from schoolgate_server.store.epochs import not_later, replace_not_later
 from schoolgate_server.store.handles import Collection, Document
-from schoolgate_server.store.leases import Lease, lost
+from schoolgate_server.store.leases import Lease
 
 
 class Memos:
@@ -37,32 +36,19 @@ class Memos:
         Raises:
             LeaseLost: a later owner of the school has kept one.
         """
-        school_id, epoch = lease.school_id, lease.epoch
-        memo_id = _memo_id(school_id, dataset, digest)
         document: Document = {
-            "_id": memo_id,
-            "school": school_id,
+            "_id": _memo_id(lease.school_id, dataset, digest),
             "dataset": dataset,
             "digest": digest,
             "binding": binding,
-            "epoch": epoch,
             "payload": payload,
         }
-        not_later: Document = {"_id": memo_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
-        try:
-            await self._memos.replace_one(not_later, document, upsert=True)
-        except DuplicateKeyError:  # it is there, so it is a later owner's
-            raise lost(lease) from None
+        await replace_not_later(self._memos, lease, document)
 
     async def prune(self, lease: Lease, dataset: str, keep: Container[bytes] = ()) -> None:
         """Forget the memos of ``dataset`` but those of the segments in ``keep``, and a later owner's."""
         await self._memos.delete_many(
-            {
-                "school": lease.school_id,
-                "dataset": dataset,
-                "digest": {"$nin": sorted(keep)},
-                "epoch": {"$not": {"$gt": lease.epoch}},
-            }
+            {**not_later(lease), "dataset": dataset, "digest": {"$nin": sorted(keep)}}
         )
 
 

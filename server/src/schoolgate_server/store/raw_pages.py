@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Collection as Container
 from collections.abc import Sequence
 
-from pymongo.errors import DuplicateKeyError
-
+from schoolgate_server.store.epochs import not_later, replace_not_later
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.store.handles import Collection, Document
-from schoolgate_server.store.leases import Lease, lost
+from schoolgate_server.store.leases import Lease
 
 _PIECE = 8 * 1024 * 1024
 """Bytes per document; MongoDB allows 16 MB."""
@@ -51,20 +50,14 @@ class RawPages:
             page_id = f"{school_id}:{dataset}:{digest.hex()}:{number}"
             document: Document = {
                 "_id": page_id,
-                "school": school_id,
                 "dataset": dataset,
                 "digest": digest,
                 "n": number,
                 "last": number == last,
                 "writing": writing,
-                "epoch": epoch,
                 "payload": piece,
             }
-            not_later: Document = {"_id": page_id, "school": school_id, "epoch": {"$not": {"$gt": epoch}}}
-            try:
-                await self._pages.replace_one(not_later, document, upsert=True)
-            except DuplicateKeyError:  # it is there, so it is a later owner's
-                raise lost(lease) from None
+            await replace_not_later(self._pages, lease, document)
 
     async def get(self, school_id: str, dataset: str, digest: bytes) -> bytes:
         """Return a payload.
@@ -80,10 +73,9 @@ class RawPages:
     async def prune(self, lease: Lease, dataset: str, keep: Container[bytes]) -> None:
         """Forget all payloads of ``dataset`` but those in ``keep``, and those that a later owner wrote."""
         unwanted: Document = {
-            "school": lease.school_id,
+            **not_later(lease),
             "dataset": dataset,
             "digest": {"$nin": sorted(keep)},
-            "epoch": {"$not": {"$gt": lease.epoch}},
         }
         # The last piece goes first: what a crash leaves then is not taken for a whole payload.
         await self._pages.delete_many({**unwanted, "last": True})

@@ -13,9 +13,10 @@ from loguru import logger
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import Incomplete, Row
-from schoolgate_server.ingest.memo import Memo, known_rows, row_digests
+from schoolgate_server.ingest.memo import Memo, known_rows
 from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.model.batches import batched
+from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.sync.context import RunContext
 
@@ -125,7 +126,7 @@ class SegmentMemos:
             await self._look_ahead(binding)
         digests: list[bytes] = []
         for some in batched(encoded, _CHUNK_ROWS):
-            digests += row_digests(some)
+            digests += map(rows_digest, some)
             await asyncio.sleep(0)
         return Memo.of_rows(digests, self._at_hand)
 

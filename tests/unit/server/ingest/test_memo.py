@@ -8,12 +8,13 @@ from schoolgate.v1.people_pb2 import Student
 from schoolgate_sdk import source_key
 from schoolgate_server.ingest.decisions import Finding
 from schoolgate_server.ingest.identity import Claim
-from schoolgate_server.ingest.memo import Memo, known_rows, row_digests
+from schoolgate_server.ingest.memo import Memo, known_rows
 from schoolgate_server.ingest.projection import Projected, Projection
+from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.reconcile.diff import Known, SnapshotDiff
 
 FINDING = Finding(diagnostics.DECISION_REASON_CODE_UNMAPPED, "", "a code has no meaning")
-ROWS = row_digests([f'{{"id":{number}}}'.encode() for number in range(300)])
+ROWS = [rows_digest(f'{{"id":{number}}}'.encode()) for number in range(300)]
 
 
 def read(number: int, digest: bytes = b"d" * 16) -> Projection:
