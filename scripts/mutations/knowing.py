@@ -138,7 +138,7 @@ MUTANTS = (
         "g09",
         "duplicates leave no decision",
         PIPELINE,
-        "self._log.record(_duplicate(projection.records[0], same=True), self._context.clock())",
+        "self._log.record(same_again(projection.records[0]), self._context.clock())",
         "pass",
         ENGINE,
         "g09",

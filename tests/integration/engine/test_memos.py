@@ -294,6 +294,18 @@ async def test_g01_a_parser_that_breaks_for_a_few_late_rows_deletes_nobody(store
         assert await engine.live(kinds.KIND_STUDENT) == PUPILS
 
 
+async def test_g01_rows_that_nothing_was_known_of_are_no_reason_to_end(store: Store) -> None:
+    """Nothing was taken as before when the first row is found to be read otherwise, in the second segment."""
+    parsers = Parsers()
+    async with loaded(store, parsers, replace(UNCHECKED, checked_rows=1)) as engine:
+        new = range(900, 900 + UNCHECKED.segment_rows)
+        engine.mis.rows[STUDENTS][:0] = [student(n, "Joiner") for n in new]
+        parsers.misread = frozenset({1})
+        part = outcome(await succeeds(engine), STUDENTS)
+        assert (part.created, part.tombstoned) == (len(new), 0)
+        assert len(parsers.rows) >= PUPILS + len(new)
+
+
 async def test_each_run_checks_other_rows(store: Store) -> None:
     parsers = Parsers()
     async with loaded(store, parsers, replace(UNCHECKED, checked_rows=1, checked_one_of=8)) as engine:

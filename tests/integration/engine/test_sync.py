@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import aclosing
 
 import pytest
 
@@ -12,6 +13,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_AUTHORISED_ABSENCE, ATTENDANCE_MEANING_PRESENT
 from schoolgate.v1.people_pb2 import SEX_FEMALE
+from schoolgate_server.model.changes import Commit
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry
 from schoolgate_server.store.leases import Lease
@@ -155,6 +157,29 @@ async def test_watching_ends_with_the_final_state_and_counts_only_up(engine: Eng
     assert rows == sorted(rows)
     assert rows[-1] == 60
     assert states[-1] == pb.RUN_STATE_SUCCEEDED
+
+
+async def test_watchers_see_changes_come_while_they_are_written(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for the end of the snapshot, and of many the writing takes minutes."""
+    fill(engine, 200)
+    await engine.sync(STUDENTS)
+    for row in engine.mis.rows[STUDENTS][:21]:  # three commits
+        row["surname"] = "Okafor"
+    write, seen = engine.store.commits.commit, list[int]()
+
+    async def watched(lease: Lease, commit: Commit) -> int:
+        async with aclosing(engine.supervisor.watch(SCHOOL, commit.run_id)) as states:
+            async for run in states:
+                seen.append(run.datasets[0].updated)
+                break
+        return await write(lease, commit)
+
+    monkeypatch.setattr(engine.store.commits, "commit", watched)
+    await engine.sync(STUDENTS)
+    first, second, third = seen
+    assert first < second < third
 
 
 async def test_a_watcher_outlives_whatever_ends_the_work_on_a_run(

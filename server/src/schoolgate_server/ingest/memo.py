@@ -48,6 +48,11 @@ class Memo:
     def __len__(self) -> int:
         return len(self._entries) // _ENTRY.size
 
+    @property
+    def knows_any(self) -> bool:
+        """Whether it is known of a row what it is read as."""
+        return any(self._entries[DIGEST_BYTES :: _ENTRY.size])
+
     def sample(self, first: int, one_of: int, turn: int) -> list[int]:
         """Return the places of known rows that are to be read all the same: the ``first`` ones, and of the
         others one of each ``one_of`` (at most 256; 0: none), other ones for each ``turn``.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Container, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE, ChangeCause
-from schoolgate_sdk import Row, decode_key
-from schoolgate_server.ingest.decisions import DecisionLog, Finding
+from schoolgate_sdk import Row
+from schoolgate_server.ingest.decisions import DecisionLog
+from schoolgate_server.ingest.findings import conflicting, older, same_again
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.memo import Memo
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
@@ -43,6 +43,13 @@ _WITHOUT_EFFECT = frozenset({Outcome.DUPLICATE, Outcome.CONFLICT_LOST, Outcome.O
 
 Replay: TypeAlias = Callable[[], AsyncGenerator[Sequence[Row]]]
 """Yields the rows that were taken once more."""
+
+Shown: TypeAlias = Callable[[], Awaitable[None]]
+"""Lets watchers see how far it has come."""
+
+
+async def _nobody() -> None:
+    """Show nothing: there is little to wait for."""
 
 
 class _EveryRecord(Container[str]):
@@ -199,8 +206,11 @@ class DatasetIngest:
                 self._take_row(self._projector.project(row), as_of)
         await self._store_decisions()
 
-    async def finish(self, withheld: Withheld = NOTHING) -> None:
-        """Commit everything that waits, except for what is ``withheld``, until it is stored."""
+    async def finish(self, withheld: Withheld = NOTHING, shown: Shown = _nobody) -> None:
+        """Commit everything that waits, except for what is ``withheld``, until it is stored.
+
+        ``shown`` is awaited after each commit of changes has begun; what it raises ends the finishing.
+        """
         try:
             while self._creates:
                 await self._commit_creates()
@@ -211,8 +221,9 @@ class DatasetIngest:
             ]
             for ids in batched(ready, self._context.commit_batch):
                 await self._commit_changes([self._deferred.pop(record_id) for record_id in ids])
+                await shown()
             if self._overflowed:
-                await self._commit_overflowed(withheld)
+                await self._commit_overflowed(withheld, shown)
             # Those of rows that changed no record; datasets to come refer by them, after a crash too.
             await self._store_aliases(self._identities.take_new())
             await self._store_decisions()
@@ -259,7 +270,7 @@ class DatasetIngest:
             if not projection.protects:
                 self.unidentified_rows += 1
         elif outcomes and all(outcome is Outcome.DUPLICATE for outcome in outcomes):
-            self._log.record(_duplicate(projection.records[0], same=True), self._context.clock())
+            self._log.record(same_again(projection.records[0]), self._context.clock())
 
     def _observe(self, projected: Projected, as_of: int) -> Outcome:
         """Compare one record, and queue what is to be written of it."""
@@ -273,11 +284,11 @@ class DatasetIngest:
             case Outcome.UPDATE:
                 self._queue(projected, self._diff.known(record_id))
             case Outcome.OLDER:
-                self._log.record(_older(projected), self._context.clock())
+                self._log.record(older(projected), self._context.clock())
             case Outcome.CONFLICT_LOST:
-                self._log.record(_duplicate(projected, same=False), self._context.clock())
+                self._log.record(conflicting(projected), self._context.clock())
             case Outcome.CONFLICT_WON:
-                self._log.record(_duplicate(projected, same=False), self._context.clock())
+                self._log.record(conflicting(projected), self._context.clock())
                 if self._diff.is_waiting(record_id, digest):
                     self._queue(projected, self._diff.known(record_id))
                 else:
@@ -321,7 +332,7 @@ class DatasetIngest:
         part = [self._creates.pop(key) for key in list(islice(self._creates, self._context.commit_batch))]
         await self._commit_changes(part)
 
-    async def _commit_overflowed(self, withheld: Withheld) -> None:
+    async def _commit_overflowed(self, withheld: Withheld, shown: Shown) -> None:
         """Commit the changes that were too many to keep, from the rows that were retained."""
         waiting: dict[str, Change] = {}
         async with aclosing(self._replay()) as segments:
@@ -336,6 +347,7 @@ class DatasetIngest:
                     if len(waiting) >= self._context.commit_batch:
                         await self._commit_changes(list(waiting.values()))
                         waiting.clear()
+                        await shown()
                     await asyncio.sleep(0)
         if waiting:
             await self._commit_changes(list(waiting.values()))
@@ -385,16 +397,3 @@ class DatasetIngest:
         decisions = self._log.take_new()
         if decisions:
             await self._context.store.decisions.insert(decisions)
-
-
-def _duplicate(projected: Projected, *, same: bool) -> Finding:
-    if same:
-        return Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", "the row came again", projected.key)
-    detail = "rows of this record differ; which one was taken depends on what they say, not on their order"
-    # Not the row's own key: which of several rows under several keys comes first must make no difference.
-    return Finding(diagnostics.DECISION_REASON_CONFLICTING_ROW, "", detail, decode_key(projected.keys[0]))
-
-
-def _older(projected: Projected) -> Finding:
-    detail = "the record was written from what was read after this row; that stays"
-    return Finding(diagnostics.DECISION_REASON_OLDER_KNOWLEDGE, "", detail, projected.key)

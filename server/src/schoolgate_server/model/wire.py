@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 _LENGTH_DELIMITED = 2
+
+
+class Serialised(NamedTuple):
+    """A whole message that is sent as it is, in place of an object that would only be serialised again."""
+
+    wire: bytes
 
 
 def field_tag(number: int) -> bytes:

@@ -21,6 +21,7 @@ from loguru import logger
 
 from schoolgate.v1 import error_reason_pb2 as reasons
 from schoolgate_server.model.errors import ServiceError, Violation, invalid_request
+from schoolgate_server.model.wire import Serialised
 from schoolgate_server.rpc import calls
 from schoolgate_server.rpc.callers import Callers
 from schoolgate_server.rpc.checks import SCHOOL_ID
@@ -42,7 +43,8 @@ class _Undecodable:
 
 
 def _rebuilt(handler: Handler, behaviour: Behaviour, *, waits: bool = True) -> Handler:
-    """Return ``handler`` with another behaviour, and with undecodable requests as a value.
+    """Return ``handler`` with another behaviour, with undecodable requests as a value, and with responses
+    that may be serialised already.
 
     By itself gRPC would answer those with INTERNAL, and log them with a traceback. Unless it ``waits``, the
     behaviour runs before the request has come, and gets an iterator over it.
@@ -50,7 +52,7 @@ def _rebuilt(handler: Handler, behaviour: Behaviour, *, waits: bool = True) -> H
     taken = "stream" if handler.request_streaming or not waits else "unary"
     given = "stream" if handler.response_streaming else "unary"
     build: Callable[..., Handler] = getattr(grpc, f"{taken}_{given}_rpc_method_handler")
-    decode = handler.request_deserializer
+    decode, encode = handler.request_deserializer, handler.response_serializer
 
     def decoded(raw: bytes) -> object:
         try:
@@ -58,7 +60,12 @@ def _rebuilt(handler: Handler, behaviour: Behaviour, *, waits: bool = True) -> H
         except DecodeError:
             return _Undecodable()
 
-    return build(behaviour, decoded, handler.response_serializer)
+    def encoded(response: object) -> object:
+        if isinstance(response, Serialised):
+            return response.wire
+        return response if encode is None else encode(response)
+
+    return build(behaviour, decoded, encoded)
 
 
 _as_status: Callable[[Status], grpc.Status] = rpc_status.to_status  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

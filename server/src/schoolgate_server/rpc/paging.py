@@ -10,7 +10,7 @@ from typing import TypeAlias
 from schoolgate.v1.query_service_pb2 import QueryRecordsResponse
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.questions import SerialisedRecord
-from schoolgate_server.model.wire import embedded, field_tag
+from schoolgate_server.model.wire import Serialised, embedded, field_tag
 
 MOST_BYTES = 3 * 1024 * 1024
 """Bytes of records in one response: clients refuse messages above 4 MiB unless told otherwise."""
@@ -76,17 +76,19 @@ class Pages:
 _RECORDS = field_tag(QueryRecordsResponse.RECORDS_FIELD_NUMBER)
 
 
-def responses(records: Sequence[SerialisedRecord], seq: int) -> list[QueryRecordsResponse]:
-    """Return ``records`` in as few responses as clients take; one for no records."""
+def responses(records: Sequence[SerialisedRecord], seq: int) -> list[Serialised]:
+    """Return ``records`` in as few ``QueryRecordsResponse`` as clients take; one for no records."""
     if len(records) > 1 and sum(len(record.wire) for record in records) > MOST_BYTES:
         middle = len(records) // 2
         return responses(records[:middle], seq) + responses(records[middle:], seq)
-    # Parsed once as a whole: that is three times as fast as record by record.
-    response = QueryRecordsResponse.FromString(
-        b"".join([embedded(_RECORDS, record.wire) for record in records])
-    )
-    response.seq = seq
-    return [response]
+    parts = [embedded(_RECORDS, record.wire) for record in records]
+    parts.append(QueryRecordsResponse(seq=seq).SerializeToString())
+    return [Serialised(b"".join(parts))]
+
+
+def with_token(response: Serialised, token: str) -> Serialised:
+    """Return ``response`` with the token of the page after it."""
+    return Serialised(response.wire + QueryRecordsResponse(next_page_token=token).SerializeToString())
 
 
 def add_related(parts: list[QueryRecordsResponse], related: Sequence[Record]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record, SourceKey
@@ -13,12 +14,13 @@ from schoolgate_server.model.errors import Violation, invalid_request, record_no
 from schoolgate_server.model.groups import Values, as_text, summed
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.questions import SerialisedRecord
+from schoolgate_server.model.wire import Serialised
 from schoolgate_server.rpc.changes import changed_fields, field_changes
 from schoolgate_server.rpc.checks import Violations
 from schoolgate_server.rpc.expansion import Expander, expansions_of
 from schoolgate_server.rpc.instants import check_instant, instant_of, is_latest, published_seq
 from schoolgate_server.rpc.interceptors import Context
-from schoolgate_server.rpc.paging import Pages, add_related, responses
+from schoolgate_server.rpc.paging import Pages, add_related, responses, with_token
 from schoolgate_server.rpc.ports import Store
 from schoolgate_server.rpc.selection import groupings_of, mask_of, resolved, selection_of, show_only
 from schoolgate_server.rpc.source_keys import checked_key
@@ -82,7 +84,7 @@ class Query(Watch):
 
     async def QueryRecords(
         self, request: q.QueryRecordsRequest, context: Context
-    ) -> AsyncIterator[q.QueryRecordsResponse]:
+    ) -> AsyncIterator[Any]:  # `Serialised`, which is not in grpc's stubs
         violations = Violations()
         selection = selection_of(request, violations)
         shown = mask_of(request.field_mask, KINDS.get(request.kind), violations)
@@ -106,14 +108,11 @@ class Query(Watch):
         late = time() + LONGEST_S
         async for page in Pages(fetch, after, size, request.max_records):
             parts = responses(page.records, seq)
-            if request.expand:
-                records = [record for part in parts for record in part.records]
-                add_related(parts, await expander.related(records))
-            for part in parts:
-                show_only(shown, part.records)
+            if shown or expansions.steps:
+                parts = await _read(parts, expander, shown)
             ended = page.more_left_out or time() > late or expander.has_sent_enough
             if ended and page.records:
-                parts[-1].next_page_token = make_token(bound_to, seq, page.records[-1].id)
+                parts[-1] = with_token(parts[-1], make_token(bound_to, seq, page.records[-1].id))
             for response in parts:
                 yield response
             if ended:
@@ -176,6 +175,17 @@ class Query(Watch):
         if len(found) > limit:
             response.next_page_token = make_token(question, found[limit - 1][0].version)
         return response
+
+
+async def _read(parts: list[Serialised], expander: Expander, shown: frozenset[str]) -> list[Serialised]:
+    """Return ``parts`` with what the expansions lead to, and with no fields but those that are ``shown``."""
+    responses = [q.QueryRecordsResponse.FromString(part.wire) for part in parts]
+    # Fields that are not shown may lead on.
+    related = await expander.related([record for response in responses for record in response.records])
+    for response in responses:
+        show_only(shown, response.records)
+    add_related(responses, related)
+    return [Serialised(response.SerializeToString()) for response in responses]
 
 
 def _encoded(key: SourceKey, violations: Violations) -> str:

@@ -14,6 +14,7 @@ from loguru import logger
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import Incomplete, Row
 from schoolgate_server.ingest.memo import Memo, known_rows
+from schoolgate_server.ingest.pipeline import SLICE_ROWS
 from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.hashing import rows_digest
@@ -81,12 +82,15 @@ class SegmentMemos:
             return None
         memo = await self._find(digest, encoded, binding)
         options = self._options
-        for place in memo.sample(options.checked_rows, options.checked_one_of, self._turn):
+        sample = memo.sample(options.checked_rows, options.checked_one_of, self._turn)
+        for number, place in enumerate(sample, 1):
             memo.note(place, self._projector.project(rows[place]))
             if memo.is_contradicted:
                 await self._doubt()
                 return None
-        self._are_used = True
+            if number % SLICE_ROWS == 0:
+                await asyncio.sleep(0)
+        self._are_used |= memo.knows_any
         return memo
 
     async def keep(self, digest: bytes, memo: Memo) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 
 from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
@@ -115,7 +116,7 @@ class SnapshotSync:
         ingest, state = parts.ingest, self._state
         await ingest.settle_identities(complete=self._is_complete(end), present=present)
         doubts = self._withheld(parts)
-        await ingest.finish(doubts.withheld)
+        await ingest.finish(doubts.withheld, partial(self._show, ingest))
         as_of = min((segment.seq for segment in self._retained.manifest), default=self._as_of)
         await note_found(self._context, self._dataset.name, parts.diff, as_of)
         show_counts(self._state, ingest)
@@ -225,10 +226,13 @@ class SnapshotSync:
             part = rows[start : start + SHOWN_ROWS]
             await ingest.take(part, as_of, memo, start)
             self._state.rows_read += len(part)
-            show_counts(self._state, ingest)
-            await self._context.show()
+            await self._show(ingest)
         if memos is not None and memo is not None:
             await memos.keep(digest, memo)
+
+    async def _show(self, ingest: DatasetIngest) -> None:
+        show_counts(self._state, ingest)
+        await self._context.show()
 
     def _note_surface(self) -> None:
         """Note from which of the MIS's interfaces rows came; what another one showed is out of this one's

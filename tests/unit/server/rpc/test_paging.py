@@ -9,7 +9,7 @@ from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import SerialisedRecord
-from schoolgate_server.rpc.paging import MOST_BYTES, Pages, add_related, responses
+from schoolgate_server.rpc.paging import MOST_BYTES, Pages, add_related, responses, with_token
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
 
@@ -22,6 +22,10 @@ def records(count: int, comment: str = "") -> list[Record]:
 
 def stored(count: int, comment: str = "") -> list[SerialisedRecord]:
     return [SerialisedRecord(record.id, record.SerializeToString()) for record in records(count, comment)]
+
+
+def messages(found: Sequence[SerialisedRecord], seq: int) -> list[q.QueryRecordsResponse]:
+    return [q.QueryRecordsResponse.FromString(part.wire) for part in responses(found, seq)]
 
 
 async def read(total: int, size: int, most: int) -> tuple[list[int], bool, list[int]]:
@@ -96,20 +100,20 @@ async def test_an_abandoned_answer_stops_fetching() -> None:
 
 def test_a_page_too_large_for_one_response_is_divided() -> None:
     comment = "x" * 200_000
-    parts = responses(stored(50, comment), 7)
+    parts = messages(stored(50, comment), 7)
     assert len(parts) > 1
     assert all(part.ByteSize() <= MOST_BYTES and part.seq == 7 for part in parts)
     assert [record for part in parts for record in part.records] == records(50, comment)
 
 
 def test_a_record_larger_than_a_response_should_be_still_travels() -> None:
-    [part] = responses(stored(1, comment="x" * (MOST_BYTES + 1)), 1)
+    [part] = messages(stored(1, comment="x" * (MOST_BYTES + 1)), 1)
     assert len(part.records) == 1
 
 
 @pytest.mark.parametrize("own", [0, 3])
 def test_related_records_fill_the_last_response_and_then_others(own: int) -> None:
-    parts = responses(stored(own), 7)
+    parts = messages(stored(own), 7)
     add_related(parts, related := records(40, comment="x" * 200_000))
     assert len(parts) > 1
     assert all(part.ByteSize() <= MOST_BYTES and part.seq == 7 for part in parts)
@@ -119,15 +123,22 @@ def test_related_records_fill_the_last_response_and_then_others(own: int) -> Non
 
 
 def test_few_related_records_travel_with_their_page() -> None:
-    parts = responses(stored(3), 7)
+    parts = messages(stored(3), 7)
     add_related(parts, related := records(2))
     assert [list(part.related) for part in parts] == [related]
 
 
 def test_a_related_record_larger_than_a_response_should_be_has_one_of_its_own() -> None:
-    parts = responses(stored(3), 7)
+    parts = messages(stored(3), 7)
     add_related(parts, records(2, comment="x" * (MOST_BYTES + 1)))
     assert [(len(part.records), len(part.related)) for part in parts] == [(3, 0), (0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_serialised_response_takes_a_token(count: int) -> None:
+    [part] = responses(stored(count), 7)
+    expected = q.QueryRecordsResponse(records=records(count), seq=7, next_page_token="x")
+    assert q.QueryRecordsResponse.FromString(with_token(part, "x").wire) == expected
 
 
 QUESTION = question_of(q.QueryRecordsRequest(school_id="oak", page_size=3, page_token="x"))
