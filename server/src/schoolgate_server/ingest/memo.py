@@ -7,7 +7,7 @@ stored, with a memo and without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from struct import Struct
 
 from schoolgate_server.ingest.projection import Projection
@@ -91,11 +91,11 @@ class Memo:
         return bytes(self._entries)
 
 
-def known_rows(payload: bytes) -> Mapping[bytes, bytes]:
-    """Return what is known in an encoded memo, by the rows' digests, as :meth:`Memo.of_rows` takes it."""
+def known_rows(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows' digests and what an encoded memo knows of them, as :meth:`Memo.of_rows` takes it."""
     size = _ENTRY.size
     entries = (payload[start : start + size] for start in range(0, len(payload), size))
-    return {entry[:DIGEST_BYTES]: entry[DIGEST_BYTES:] for entry in entries if entry[DIGEST_BYTES]}
+    return ((entry[:DIGEST_BYTES], entry[DIGEST_BYTES:]) for entry in entries if entry[DIGEST_BYTES])
 
 
 def _entry(row: bytes, projection: Projection) -> bytes:

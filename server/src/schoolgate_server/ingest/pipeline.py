@@ -33,7 +33,7 @@ SLICE_ROWS = 100
 """Rows projected between two looks at the event loop, some 4 ms, unless they are looked up: a commit under
 way waits for dozens of looks, and the next one for that commit."""
 
-MAX_DEFERRED = 50_000
+MAX_DEFERRED = 30_000
 """Changes kept in memory until the snapshot's end; more are projected again from the retained rows."""
 
 _ORDINARY = ([Outcome.UNCHANGED], [Outcome.CREATE], [Outcome.UPDATE])
@@ -349,6 +349,7 @@ class DatasetIngest:
                         waiting.clear()
                         await shown()
                     await asyncio.sleep(0)
+                del rows  # or they stay while the next ones are read
         if waiting:
             await self._commit_changes(list(waiting.values()))
 

@@ -36,6 +36,6 @@ def conflict_rank(wire: bytes, keys: Iterable[str]) -> int:
     return rank
 
 
-def rows_digest(joined: bytes) -> bytes:
+def rows_digest(joined: bytes | bytearray | memoryview) -> bytes:
     """Return the digest under which source rows, joined as JSON, are retained, or a single one is known."""
     return hashlib.blake2b(joined, digest_size=DIGEST_BYTES).digest()

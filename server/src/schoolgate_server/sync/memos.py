@@ -16,21 +16,21 @@ from schoolgate_sdk import Incomplete, Row
 from schoolgate_server.ingest.memo import Memo, known_rows
 from schoolgate_server.ingest.pipeline import SLICE_ROWS
 from schoolgate_server.ingest.projection import Projector
-from schoolgate_server.model.batches import batched
-from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.sync.context import RunContext
+from schoolgate_server.sync.json_rows import JsonRows
 
 MOST_ROWS = 200_000
 """Rows of a segment that gets a memo, 11 MB: MongoDB allows 16. Segments have a tenth of them, unless pages
 are larger."""
 
-MOST_AT_HAND = 200_000
-"""Rows of earlier segments that wait to come again, some 50 MB; where they are more, rows moved about."""
+MOST_AT_HAND = 150_000
+"""Rows of earlier segments that wait to come again, some 36 MB. Those of one segment are at hand however many
+they are."""
 
 _AHEAD = 1
-"""Earlier segments that are looked into beyond the one in the same place: rows that came or went move others
-on."""
+"""Earlier segments that are looked into beyond the one in the same place, as far as there is room for them:
+rows that came or went move others on."""
 
 _CHUNK_ROWS = 10_000
 
@@ -64,12 +64,13 @@ class SegmentMemos:
         self._options = context.options
         self._turn = crc32(context.ingest.run_id.encode())
         self._sealed = [segment.digest for segment in sealed]
+        self._rows = [segment.rows for segment in sealed]
         self._at = 0
         self._loaded = 0
         self._at_hand: dict[bytes, bytes] = {}
         self._is_doubted = self._are_used = False
 
-    async def of(self, digest: bytes, rows: Sequence[Row], encoded: Sequence[bytes]) -> Memo | None:
+    async def of(self, digest: bytes, rows: Sequence[Row], as_json: JsonRows) -> Memo | None:
         """Return the memo of the segment that has ``digest``, of ``rows`` and the same as JSON.
 
         ``None``: nothing can be known of its rows now, nor kept of them.
@@ -80,7 +81,7 @@ class SegmentMemos:
         binding = await asyncio.to_thread(self._binding)  # of fifty thousand aliases it takes a moment
         if binding is None or len(rows) > MOST_ROWS:
             return None
-        memo = await self._find(digest, encoded, binding)
+        memo = await self._find(digest, as_json, len(rows), binding)
         options = self._options
         sample = memo.sample(options.checked_rows, options.checked_one_of, self._turn)
         for number, place in enumerate(sample, 1):
@@ -118,7 +119,7 @@ class SegmentMemos:
         if self._are_used:
             raise Incomplete(f"{what}; the next sync reads all of them")
 
-    async def _find(self, digest: bytes, encoded: Sequence[bytes], binding: bytes) -> Memo:
+    async def _find(self, digest: bytes, as_json: JsonRows, rows: int, binding: bytes) -> Memo:
         if digest in self._sealed:
             self._at = self._sealed.index(digest) + 1
             self._loaded = max(self._loaded, self._at)
@@ -129,8 +130,8 @@ class SegmentMemos:
             self._at += 1
             await self._look_ahead(binding)
         digests: list[bytes] = []
-        for some in batched(encoded, _CHUNK_ROWS):
-            digests += map(rows_digest, some)
+        for start in range(0, rows, _CHUNK_ROWS):
+            digests += as_json.row_digests(start, start + _CHUNK_ROWS)
             await asyncio.sleep(0)
         return Memo.of_rows(digests, self._at_hand)
 
@@ -142,10 +143,12 @@ class SegmentMemos:
 
     async def _look_ahead(self, binding: bytes) -> None:
         """Have at hand what the earlier segments around this place hold."""
-        if len(self._at_hand) > MOST_AT_HAND:
-            self._at_hand.clear()
         while self._loaded < min(self._at + _AHEAD, len(self._sealed)):
-            self._at_hand |= known_rows(await self._load(self._sealed[self._loaded], binding) or b"")
+            if len(self._at_hand) + self._rows[self._loaded] > MOST_AT_HAND:
+                if self._loaded >= self._at:
+                    return
+                self._at_hand.clear()  # rows moved about
+            self._at_hand.update(known_rows(await self._load(self._sealed[self._loaded], binding) or b""))
             self._loaded += 1
 
     async def _load(self, digest: bytes, binding: bytes) -> bytes | None:

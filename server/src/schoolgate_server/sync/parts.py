@@ -113,3 +113,4 @@ async def _rows_of(retained: RetainedRows | None) -> AsyncGenerator[Sequence[Row
     async with aclosing(retained.replay()) as segments:
         async for rows, _ in segments:
             yield rows
+            del rows  # or they stay while the next ones are read

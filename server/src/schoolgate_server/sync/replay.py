@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable
 from schoolgate_sdk import Row
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.store.store import Store
-from schoolgate_server.sync.segments import decode_rows
+from schoolgate_server.sync.json_rows import decode_rows
 
 
 async def retained_rows(

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from schoolgate_sdk import Incomplete, Row
-from schoolgate_server.model.hashing import rows_digest
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.store.errors import RawPageMissing
 from schoolgate_server.sync.context import RunContext
-from schoolgate_server.sync.segments import SegmentRows, compress_rows, decode_rows, join_rows
+from schoolgate_server.sync.json_rows import JsonRows, decode_rows
+from schoolgate_server.sync.segments import SegmentRows
 
 
 class RetainedRows:
@@ -29,18 +29,18 @@ class RetainedRows:
         self.manifest = context.entry.manifest.setdefault(dataset, [])
         self.sealed: Sequence[Segment] = ()
 
-    async def keep(self, encoded: Sequence[bytes]) -> bytes:
-        """Keep rows, each given as JSON, and return their digest; those of the last sealed snapshot cost no
+    async def keep(self, rows: JsonRows) -> bytes:
+        """Keep rows, and return their digest; those of the last sealed snapshot cost no
         write.
 
         Raises:
             LeaseLost: a later owner of the school has kept them.
         """
-        joined, digest = await asyncio.to_thread(_joined, encoded)
+        digest = await asyncio.to_thread(rows.digest)
         pages = self._store.raw_pages
         is_sealed = any(segment.digest == digest for segment in self.sealed)
         if not (is_sealed and await pages.has(self._school_id, self._dataset, digest)):
-            payload = await asyncio.to_thread(compress_rows, joined)
+            payload = await asyncio.to_thread(rows.compressed)
             sealed = await self._store.row_seal.seal(self._school_id, payload)
             await pages.put(self._lease(), self._dataset, digest, sealed)
         return digest
@@ -85,8 +85,3 @@ class RetainedRows:
         keep = {segment.digest for segment in segments}
         await self._store.raw_pages.prune(self._lease(), self._dataset, keep)
         await self._store.memos.prune(self._lease(), self._dataset, keep)
-
-
-def _joined(encoded: Sequence[bytes]) -> tuple[bytes, bytes]:
-    joined = join_rows(encoded)
-    return joined, rows_digest(joined)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
-import orjson
-
 from schoolgate_sdk import ConnectorError, EndOfSnapshot, Incomplete, Page, Row
 from schoolgate_server.mis.asking import listed, require, row_count
 from schoolgate_server.mis.blame import ConnectorDefect, ContractBroken, ask, connector_at_work, let_go
+from schoolgate_server.sync.json_rows import JsonRows, encode_row
 from schoolgate_server.sync.options import ReadLimits
 
 
 class SegmentRows(NamedTuple):
-    """Rows read together, and each as JSON; ``pages`` counts their pages, ``end`` is set on the last."""
+    """Rows read together, and the same as JSON; ``pages`` counts their pages, ``end`` is set on the last."""
 
     rows: list[Row]
-    encoded: list[bytes]
+    as_json: JsonRows
     cursor: str
     pages: int
     end: EndOfSnapshot | None
@@ -46,27 +44,27 @@ async def read_segments(
     """
     watch = _Watch(limits)
     rows: list[Row] = []
-    encoded: list[bytes] = []
-    count = size = 0
+    as_json = JsonRows()
+    count = 0
     cursor = ""
     upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
     try:
         while (page := await upcoming) is not None:
             if page.end is None:
                 upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
-            some, as_json = watch.see(page)
+            some, others = watch.see(page)
             rows += some
-            encoded += as_json
-            size += sum(map(len, as_json))
+            as_json.extend(others)
+            del some, others  # or they stay while the next page is looked at
             count += 1
             cursor = page.cursor
-            if page.end is not None or len(rows) >= rows_per_segment or size >= limits.segment_bytes:
-                yield SegmentRows(rows, encoded, cursor, count, page.end)
-                rows, encoded, count, size = [], [], 0, 0
+            if page.end is not None or len(rows) >= rows_per_segment or as_json.size >= limits.segment_bytes:
+                yield SegmentRows(rows, as_json, cursor, count, page.end)
+                rows, as_json, count = [], JsonRows(), 0
             if page.end is not None:
                 return
         if rows:
-            yield SegmentRows(rows, encoded, cursor, count, None)
+            yield SegmentRows(rows, as_json, cursor, count, None)
     finally:
         await let_go(upcoming)
         await _close(pages, limits.closing)
@@ -82,8 +80,8 @@ class _Watch:
         self._empty = 0
         self._cursors: set[int] = set()
 
-    def see(self, page: Page) -> tuple[Sequence[Row], list[bytes]]:
-        """Return the rows of ``page`` as they are retained, and each as JSON.
+    def see(self, page: Page) -> tuple[Sequence[Row], JsonRows]:
+        """Return the rows of ``page`` as they are retained, and the same as JSON.
 
         Raises:
             Incomplete: the read goes round in circles, or beyond the limits.
@@ -106,20 +104,20 @@ class _Watch:
             self._cursors.add(place)
         return self._weigh(page)
 
-    def _weigh(self, page: Page) -> tuple[Sequence[Row], list[bytes]]:
+    def _weigh(self, page: Page) -> tuple[Sequence[Row], JsonRows]:
         rows: Sequence[Row] = page.rows
         try:
-            encoded = list(map(encode_row, rows))
+            as_json = JsonRows(rows)
         except TypeError as error:
             sayable = [_is_sayable(row) for row in rows]
             if not any(sayable) and not any(_is_of_json(row) for row in rows):
                 raise ContractBroken("rows are what JSON can say") from error
             rows = [row if is_sayable else {} for row, is_sayable in zip(rows, sayable, strict=True)]
-            encoded = list(map(encode_row, rows))
-        size = sum(map(len, encoded))
-        if size > self._limits.page_bytes:
-            raise Incomplete(f"a page has {size:,} bytes, and more than {self._limits.page_bytes:,} are none")
-        return rows, encoded
+            as_json = JsonRows(rows)
+        size, most = as_json.size, self._limits.page_bytes
+        if size > most:
+            raise Incomplete(f"a page has {size:,} bytes, and more than {most:,} are none")
+        return rows, as_json
 
 
 def _is_sayable(row: Row) -> bool:
@@ -186,34 +184,3 @@ async def _close(pages: AsyncIterator[Page], limit: timedelta) -> None:
 async def _closed(closing: Awaitable[None]) -> None:
     with suppress(ConnectorError, ConnectorDefect), connector_at_work():
         await closing
-
-
-def encode_row(row: Row) -> bytes:
-    """Return a row as JSON, as it is retained.
-
-    Raises:
-        TypeError: JSON cannot say it, or only as the text of something else, which a parser reads otherwise.
-    """
-    # A copy, for what orjson returns keeps its buffer: 4 KiB for a row of 100 bytes, as long as it lives.
-    return b"%b" % orjson.dumps(row, option=_AS_IT_IS)
-
-
-_AS_IT_IS = (
-    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-
-
-def join_rows(encoded: Sequence[bytes]) -> bytes:
-    """Return rows as one JSON array, by whose digest they are retained."""
-    return b"[%b]" % b",".join(encoded)
-
-
-def compress_rows(joined: bytes) -> bytes:
-    """Return joined rows as they are retained: compressed, since school data repeats itself."""
-    return zlib.compress(joined, 1)
-
-
-def decode_rows(payload: bytes) -> list[Row]:
-    """Return the rows that :func:`compress_rows` was given."""
-    rows: list[Row] = orjson.loads(zlib.decompress(payload))
-    return rows

@@ -89,7 +89,7 @@ def test_only_a_known_row_that_is_read_otherwise_contradicts() -> None:
 def test_a_row_of_which_more_is_to_be_said_is_not_known(projection: Projection) -> None:
     memo = Memo.of_rows(ROWS, {})
     memo.note(1, projection)
-    assert not known_rows(memo.encode())
+    assert not list(known_rows(memo.encode()))
     assert memo.sample(300, 64, 0) == []
 
 
