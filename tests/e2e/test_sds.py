@@ -230,7 +230,9 @@ def test_g16_no_password_of_the_files_is_anywhere(
         row["Password"].encode() for name in ("Student.csv", "Teacher.csv") for row in rows_of(name)
     } - {b""}
     assert passwords
-    surnames = {name[1].encode() for school in expected.values() for name in school.pupils.values()}
+    names = {name[1].encode() for school in expected.values() for name in school.pupils.values()}
+    surnames = {name for name in names if len(name) > 5}  # others may come by chance in what is sealed
+    assert surnames
     shown: set[str] = set()
     for name, rows in service.documents().items():
         for key, row in rows.items():

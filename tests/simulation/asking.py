@@ -118,7 +118,8 @@ class Asker:
             request.known_at_seq = pair.moment
         records: list[Record] = []
         seqs: set[int] = set()
-        async for response in self._query.QueryRecords(request, _NOBODY):
+        async for answer in self._query.QueryRecords(request, _NOBODY):
+            response = q.QueryRecordsResponse.FromString(answer.wire)
             records += response.records
             seqs.add(response.seq)
         require(len(seqs) == 1, "G12", f"{pair}: the pages of {dataset} are of {seqs}")
