@@ -57,7 +57,7 @@ MUTANTS = (
         "g10",
         "retained rows are not replayed",
         SNAPSHOT,
-        "                await self._take(rows, encoded, segment.digest, ingest, segment.seq)\n",
+        "                await self._take(rows, JsonRows(rows), segment.digest, ingest, segment.seq)\n",
         "",
         ENGINE,
         "g10",
