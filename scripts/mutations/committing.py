@@ -64,6 +64,15 @@ MUTANTS = (
     ),
     Mutant(
         "g10",
+        "changes of which no rows are retained are not all kept",
+        "server/src/schoolgate_server/ingest/pipeline.py",
+        "elif self._replay is None or record_id in self._deferred",
+        "elif record_id in self._deferred",
+        f"{ENGINE}/test_changes.py",
+        "g10",
+    ),
+    Mutant(
+        "g10",
         "an interrupted commit always counts as written",
         "server/src/schoolgate_server/store/recovery.py",
         'if written == pending["count"]:',

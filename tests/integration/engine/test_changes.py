@@ -16,6 +16,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_DELETED_IN_MIS
 from schoolgate_sdk import ChangedRows, CursorExpired, Transient, source_key
+from schoolgate_server.ingest import pipeline
 from schoolgate_server.store.store import Store
 from schoolgate_server.sync import changes
 from tests.support.changing import (
@@ -188,6 +189,19 @@ async def test_more_changes_than_are_worth_it_are_read_in_full(
     part = outcome(await sync(engine), STUDENTS)
     assert (part.layer, part.updated) == (pb.SYNC_LAYER_FULL, 5)
     assert await cursor(engine) == "5"
+
+
+async def test_g10_changes_that_are_read_alone_are_all_kept_however_many_they_are(
+    engine: Engine, mis: ChangingMis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is there to read them from again. Seen to fail where three came, and the position moved on."""
+    monkeypatch.setattr(pipeline, "MAX_DEFERRED", 3)
+    for number in range(5):
+        mis.put(STUDENTS, student(number, "Changed"))
+    part = outcome(await sync(engine), STUDENTS)
+    assert (part.state, part.updated) == (pb.DATASET_STATE_SUCCEEDED, 5)
+    assert await cursor(engine) == "5"
+    assert list((await surnames(engine)).values()).count("Changed") == 5
 
 
 async def test_a_failure_in_the_middle_keeps_what_came_and_its_position(

@@ -18,6 +18,7 @@ from schoolgate.v1.people_pb2 import Student
 from schoolgate.v1.school_service_pb2 import AcademicYearSpan
 from schoolgate_sdk import Connector, Dataset, Parsed, Parser, Row, Transient, source_key
 from schoolgate_server.store.store import Store
+from schoolgate_server.sync import memos
 from schoolgate_server.sync.options import SyncOptions
 from tests.support.documents import documents
 from tests.support.engine import SCHOOL, Engine, engine_over, outcome
@@ -109,6 +110,27 @@ async def test_only_rows_that_changed_are_read_wherever_they_moved(store: Store)
         parsers.forget()
         part = outcome(await succeeds(engine), STUDENTS)
         assert (part.tombstoned, part.unchanged, parsers.rows) == (2, PUPILS, [])
+
+
+async def test_of_large_segments_one_is_at_hand(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of the one after it are read where others have left. Seen to fail without the bound."""
+    monkeypatch.setattr(memos, "MOST_AT_HAND", UNCHECKED.segment_rows * 3 // 2)
+    parsers = Parsers()
+    async with loaded(store, parsers) as engine:
+        rows = engine.mis.rows[STUDENTS]
+        rows[:0] = [student(900, "Joiner"), student(901, "Joiner")]
+        assert outcome(await succeeds(engine), STUDENTS).unchanged == PUPILS
+        assert parsers.numbers == [900, 901]
+        parsers.forget()
+        del rows[:2]
+        part = outcome(await succeeds(engine), STUDENTS)
+        assert (part.tombstoned, part.unchanged) == (2, PUPILS)
+        assert sorted(parsers.numbers) == [39, 40, 79, 80, 119, 120, 159, 160]
+        parsers.forget()
+        for row in rows:
+            row["surname"] += " (changed)"
+        await engine.sync(STUDENTS)
+        assert len(parsers.numbers) >= PUPILS
 
 
 async def test_known_rows_are_compared_with_what_is_stored_by_now(store: Store) -> None:

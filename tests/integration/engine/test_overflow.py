@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 import pytest
 
 from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
+from schoolgate_sdk import Row
 from schoolgate_server.ingest import pipeline
+from schoolgate_server.model.runs import Segment
+from schoolgate_server.sync.retention import RetainedRows
 from tests.support.engine import SCHOOL, Engine, outcome, record_id
 from tests.support.scripted import STUDENTS, student
 
@@ -48,6 +54,26 @@ async def test_g10_everything_arrives_however_much_changes(engine: Engine) -> No
     again = await engine.sync(STUDENTS)
     assert again.seq_after == again.seq_before
     assert outcome(again, STUDENTS).unchanged == 140
+
+
+async def test_what_was_read_once_more_is_not_read_a_third_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail where they were read again as deletions were decided, with nothing left to write."""
+    await first_run(engine)
+    for row in engine.mis.rows[STUDENTS][:60]:
+        row["surname"] += " (changed)"
+    replay, replayed = RetainedRows.replay, list[int]()
+
+    async def counted(self: RetainedRows) -> AsyncGenerator[tuple[list[Row], Segment]]:
+        async with aclosing(replay(self)) as segments:
+            async for rows, segment in segments:
+                replayed.append(len(rows))
+                yield rows, segment
+
+    monkeypatch.setattr(RetainedRows, "replay", counted)
+    assert outcome(await engine.sync(STUDENTS), STUDENTS).updated == 60
+    assert sum(replayed) == 100
 
 
 async def test_g02_more_updates_than_memory_keeps_are_held_and_applied_when_approved(engine: Engine) -> None:

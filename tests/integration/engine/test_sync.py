@@ -13,6 +13,7 @@ from schoolgate.v1 import kind_pb2 as kinds
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.attendance_pb2 import ATTENDANCE_MEANING_AUTHORISED_ABSENCE, ATTENDANCE_MEANING_PRESENT
 from schoolgate.v1.people_pb2 import SEX_FEMALE
+from schoolgate_server.ingest import pipeline
 from schoolgate_server.model.changes import Commit
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.runs import RunEntry
@@ -180,6 +181,32 @@ async def test_watchers_see_changes_come_while_they_are_written(
     await engine.sync(STUDENTS)
     first, second, third = seen
     assert first < second < third
+
+
+@pytest.mark.parametrize("kept", [1_000, 5])
+async def test_a_run_cancelled_while_its_changes_are_written_keeps_what_it_committed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Of 21 changes in commits of seven; more than ``kept`` are read once more from the retained rows."""
+    monkeypatch.setattr(pipeline, "MAX_DEFERRED", kept)
+    fill(engine, 200)
+    await engine.sync(STUDENTS)
+    for row in engine.mis.rows[STUDENTS][:21]:
+        row["surname"] = "Okafor"
+    write = engine.store.commits.commit
+
+    async def cancelled(lease: Lease, commit: Commit) -> int:
+        await engine.supervisor.cancel(SCHOOL, commit.run_id)
+        return await write(lease, commit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.store.commits, "commit", cancelled)
+        run = await engine.sync(STUDENTS)
+    assert run.state == pb.RUN_STATE_CANCELLED
+    changed = [record for record in await engine.records(kinds.KIND_STUDENT) if record.version == 2]
+    assert 0 < len(changed) < 21
+    assert outcome(run, STUDENTS).updated == len(changed)
+    assert outcome(await engine.sync(STUDENTS), STUDENTS).updated == 21 - len(changed)
 
 
 async def test_a_watcher_outlives_whatever_ends_the_work_on_a_run(

@@ -50,7 +50,7 @@ class Memo:
 
     @property
     def knows_any(self) -> bool:
-        """Whether it is known of a row what it is read as."""
+        """Whether it is known of any row what it is read as."""
         return any(self._entries[DIGEST_BYTES :: _ENTRY.size])
 
     def sample(self, first: int, one_of: int, turn: int) -> list[int]:

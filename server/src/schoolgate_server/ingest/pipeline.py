@@ -49,7 +49,7 @@ Shown: TypeAlias = Callable[[], Awaitable[None]]
 
 
 async def _nobody() -> None:
-    """Show nothing: there is little to wait for."""
+    """Show nothing."""
 
 
 class _EveryRecord(Container[str]):
@@ -100,7 +100,10 @@ class Mode:
 
 
 class DatasetIngest:
-    """Takes one dataset's rows in, chunk by chunk; parsing goes on while the last commit is written."""
+    """Takes one dataset's rows in, chunk by chunk; parsing goes on while the last commit is written.
+
+    Without ``replay`` all changes are kept in memory, however many they are.
+    """
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class DatasetIngest:
         diff: SnapshotDiff,
         log: DecisionLog,
         mode: Mode,
-        replay: Replay,
+        replay: Replay | None,
     ) -> None:
         self._context = context
         self._dataset = dataset
@@ -209,7 +212,7 @@ class DatasetIngest:
     async def finish(self, withheld: Withheld = NOTHING, shown: Shown = _nobody) -> None:
         """Commit everything that waits, except for what is ``withheld``, until it is stored.
 
-        ``shown`` is awaited after each commit of changes has begun; what it raises ends the finishing.
+        ``shown`` is awaited between commits of changes; what it raises ends the finishing.
         """
         try:
             while self._creates:
@@ -222,8 +225,8 @@ class DatasetIngest:
             for ids in batched(ready, self._context.commit_batch):
                 await self._commit_changes([self._deferred.pop(record_id) for record_id in ids])
                 await shown()
-            if self._overflowed:
-                await self._commit_overflowed(withheld, shown)
+            if self._replay is not None and self._overflowed and self._diff.waiting_count:
+                await self._commit_overflowed(self._replay, withheld, shown)
             # Those of rows that changed no record; datasets to come refer by them, after a crash too.
             await self._store_aliases(self._identities.take_new())
             await self._store_decisions()
@@ -303,7 +306,7 @@ class DatasetIngest:
         record_id = projected.record_id
         if self._mode.streaming and known is None:
             self._creates[record_id] = self._change(projected, known)
-        elif record_id in self._deferred or len(self._deferred) < MAX_DEFERRED:
+        elif self._replay is None or record_id in self._deferred or len(self._deferred) < MAX_DEFERRED:
             self._deferred[record_id] = self._change(projected, known)
         else:
             self._overflowed = True
@@ -332,10 +335,10 @@ class DatasetIngest:
         part = [self._creates.pop(key) for key in list(islice(self._creates, self._context.commit_batch))]
         await self._commit_changes(part)
 
-    async def _commit_overflowed(self, withheld: Withheld, shown: Shown) -> None:
+    async def _commit_overflowed(self, replay: Replay, withheld: Withheld, shown: Shown) -> None:
         """Commit the changes that were too many to keep, from the rows that were retained."""
         waiting: dict[str, Change] = {}
-        async with aclosing(self._replay()) as segments:
+        async with aclosing(replay()) as segments:
             async for rows in segments:
                 for some in batched(rows, CHUNK_ROWS):
                     await self._projector.know(some)

@@ -46,8 +46,8 @@ def _rebuilt(handler: Handler, behaviour: Behaviour, *, waits: bool = True) -> H
     """Return ``handler`` with another behaviour, with undecodable requests as a value, and with responses
     that may be serialised already.
 
-    By itself gRPC would answer those with INTERNAL, and log them with a traceback. Unless it ``waits``, the
-    behaviour runs before the request has come, and gets an iterator over it.
+    By itself gRPC would answer such requests with INTERNAL, and log them with a traceback. Unless it
+    ``waits``, the behaviour runs before the request has come, and gets an iterator over it.
     """
     taken = "stream" if handler.request_streaming or not waits else "unary"
     given = "stream" if handler.response_streaming else "unary"

@@ -109,7 +109,7 @@ class Query(Watch):
         async for page in Pages(fetch, after, size, request.max_records):
             parts = responses(page.records, seq)
             if shown or expansions.steps:
-                parts = await _read(parts, expander, shown)
+                parts = await _expanded(parts, expander, shown)
             ended = page.more_left_out or time() > late or expander.has_sent_enough
             if ended and page.records:
                 parts[-1] = with_token(parts[-1], make_token(bound_to, seq, page.records[-1].id))
@@ -177,15 +177,15 @@ class Query(Watch):
         return response
 
 
-async def _read(parts: list[Serialised], expander: Expander, shown: frozenset[str]) -> list[Serialised]:
+async def _expanded(parts: list[Serialised], expander: Expander, shown: frozenset[str]) -> list[Serialised]:
     """Return ``parts`` with what the expansions lead to, and with no fields but those that are ``shown``."""
-    responses = [q.QueryRecordsResponse.FromString(part.wire) for part in parts]
+    messages = [q.QueryRecordsResponse.FromString(part.wire) for part in parts]
     # Fields that are not shown may lead on.
-    related = await expander.related([record for response in responses for record in response.records])
-    for response in responses:
-        show_only(shown, response.records)
-    add_related(responses, related)
-    return [Serialised(response.SerializeToString()) for response in responses]
+    related = await expander.related([record for message in messages for record in message.records])
+    for message in messages:
+        show_only(shown, message.records)
+    add_related(messages, related)
+    return [Serialised(message.SerializeToString()) for message in messages]
 
 
 def _encoded(key: SourceKey, violations: Violations) -> str:

@@ -7,7 +7,6 @@ is a coroutine in one of them), so nothing above needs to know which one it got.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
@@ -182,25 +181,16 @@ class Collection:
     async def batches(
         self, query: Query, projection: Query | None = None, *, size: int = 10_000
     ) -> AsyncGenerator[list[Document]]:
-        """Yield matching documents in lists of at most ``size``; each list has a time limit of its own.
-
-        The next list is read meanwhile.
-        """
+        """Yield matching documents in lists of at most ``size``; each list has a time limit of its own."""
         cursor = self.driver.find(query, projection, batch_size=size, **self._within)
-
-        async def read() -> list[Document]:
-            with limited():
-                batch: list[Document] = await cursor.to_list(size)
-            return batch
-
-        upcoming = asyncio.create_task(read(), name="next batch")
         try:
-            while batch := await upcoming:
-                upcoming = asyncio.create_task(read(), name="next batch")
+            while True:
+                with limited():
+                    batch: list[Document] = await cursor.to_list(size)
+                if not batch:
+                    return
                 yield batch
         finally:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
             await _settled(cursor.close())
 
     async def aggregate(self, pipeline: Sequence[Query]) -> list[Document]:

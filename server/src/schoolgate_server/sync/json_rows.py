@@ -45,8 +45,11 @@ class JsonRows:
             del text[-1]
         text += b"]"
 
-    def extend(self, others: JsonRows) -> None:
-        """Take the rows of ``others`` after these."""
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def absorb(self, others: JsonRows) -> None:
+        """Take the rows of ``others``, which is not to be used any more, after these."""
         if not self._ends:
             self._text, self._ends = others._text, others._ends
         elif others._ends:
@@ -69,7 +72,7 @@ class JsonRows:
         return rows_digest(self._text)
 
     def row_digests(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the digests of the rows from ``start`` to before ``stop``, as far as there are any."""
+        """Yield the digests of the rows from ``start``, which there is, to before ``stop`` or to the end."""
         text = memoryview(self._text)
         begin = self._ends[start - 1] + 1 if start else 1
         for end in self._ends[start:stop]:

@@ -81,7 +81,7 @@ class SegmentMemos:
         binding = await asyncio.to_thread(self._binding)  # of fifty thousand aliases it takes a moment
         if binding is None or len(rows) > MOST_ROWS:
             return None
-        memo = await self._find(digest, as_json, len(rows), binding)
+        memo = await self._find(digest, as_json, binding)
         options = self._options
         sample = memo.sample(options.checked_rows, options.checked_one_of, self._turn)
         for number, place in enumerate(sample, 1):
@@ -119,7 +119,7 @@ class SegmentMemos:
         if self._are_used:
             raise Incomplete(f"{what}; the next sync reads all of them")
 
-    async def _find(self, digest: bytes, as_json: JsonRows, rows: int, binding: bytes) -> Memo:
+    async def _find(self, digest: bytes, as_json: JsonRows, binding: bytes) -> Memo:
         if digest in self._sealed:
             self._at = self._sealed.index(digest) + 1
             self._loaded = max(self._loaded, self._at)
@@ -130,7 +130,7 @@ class SegmentMemos:
             self._at += 1
             await self._look_ahead(binding)
         digests: list[bytes] = []
-        for start in range(0, rows, _CHUNK_ROWS):
+        for start in range(0, len(as_json), _CHUNK_ROWS):
             digests += as_json.row_digests(start, start + _CHUNK_ROWS)
             await asyncio.sleep(0)
         return Memo.of_rows(digests, self._at_hand)

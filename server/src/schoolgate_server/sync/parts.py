@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate_sdk import Dataset, Row, Scope
@@ -63,15 +64,13 @@ async def dataset_parts(
     *,
     mode: Mode,
     retained: RetainedRows | None = None,
-    replay: Callable[[], AsyncGenerator[Sequence[Row]]] | None = None,
     whole: bool = True,
 ) -> DatasetParts:
     """Return the parts for one dataset.
 
     ``whole``: the comparison knows every record within ``scope`` (a snapshot); otherwise it knows none until
     :meth:`DatasetParts.know` names them. ``retained`` holds the rows that are taken, of an interrupted run
-    those from before too; what others wrote since those were read is newer. ``replay`` yields rows again
-    where they are no part of ``retained``.
+    those from before too; what others wrote since those were read is newer.
     """
     ingest, name = context.ingest, dataset.name
     newer: dict[str, int] = {}
@@ -102,14 +101,12 @@ async def dataset_parts(
         diff,
         log,
         replace(mode, looks_up=looks_up),
-        replay or (lambda: _rows_of(retained)),
+        None if retained is None else partial(_rows_of, retained),
     )
     return DatasetParts(context, diff, projector, log, taken)
 
 
-async def _rows_of(retained: RetainedRows | None) -> AsyncGenerator[Sequence[Row]]:
-    if retained is None:
-        return
+async def _rows_of(retained: RetainedRows) -> AsyncGenerator[Sequence[Row]]:
     async with aclosing(retained.replay()) as segments:
         async for rows, _ in segments:
             yield rows

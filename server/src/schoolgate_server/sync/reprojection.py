@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Container, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -221,7 +221,8 @@ class _Reprojector:
                 async for rows in segments:
                     await self._take(ingest, rows, _as_of(last))
         except RawPageMissing:
-            await ingest.finish()  # as far as the rows go, they were read
+            with suppress(RawPageMissing):
+                await ingest.finish()  # as far as the rows go, they were read
             self._count(ingest)
             return None
         except BaseException:

@@ -30,8 +30,7 @@ class RetainedRows:
         self.sealed: Sequence[Segment] = ()
 
     async def keep(self, rows: JsonRows) -> bytes:
-        """Keep rows, and return their digest; those of the last sealed snapshot cost no
-        write.
+        """Keep rows, and return their digest; those of the last sealed snapshot cost no write.
 
         Raises:
             LeaseLost: a later owner of the school has kept them.

@@ -52,10 +52,10 @@ async def read_segments(
         while (page := await upcoming) is not None:
             if page.end is None:
                 upcoming = asyncio.create_task(_next(pages, page_timeout), name="next page")
-            some, others = watch.see(page)
+            some, encoded = watch.see(page)
             rows += some
-            as_json.extend(others)
-            del some, others  # or they stay while the next page is looked at
+            as_json.absorb(encoded)
+            del some, encoded  # or they stay while the next page is looked at
             count += 1
             cursor = page.cursor
             if page.end is not None or len(rows) >= rows_per_segment or as_json.size >= limits.segment_bytes:

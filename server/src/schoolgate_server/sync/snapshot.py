@@ -198,6 +198,7 @@ class SnapshotSync:
                 await self._take(rows, JsonRows(rows), segment.digest, ingest, segment.seq)
                 state.pages_read += 1
                 cursor = segment.cursor
+                del rows  # or they stay while the next ones are read
         retained.check()
         with connector_at_work():
             pages = context.session.read(self._scope, cursor)
@@ -214,7 +215,7 @@ class SnapshotSync:
                 retained.check()
                 if read.end is not None:
                     return read.end
-                del read  # or its rows stay while the next ones are looked at
+                del read  # or its rows stay while the next ones are read
         return None
 
     async def _take(

@@ -16,7 +16,7 @@ ROWS: list[Row] = [{"id": number, "name": "é" * number} for number in range(7)]
 def test_pages_come_to_one_array_however_they_were_cut(sizes: tuple[int, ...]) -> None:
     joined, taken = JsonRows(), 0
     for size in sizes:
-        joined.extend(JsonRows(ROWS[taken : taken + size]))
+        joined.absorb(JsonRows(ROWS[taken : taken + size]))
         taken += size
     rows = ROWS[:taken]
     assert decode_rows(joined.compressed()) == rows
