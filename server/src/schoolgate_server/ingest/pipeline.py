@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, CHANGE_CAUSE_SOURCE, ChangeCause
-from schoolgate_sdk import Row
+from schoolgate_sdk import Incomplete, Row
+from schoolgate_server.ingest.context import IngestContext
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.findings import conflicting, older, same_again
 from schoolgate_server.ingest.identity import Identities
 from schoolgate_server.ingest.memo import Memo
 from schoolgate_server.ingest.projection import Projected, Projection, Projector
 from schoolgate_server.ingest.relinking import Relinking
-from schoolgate_server.ingest.totals import Totals
 from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change, Commit
-from schoolgate_server.model.clock import Clock
 from schoolgate_server.reconcile.diff import NOTHING, Known, Outcome, SnapshotDiff, Withheld
-from schoolgate_server.store.leases import Lease
-from schoolgate_server.store.store import Store
 
 CHUNK_ROWS = 2_000
 """Rows of which what is known is looked up at once."""
@@ -50,37 +47,6 @@ Shown: TypeAlias = Callable[[], Awaitable[None]]
 
 async def _nobody() -> None:
     """Show nothing."""
-
-
-class _EveryRecord(Container[str]):
-    def __contains__(self, record_id: object) -> bool:
-        return True
-
-
-EVERY_RECORD = _EveryRecord()
-"""Stands for a set of record ids that leaves none out."""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestContext:
-    """Where the changes of a run go. ``lease`` returns the present state of the run's lease.
-
-    By dataset, ``read_otherwise`` holds records whose stored state comes from another reading of their row,
-    so that a change of them cannot be told from the school's; ``dropped`` holds those that are not read any
-    more from rows that are still there.
-    """
-
-    store: Store
-    school_id: str
-    run_id: str
-    clock: Clock
-    lease: Callable[[], Lease]
-    commit_batch: int
-    totals: dict[str, Totals] = field(default_factory=dict[str, Totals])
-    read_otherwise: dict[str, frozenset[str] | _EveryRecord] = field(
-        default_factory=dict[str, "frozenset[str] | _EveryRecord"]
-    )
-    dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +97,7 @@ class DatasetIngest:
         self._reprojected = 0
         self._writing: asyncio.Task[None] | None = None
         self.relinking = Relinking(identities, diff)
-        self.totals = context.totals.setdefault(dataset, Totals())
+        self.totals = context.totals_of(dataset)
         self.outside: set[str] = set()
         self.rejected_rows = 0
         self.unidentified_rows = 0
@@ -213,6 +179,9 @@ class DatasetIngest:
         """Commit everything that waits, except for what is ``withheld``, until it is stored.
 
         ``shown`` is awaited between commits of changes; what it raises ends the finishing.
+
+        Raises:
+            Incomplete: changes that were too many to keep were not all found again.
         """
         try:
             while self._creates:
@@ -225,13 +194,15 @@ class DatasetIngest:
             for ids in batched(ready, self._context.commit_batch):
                 await self._commit_changes([self._deferred.pop(record_id) for record_id in ids])
                 await shown()
-            if self._replay is not None and self._overflowed and self._diff.waiting_count:
+            if self._replay is not None and self._overflowed and self._diff.has_ready(withheld):
                 await self._commit_overflowed(self._replay, withheld, shown)
             # Those of rows that changed no record; datasets to come refer by them, after a crash too.
             await self._store_aliases(self._identities.take_new())
             await self._store_decisions()
         finally:
             await self._settle()
+        if self._overflowed and self._diff.has_ready(withheld):
+            raise Incomplete("rows that changed were read as other records when they were read once more")
 
     async def abandon(self) -> None:
         """Wait for the commit under way; what is kept back is dropped."""

@@ -232,6 +232,10 @@ class SnapshotDiff:
             self._index.find(record_id), withheld
         )
 
+    def has_ready(self, withheld: Withheld = NOTHING) -> bool:
+        """Whether there is a record that is to be written, and not withheld."""
+        return any(not self._is_withheld(place, withheld) for place in self._index.places(WAITING))
+
     def _is_withheld(self, place: int, withheld: Withheld) -> bool:
         index = self._index
         is_update = bool(index.flags[place] & LIVE) and index.kind(place) in withheld.kinds

@@ -9,8 +9,8 @@ from datetime import date
 from schoolgate.v1.failure_pb2 import Failure
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, ConnectorError, SchoolConnection, Session
+from schoolgate_server.ingest.context import IngestContext
 from schoolgate_server.ingest.identity import Identities
-from schoolgate_server.ingest.pipeline import IngestContext
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.model.failures import from_connector
 from schoolgate_server.model.runs import RunEntry

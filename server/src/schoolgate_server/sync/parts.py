@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from schoolgate.v1 import sync_service_pb2 as pb
-from schoolgate_sdk import Dataset, Row, Scope
+from schoolgate_sdk import Dataset, Incomplete, Row, Scope
 from schoolgate_server.ingest.decisions import DecisionLog
 from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
 from schoolgate_server.ingest.projection import Projector
@@ -107,7 +107,15 @@ async def dataset_parts(
 
 
 async def _rows_of(retained: RetainedRows) -> AsyncGenerator[Sequence[Row]]:
+    """Yield the rows that were taken.
+
+    Raises:
+        Incomplete: some are not there any more.
+    """
+    segments_taken = len(retained.manifest)
     async with aclosing(retained.replay()) as segments:
         async for rows, _ in segments:
             yield rows
             del rows  # or they stay while the next ones are read
+    if len(retained.manifest) < segments_taken:
+        raise Incomplete("retained rows are gone, with changes that were to be taken from them")

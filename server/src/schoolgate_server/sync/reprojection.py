@@ -21,8 +21,9 @@ from schoolgate.v1 import failure_pb2 as failures
 from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.record_pb2 import CHANGE_CAUSE_REPROJECTION, TOMBSTONE_REASON_OUT_OF_SCOPE, Record
 from schoolgate_sdk import Dataset, Row, Scope, kind_info
+from schoolgate_server.ingest.context import EVERY_RECORD
 from schoolgate_server.ingest.decisions import DecisionLog
-from schoolgate_server.ingest.pipeline import EVERY_RECORD, DatasetIngest, Mode
+from schoolgate_server.ingest.pipeline import DatasetIngest, Mode
 from schoolgate_server.model.failures import failure
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.model.runs import SealedSnapshot
@@ -220,6 +221,9 @@ class _Reprojector:
             async with aclosing(self._rows(last)) as segments:
                 async for rows in segments:
                     await self._take(ingest, rows, _as_of(last))
+            is_clear = not ingest.relinking.holders()
+            await ingest.settle_identities(complete=False, present=())
+            outcome = await self._conclude(ingest, diff, is_clear=is_clear and not ingest.unidentified_rows)
         except RawPageMissing:
             with suppress(RawPageMissing):
                 await ingest.finish()  # as far as the rows go, they were read
@@ -228,9 +232,6 @@ class _Reprojector:
         except BaseException:
             await ingest.abandon()
             raise
-        is_clear = not ingest.relinking.holders()
-        await ingest.settle_identities(complete=False, present=())
-        outcome = await self._conclude(ingest, diff, is_clear=is_clear and not ingest.unidentified_rows)
         self._count(ingest)
         return outcome
 

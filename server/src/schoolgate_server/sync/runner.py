@@ -16,8 +16,8 @@ from schoolgate.v1 import sync_service_pb2 as pb
 from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, Page, SchoolConnection, Scope, Session
 from schoolgate_sdk.traffic import Traffic
+from schoolgate_server.ingest.context import IngestContext
 from schoolgate_server.ingest.identity import identities_of
-from schoolgate_server.ingest.pipeline import IngestContext
 from schoolgate_server.ingest.shape import Shaper
 from schoolgate_server.ingest.totals import Totals
 from schoolgate_server.mis.connections import (

@@ -106,7 +106,8 @@ class SnapshotSync:
         except Exception:
             # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
             await ingest.settle_identities(complete=False, present=())
-            await ingest.finish(self._withheld(parts).withheld)
+            with suppress(Incomplete):  # the first error counts
+                await ingest.finish(self._withheld(parts).withheld)
             show_counts(self._state, ingest)
             raise
         return await self._seal(parts, end, present)
