@@ -253,6 +253,15 @@ MUTANTS = (
     ),
     Mutant(
         "g05",
+        "another row of an entity that waits becomes a record of its own",
+        PIPELINE,
+        "if projection.claims or self.relinking.concerns(projection):",
+        "if projection.claims:",
+        f"{ENGINE}/test_relinking.py",
+        "g05",
+    ),
+    Mutant(
+        "g05",
         "who has a row on a day that is not read is not there",
         ABSENCES,
         "return found | self._outside.intersection(record_ids)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import pytest
 
@@ -13,6 +13,7 @@ from schoolgate.v1 import school_service_pb2 as s
 from schoolgate.v1 import sync_service_pb2 as pb
 from tests.e2e.conftest import Service
 from tests.support.live import CLOSED_YEAR, Live, live
+from tests.support.ports import kept_ports
 from tests.support.simulator import start_simulator
 
 pytestmark = [pytest.mark.mongod, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
@@ -27,16 +28,23 @@ def service(open_service: Service) -> Generator[Live]:
         yield connected
 
 
+@pytest.fixture
+def place() -> Generator[Sequence[str]]:
+    """Where a simulator listens, and after it another one."""
+    with kept_ports(1) as [port]:
+        yield ("--port", str(port))
+
+
 def wait_until_asked_again(run: pb.Run) -> None:
     """Wait until the MIS, which was left alone since ``run``, is asked again."""
     moments = [part.failure.retry_at.ToDatetime() for part in run.datasets]
     time.sleep(max(0.0, max(moments).timestamp() - time.time()) + 0.1)
 
 
-def test_a_mis_that_cannot_be_reached(service: Live) -> None:
+def test_a_mis_that_cannot_be_reached(service: Live, place: Sequence[str]) -> None:
     school_id = "bad-input-closed-port"
     world = ("--pupils", "12", "--school", "20003", *WORLD)
-    with start_simulator(*world) as mis:
+    with start_simulator(*world, *place) as mis:
         service.register(school_id, mis, settings=SETTINGS, academic_year=CLOSED_YEAR)
         assert service.sync(school_id).state == pb.RUN_STATE_SUCCEEDED
         before = service.data()
@@ -49,9 +57,8 @@ def test_a_mis_that_cannot_be_reached(service: Live) -> None:
     assert (run.state, run.failure.type) == (pb.RUN_STATE_FAILED, failures.FAILURE_TYPE_TRANSIENT)
     assert {d.failure.type for d in run.datasets} == {failures.FAILURE_TYPE_TRANSIENT}
     assert service.data() == before
-    port = mis.url.rpartition(":")[2]
     same = ("--application-id", mis.application_id, "--application-secret", mis.application_secret)
-    with start_simulator(*world, "--port", port, *same):
+    with start_simulator(*world, *place, *same):
         wait_until_asked_again(run)
         run = service.sync(school_id)
     assert run.state == pb.RUN_STATE_SUCCEEDED

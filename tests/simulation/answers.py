@@ -102,7 +102,7 @@ class Answers:
             types.append(q.CHANGE_TYPE_UPDATED)
         if change.added_keys or change.removed_keys:
             types.append(q.CHANGE_TYPE_KEYS_CHANGED)
-        if (before.live, before.merged_into) != (after.live, after.merged_into):
+        if (before.gone, before.merged_into) != (after.gone, after.merged_into):
             types += left or [q.CHANGE_TYPE_RETURNED]
         change.types.extend(types or [q.CHANGE_TYPE_UPDATED])
         return change

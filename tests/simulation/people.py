@@ -135,9 +135,35 @@ def settle(
     ``known`` maps the stored records to their keys, ``answered`` are those that the MIS has
     when asked for each, ``protected`` those whose rows came and were not taken.
     """
-    people = before.copy()
-    found = Settled(people)
-    waiting: list[tuple[Meaning, str]] = []
+    found = Settled(before.copy())
+    waiting = _observe(found, meanings, known)
+    claimants: defaultdict[Key, set[Key]] = defaultdict(set)
+    for meaning, person in waiting:
+        if person is not None and meaning.key is not None:
+            claimants[found.people.persons[person]].add(found.people.record_of(meaning.key))
+    found.asked = set(claimants) - found.observed - set(protected)
+    there = {*answered, *protected}
+    for meaning, person in waiting:
+        if person is not None:
+            _decide(found, meaning, person, claimants, there, known, complete=complete)
+        elif any(each.key == meaning.key for each in found.undecided):
+            found.undecided.append(meaning)
+        elif meaning.key is not None:
+            found.observed.add(found.people.record_of(meaning.key))
+    return found
+
+
+def _observe(
+    found: Settled, meanings: Sequence[Meaning], known: Mapping[Key, Sequence[str]]
+) -> list[tuple[Meaning, str | None]]:
+    """Take in the rows that are whose they seem to be.
+
+    Returned are those that wait: with the person number that another record has, and with ``None`` the other
+    rows of an entity of which one waits.
+    """
+    people = found.people
+    waiting: list[tuple[Meaning, str | None]] = []
+    unsettled: set[Key] = set()
     for meaning in meanings:
         if not meaning.is_record or meaning.key is None:
             continue
@@ -150,17 +176,13 @@ def settle(
                     found.merges[holder] = None
             elif holder != record and holder in known:
                 waiting.append((meaning, person))
+                unsettled.add(record)
                 continue
-        found.observed.add(record)
-    claimants: defaultdict[Key, set[Key]] = defaultdict(set)
-    for meaning, person in waiting:
-        assert meaning.key is not None
-        claimants[people.persons[person]].add(people.record_of(meaning.key))
-    found.asked = set(claimants) - found.observed - set(protected)
-    there = {*answered, *protected}
-    for meaning, person in waiting:
-        _decide(found, meaning, person, claimants, there, known, complete=complete)
-    return found
+        if record in unsettled:
+            waiting.append((meaning, None))
+        else:
+            found.observed.add(record)
+    return waiting
 
 
 def _decide(

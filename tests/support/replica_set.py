@@ -7,7 +7,6 @@ each test every member is brought back (:meth:`ReplicaSet.heal`), so that the ne
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import uuid
 from collections.abc import Generator, Sequence
@@ -21,6 +20,7 @@ from pymongo.errors import PyMongoError
 
 from schoolgate_server.store.mongod_binary import find_mongod
 from tests.support.mongo import data_folder
+from tests.support.ports import kept_ports
 from tests.support.processes import kill, launch, stall, stands_still, wait_until, wake
 
 NAME = "three"
@@ -80,8 +80,8 @@ class Node:
 class ReplicaSet:
     """Three members. Every wait is for what the set itself says; none is for a time to pass."""
 
-    def __init__(self, folder: Path) -> None:
-        self.nodes = tuple(Node(port, folder / str(port)) for port in _free_ports(3))
+    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
+        self.nodes = tuple(Node(port, folder / str(port)) for port in ports)
         self._binary = find_mongod()
 
     @property
@@ -195,19 +195,11 @@ class ReplicaSet:
         wait_until(all_there, "all members are back")
 
 
-def _free_ports(count: int) -> Sequence[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 @pytest.fixture(scope="session")
 def three_nodes() -> Generator[ReplicaSet]:
     """The set of this test process."""
-    with data_folder() as folder:
-        nodes = ReplicaSet(Path(folder))
+    with data_folder() as folder, kept_ports(3) as ports:
+        nodes = ReplicaSet(Path(folder), ports)
         try:
             nodes.start()
             yield nodes

@@ -3,7 +3,8 @@
 Mutations tried, each of which some test here was seen to fail for: rows under a new key taken at once; no
 wait for proof of absence (`complete` always true); the MIS not asked again (`present` always empty); several
 claimants allowed; the merge left out of the absences; aliases not linked; nothing stored of a read after
-which the MIS does not answer for one record; a record whose row was rejected taken for gone.
+which the MIS does not answer for one record; a record whose row was rejected taken for gone; a second row
+under the new key taken at once, or taken although the first one stays undecided.
 """
 
 from __future__ import annotations
@@ -134,6 +135,46 @@ async def test_a_record_that_left_comes_back_under_a_new_number(engine: Engine) 
     part = outcome(await engine.sync(*READ), STUDENTS)
     assert (part.created, part.revived) == (0, 1)
     assert not (await pupils(engine))[OLD].HasField("tombstone")
+
+
+@pytest.mark.parametrize("are_apart", [False, True], ids=["on one page", "on two pages"])
+async def test_g05_contradicting_rows_under_a_new_number_are_one_record(
+    engine: Engine, are_apart: bool
+) -> None:
+    """Found by the seeds 5248 and 5841 of the simulation: the second row became a record of its own."""
+    await first_run(engine)
+    rows = engine.mis.rows[STUDENTS]
+    rows[11]["id"] = 99
+    rows.insert(len(rows) if are_apart else 12, {**rows[11], "person": 5006})
+    part = outcome(await engine.sync(*READ), STUDENTS)
+    assert (part.state, part.created, part.merged, part.rejected_rows) == (
+        pb.DATASET_STATE_SUCCEEDED,
+        0,
+        0,
+        1,
+    )
+    found = await pupils(engine)
+    assert NEW not in found
+    assert [k.parts[0].integer for k in found[OLD].source_keys] == [12, 1012, 99]
+    expected = {diagnostics.DECISION_REASON_RELINKED, diagnostics.DECISION_REASON_CONFLICTING_ROW}
+    assert await reasons_of(engine) == expected
+    again = await engine.sync(*READ)
+    assert again.seq_after == again.seq_before  # G03
+
+
+async def test_g09_contradicting_rows_under_a_new_number_stay_undecided_together(engine: Engine) -> None:
+    await first_run(engine)
+    rows = engine.mis.rows[STUDENTS]
+    rows[11]["id"] = 99
+    rows.append({**rows[11], "person": 5006})
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=False)
+    part = outcome(await engine.sync(STUDENTS), STUDENTS)
+    assert (part.state, part.created, part.rejected_rows) == (pb.DATASET_STATE_INCOMPLETE, 0, 2)
+    assert NEW not in await pupils(engine)
+    engine.mis.ends = lambda dataset, rows: EndOfSnapshot(terminator_proven=True)
+    await engine.sync(STUDENTS)
+    found = await pupils(engine)
+    assert (NEW in found, found[OLD].version) == (False, 2)
 
 
 async def test_two_pupils_who_share_a_person_number_stay_two(engine: Engine) -> None:

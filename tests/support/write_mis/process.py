@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ports import kept_ports
 from tests.support.processes import kill, launch
 from tests.support.write_mis.book import EFFECTS, ROWS
 from tests.support.write_mis.connector import NAME
@@ -102,21 +102,19 @@ class WriteMisProcess:
 def write_mis(folder: Path, *, pupils: int = 40, odds: Odds | None = None) -> Generator[WriteMisProcess]:
     """Run the MIS with its disk in ``folder`` until the block is left."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mis = WriteMisProcess(folder, port, pupils)
-    mis.start()
-    keeper = threading.Thread(target=mis.keep_alive)
-    keeper.start()
-    try:
-        if odds is not None:
-            mis.set_odds(odds)
-        yield mis
-    finally:
-        mis.stop()
-        keeper.join()
-        mis.end()
+    with kept_ports(1) as [port]:
+        mis = WriteMisProcess(folder, port, pupils)
+        mis.start()
+        keeper = threading.Thread(target=mis.keep_alive)
+        keeper.start()
+        try:
+            if odds is not None:
+                mis.set_odds(odds)
+            yield mis
+        finally:
+            mis.stop()
+            keeper.join()
+            mis.end()
 
 
 def environment() -> dict[str, str]:

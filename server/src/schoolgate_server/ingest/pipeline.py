@@ -133,7 +133,7 @@ class DatasetIngest:
         await self._store_decisions()
 
     def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
-        if projection.claims:
+        if projection.claims or self.relinking.concerns(projection):
             if self.relinking.waits(row, projection, as_of):
                 return
             projection = self._projector.project(row)

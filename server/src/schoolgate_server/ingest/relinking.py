@@ -8,7 +8,7 @@ Which of these it is shows only once the snapshot is complete: a record whose ro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
@@ -46,6 +46,7 @@ class Relinking:
         self._diff = diff
         self._rows: list[tuple[Row, int]] = []
         self._claims: list[Claim] = []
+        self._waiting: set[str] = set()
         self.merges: dict[str, str] = {}
 
     @property
@@ -56,7 +57,8 @@ class Relinking:
     def waits(self, row: Row, projection: Projection, as_of: int) -> bool:
         """Whether ``row`` must wait for the snapshot's end; if not, it must be projected again and taken.
 
-        ``as_of`` is the school's published seq when it was asked for.
+        ``as_of`` is the school's published seq when it was asked for. A row waits too where another one of
+        its entity does: which record that is shows only then, and it would become one of its own.
         """
         waiting: list[Claim] = []
         for claim in projection.claims:
@@ -64,7 +66,7 @@ class Relinking:
                 self._merges(claim)
             elif self._diff.known(claim.holder) is not None or claim.certain:
                 waiting.append(claim)
-        if not waiting:
+        if not waiting and not self.concerns(projection):
             return False
         if len(self._rows) >= MAX_ROWS:
             for claim in waiting:
@@ -72,7 +74,12 @@ class Relinking:
             return False
         self._rows.append((row, as_of))
         self._claims += waiting
+        self._waiting.update(claim.record_id for claim in waiting)
         return True
+
+    def concerns(self, projection: Projection) -> bool:
+        """Whether ``projection`` is of an entity of which a row waits."""
+        return bool(self._waiting) and any(each.record_id in self._waiting for each in projection.records)
 
     def holders(self) -> list[str]:
         """Return the records whose keys the waiting rows bring, in order of their id."""
@@ -95,12 +102,13 @@ class Relinking:
 
         A row is the record whose key it brings where that record's own row is gone, the record is not in
         ``present``, and no other new record claims it. That is undecided where the snapshot is not complete,
-        unless the record's own row came.
+        unless the record's own row came. Other rows of the same entity go with it.
         """
         claimants: defaultdict[str, set[str]] = defaultdict(set)
         for claim in self._claims:
             claimants[claim.holder].add(claim.record_id)
         rows, self._rows = self._rows, []
+        undecided: set[str] = set()
         for row, as_of in rows:
             projection = projector.project(row)
             claims = [claim for claim in projection.claims if claim.holder in claimants]
@@ -120,13 +128,19 @@ class Relinking:
             elif alone:
                 self._adopt(projection, alone[0], holders[alone[0].holder])
                 reason = diagnostics.DECISION_REASON_RELINKED
-                yield Settled(row, as_of, _finding(projection, reason, _RELINKED), False)
-            elif not complete and not all(self._diff.is_observed(claim.holder) for claim in claims):
+                yield Settled(
+                    row, as_of, _finding(projection, {alone[0].record_id}, reason, _RELINKED), False
+                )
+            elif undecided.intersection(each.record_id for each in projection.records) or (
+                not complete and not all(self._diff.is_observed(claim.holder) for claim in claims)
+            ):
+                undecided.update(claim.record_id for claim in claims)
                 reason = diagnostics.DECISION_REASON_IDENTITY_UNDECIDED
-                yield Settled(row, as_of, _finding(projection, reason, _UNDECIDED), True)
+                yield Settled(row, as_of, _finding(projection, undecided, reason, _UNDECIDED), True)
             else:
                 yield Settled(row, as_of, None, False)
         self._claims.clear()
+        self._waiting.clear()
 
     def _merges(self, claim: Claim) -> None:
         """Take note that the holder, should it have left, is the record whose row brings its key now."""
@@ -151,7 +165,9 @@ _RELINKED = "the row came under a new key; it was taken for the record that has 
 _UNDECIDED = "the row came under a new key with the further key of a record; a complete snapshot will tell"
 
 
-def _finding(projection: Projection, reason: diagnostics.DecisionReason.ValueType, detail: str) -> Finding:
-    claimants = {claim.record_id for claim in projection.claims}
-    record = next(each for each in projection.records if each.record_id in claimants)
+def _finding(
+    projection: Projection, records: Set[str], reason: diagnostics.DecisionReason.ValueType, detail: str
+) -> Finding:
+    """Return what is told of a row of one of ``records``."""
+    record = next(each for each in projection.records if each.record_id in records)
     return Finding(reason, "", detail, record.key)
