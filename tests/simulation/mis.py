@@ -243,7 +243,8 @@ class _Session:
             mis.handed[dataset] = index + 1
             rows = page.rows * 2 if mis.weather.repeats else page.rows
             deleted = [source_key(f"scripted/{dataset}", *parts) for parts in page.deleted]
-            yield ChangedRows(rows, deleted, str(page.position), end=index == len(told) - 1)
+            position = max(begins, page.position)  # of a page from the overlap, nothing new is known
+            yield ChangedRows(rows, deleted, str(position), end=index == len(told) - 1)
 
     async def _break_off(self, dataset: str, index: int) -> None:
         at, error = self.mis.weather.breaks.get(dataset, (-1, ""))

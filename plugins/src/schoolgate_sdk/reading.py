@@ -153,8 +153,8 @@ class ReadBack(Protocol):
 class ChangedRows:
     """Some rows that changed in the MIS, and keys of entities that it says were deleted.
 
-    ``cursor`` is a position at which everything up to here has been given; the server keeps it once all of
-    this is stored. ``end`` is true where nothing follows for now.
+    ``cursor`` is a position at which everything up to here has been given, never one before that at which the
+    read began; the server keeps it once all of this is stored. ``end`` is true where nothing follows for now.
     """
 
     rows: Sequence[Row] = ()
