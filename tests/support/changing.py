@@ -102,18 +102,18 @@ class ChangingSession(WindowSession):
         if int(cursor) < mis.forgotten:
             raise CursorExpired("the log was cut")
         begins = max(0, int(cursor) - (OVERLAP if overlap else 0))
-        for index, page in enumerate(mis.shown(self._pages(scope.dataset, begins))):
+        for index, page in enumerate(mis.shown(self._pages(scope.dataset, begins, int(cursor)))):
             mis.on_change(scope.dataset, index)
             yield page
 
-    def _pages(self, dataset: str, begins: int) -> list[ChangedRows]:
+    def _pages(self, dataset: str, begins: int, known: int) -> list[ChangedRows]:
         mis, pages = self._changing, list[ChangedRows]()
         for start in range(begins, len(mis.log), mis.page_of_changes):
             some = mis.log[start : start + mis.page_of_changes]
             mine = [entry for entry in some if entry.dataset == dataset]
             rows = [entry.row for entry in mine if entry.row is not None]
             deleted = [entry.key for entry in mine if entry.row is None]
-            pages.append(ChangedRows(rows, deleted, str(start + len(some))))
+            pages.append(ChangedRows(rows, deleted, str(max(known, start + len(some)))))
         pages.append(ChangedRows(cursor=str(len(mis.log)), end=True))
         return pages
 

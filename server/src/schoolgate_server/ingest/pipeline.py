@@ -208,6 +208,7 @@ class DatasetIngest:
         """Wait for the commit under way; what is kept back is dropped."""
         self._creates.clear()
         self._deferred.clear()
+        self.relinking.forget()
         await self._settle()
 
     async def tombstone(self, changes: Sequence[Change]) -> None:
