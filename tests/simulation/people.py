@@ -55,11 +55,10 @@ class People:
         return numbers | {encoded_person(one) for one, owner in self.persons.items() if owner == record}
 
     def rekey(self, record: Key, new: Key, keys: Iterable[str]) -> None:
-        """Let ``new``, with all that its rows bring, be another number of ``record``, which has ``keys``."""
+        """Let ``new`` be another number of ``record``, which has ``keys`` so far and what its rows bring."""
         self.ties[new] = record
-        brought = [person for person, owner in self.persons.items() if owner == new]
-        self.persons |= dict.fromkeys(brought, record)
-        self.kept.setdefault(record, set()).update(keys, [encoded_key(new)], map(encoded_person, brought))
+        self.persons |= {person: record for person, owner in self.persons.items() if owner == new}
+        self.kept.setdefault(record, set()).update(keys, [encoded_key(new)])
 
     def merge(self, loser: Key, survivor: Key) -> None:
         """Let every key of ``loser`` stand for ``survivor``."""

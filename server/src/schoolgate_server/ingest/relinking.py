@@ -47,8 +47,8 @@ class Relinking:
         self._diff = diff
         self._rows: list[tuple[Row, int]] = []
         self._claims: list[Claim] = []
-        self._waiting: dict[str, set[str]] = {}
-        """The records that rows wait to become, with the keys that all of these bring."""
+        self._waiting: set[str] = set()
+        """The records that rows wait to become."""
         self._beside: set[str] = set()
         """Known records of which a row that waits has the message."""
         self.merges: dict[str, str] = {}
@@ -85,12 +85,11 @@ class Relinking:
         """Note what a row that waits brings."""
         for claim in waiting:
             self._identities.hold_back(claim.record_id)
-            self._waiting.setdefault(claim.record_id, set())
-        for each in projection.records:
-            if each.record_id in self._waiting:
-                self._waiting[each.record_id].update(each.keys)
-            elif self._diff.known(each.record_id) is not None:
-                self._beside.add(each.record_id)
+            self._waiting.add(claim.record_id)
+        known = (
+            each.record_id for each in projection.records if self._diff.known(each.record_id) is not None
+        )
+        self._beside.update(known)
 
     def concerns(self, projection: Projection) -> bool:
         """Whether ``projection`` is of an entity of which a row waits."""
@@ -142,7 +141,7 @@ class Relinking:
             elif not complete and not all(self._is_there(claim.holder) for claim in claims):
                 undecided.update(claim.record_id for claim in claims)
             decided.append((row, as_of, projection, finding))
-        undecided &= self._waiting.keys()  # less those that another of their rows had adopted
+        undecided &= self._waiting  # less those that another of their rows had adopted
         self.forget(undecided)
         for row, as_of, projection, finding in decided:
             if any(each.record_id in undecided for each in projection.records):
@@ -198,15 +197,16 @@ class Relinking:
             # A former key of nobody who is stored, and of no other row: kept for whoever asks by it.
             if complete:
                 self._identities.link(kind_of(claim.record_id), [claim.key], claim.record_id)
-                self._waiting.setdefault(claim.record_id, set()).add(claim.key)
             return None
         kept = [encode_wire_key(key) for key in holder.source_keys]
         own = next(each for each in projection.records if each.record_id == claim.record_id)
-        brought = {*own.keys, *self._waiting.pop(claim.record_id, ())}
-        # Its own key last: as long as that is not stored, the row claims again after a crash.
-        last = encode_key(own.key)
+        # What other rows bring is learnt anew, as this record's. Its own key last: as long as that is not
+        # stored, the row claims again after a crash.
+        self._waiting.discard(claim.record_id)
         self._identities.forget(claim.record_id)
-        self._identities.link(holder.kind, [*kept, *sorted(brought - {last}), claim.key, last], holder.id)
+        last = encode_key(own.key)
+        brought = [key for key in own.keys if key != last]
+        self._identities.link(holder.kind, [*kept, *brought, claim.key, last], holder.id)
         return _finding(projection, {claim.record_id}, diagnostics.DECISION_REASON_RELINKED, _RELINKED)
 
 
