@@ -55,9 +55,8 @@ class People:
         return numbers | {encoded_person(one) for one, owner in self.persons.items() if owner == record}
 
     def rekey(self, record: Key, new: Key, keys: Iterable[str]) -> None:
-        """Let ``new`` be another number of ``record``, which has ``keys`` so far and what its rows bring."""
+        """Let ``new`` be another number of ``record``, which has ``keys`` so far."""
         self.ties[new] = record
-        self.persons |= {person: record for person, owner in self.persons.items() if owner == new}
         self.kept.setdefault(record, set()).update(keys, [encoded_key(new)])
 
     def merge(self, loser: Key, survivor: Key) -> None:
@@ -83,6 +82,7 @@ class Settled:
     observed: set[Key] = field(default_factory=set[Key])
     merges: dict[Key, Key | None] = field(default_factory=dict[Key, Key | None])
     undecided: list[Meaning] = field(default_factory=list[Meaning])
+    relinked: list[Meaning] = field(default_factory=list[Meaning])
     asked: set[Key] = field(default_factory=set[Key])
 
 
@@ -135,39 +135,9 @@ def settle(
     ``known`` maps the stored records to their keys, ``answered`` are those that the MIS has
     when asked for each, ``protected`` those whose rows came and were not taken.
     """
-    found = Settled(before.copy())
-    waiting = _observe(found, meanings, known)
-    claimants: defaultdict[Key, set[Key]] = defaultdict(set)
-    for key, person in waiting:
-        if person is not None:
-            claimants[found.people.persons[person]].add(found.people.record_of(key))
-    found.asked = set(claimants) - found.observed - set(protected)
-    there = {*answered, *protected, *found.observed}
-    unsettled = {
-        key
-        for key, person in waiting
-        if person is not None
-        and not _is_decided(found, key, person, claimants, there, known, complete=complete)
-    } - found.people.ties.keys()
-    for meaning in meanings:
-        if meaning.key in {key for key, _ in waiting} - unsettled:
-            found.observed.add(found.people.record_of(meaning.key))
-    found.undecided = [meaning for meaning in meanings if meaning.is_record and meaning.key in unsettled]
-    for person in [one for one, owner in found.people.persons.items() if owner in unsettled]:
-        del found.people.persons[person]
-    return found
-
-
-def _observe(
-    found: Settled, meanings: Sequence[Meaning], known: Mapping[Key, Sequence[str]]
-) -> list[tuple[Key, str | None]]:
-    """Take in the rows that are whose they seem to be.
-
-    Returned are the keys of those that wait: with the person number that another record has, and with
-    ``None`` the other rows of an entity of which one waits.
-    """
-    people = found.people
-    waiting: list[tuple[Key, str | None]] = []
+    people = before.copy()
+    found = Settled(people)
+    waiting: list[tuple[Meaning, str]] = []
     for meaning in meanings:
         if not meaning.is_record or meaning.key is None:
             continue
@@ -176,42 +146,49 @@ def _observe(
             person = json.dumps(meaning.person)
             holder = people.persons.setdefault(person, record)
             if holder != record and (record in known or record in found.observed):
-                _note_merge(found, holder, record)
+                if found.merges.setdefault(holder, record) != record:
+                    found.merges[holder] = None
             elif holder != record and holder in known:
-                waiting.append((meaning.key, person))
+                waiting.append((meaning, person))
                 continue
-        if any(record == key for key, _ in waiting):
-            waiting.append((meaning.key, None))
-        else:
-            found.observed.add(record)
-    return waiting
+        found.observed.add(record)
+    claimants: defaultdict[Key, set[Key]] = defaultdict(set)
+    for meaning, person in waiting:
+        assert meaning.key is not None
+        claimants[people.persons[person]].add(people.record_of(meaning.key))
+    found.asked = set(claimants) - found.observed - set(protected)
+    there = {*answered, *protected}
+    for meaning, person in waiting:
+        _decide(found, meaning, person, claimants, there, known, complete=complete)
+    return found
 
 
-def _note_merge(found: Settled, holder: Key, record: Key) -> None:
-    if found.merges.setdefault(holder, record) != record:
-        found.merges[holder] = None
-
-
-def _is_decided(
+def _decide(
     found: Settled,
-    key: Key,
+    meaning: Meaning,
     person: str,
     claimants: Mapping[Key, Collection[Key]],
     there: Collection[Key],
     known: Mapping[Key, Sequence[str]],
     *,
     complete: bool,
-) -> bool:
-    """Decide whose a row is that waited; whether that can be said."""
+) -> None:
+    assert meaning.key is not None
     people = found.people
-    record, holder = people.record_of(key), people.persons[person]
-    if record == holder:
-        return True
-    if record in known:  # by another row of its entity
-        _note_merge(found, holder, record)
-    elif complete and len(claimants[holder]) == 1 and holder not in there:
-        people.rekey(holder, key, [*known[holder], encoded_person(person)])
-    return complete or holder in found.observed
+    record, holder = people.record_of(meaning.key), people.persons[person]
+    if record != holder and record in found.observed:  # by another row of its entity
+        if len(claimants[holder]) == 1 and found.merges.setdefault(holder, record) != record:
+            found.merges[holder] = None
+        return
+    alone = len(claimants[holder]) == 1 and holder not in there and holder not in found.observed
+    if record != holder and alone and complete:
+        people.rekey(holder, meaning.key, [*known[holder], encoded_person(person)])
+        found.observed.add(holder)
+        found.relinked.append(meaning)
+    elif record != holder and not complete and holder not in found.observed:
+        found.undecided.append(meaning)
+    else:
+        found.observed.add(record)
 
 
 def verify_identity(

@@ -80,8 +80,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_PARSER_ERROR: _DecisionReason.ValueType  # 8
     """The connector's parser failed on the row."""
     DECISION_REASON_IDENTITY_UNDECIDED: _DecisionReason.ValueType  # 9
-    """The row, or another one of its entity, came under a new key with a further key that a record has already; whether both
-    are the same entity can be told only by a complete snapshot.
+    """The row came under a new key with a further key that a record has already; whether both are the same entity can be told
+    only by a complete snapshot.
     """
     DECISION_REASON_RELINKED: _DecisionReason.ValueType  # 10
     """The row came under a new key and was taken for the record that has its further or former key."""
@@ -110,8 +110,8 @@ DECISION_REASON_OUT_OF_SCOPE: DecisionReason.ValueType  # 7
 DECISION_REASON_PARSER_ERROR: DecisionReason.ValueType  # 8
 """The connector's parser failed on the row."""
 DECISION_REASON_IDENTITY_UNDECIDED: DecisionReason.ValueType  # 9
-"""The row, or another one of its entity, came under a new key with a further key that a record has already; whether both
-are the same entity can be told only by a complete snapshot.
+"""The row came under a new key with a further key that a record has already; whether both are the same entity can be told
+only by a complete snapshot.
 """
 DECISION_REASON_RELINKED: DecisionReason.ValueType  # 10
 """The row came under a new key and was taken for the record that has its further or former key."""

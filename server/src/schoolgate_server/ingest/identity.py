@@ -92,7 +92,6 @@ class Identities:
         self._own = {(spec.kind, spec.namespace) for dataset in datasets for spec in dataset.kinds}
         self._resolved: dict[tuple[Kind.ValueType, SourceKey], str] = {}
         self._new: list[Alias] = []
-        self._held_back: dict[str, list[Alias]] = {}
         self._is_as_begun = True
         self._stamp: bytes | None = None
         for kind, key, record_id, link in aliases:
@@ -195,26 +194,6 @@ class Identities:
         new, self._new = self._new, []
         return new
 
-    def hold_back(self, record_id: str) -> None:
-        """Let nothing be stored of what a record learns that may never come to be, until it is said whether.
-
-        Either :meth:`release` or :meth:`forget` says so.
-        """
-        if record_id not in self._held_back:
-            self._held_back[record_id] = [each for each in self._new if each.record_id == record_id]
-            self._new = [each for each in self._new if each.record_id != record_id]
-
-    def release(self, record_id: str) -> None:
-        """Let what was held back of a record be stored."""
-        self._new += self._held_back.pop(record_id, [])
-
-    def forget(self, record_id: str) -> None:
-        """Let nobody have the keys that were held back of a record."""
-        for alias in self._held_back.pop(record_id, []):
-            if self._aliases.get((alias.kind, alias.key)) == record_id:
-                del self._aliases[alias.kind, alias.key]
-        self._resolved.clear()
-
     def is_known(self, kind: Kind.ValueType, key: SourceKey) -> bool:
         """Whether what ``key`` refers to need not be looked up any more."""
         return (kind, key) in self._resolved
@@ -235,7 +214,7 @@ class Identities:
     def _add(self, alias: Alias) -> None:
         self._is_as_begun &= not (alias.link or self._decides(alias.kind, alias.key))
         self._aliases[alias.kind, alias.key] = alias.record_id
-        self._held_back.get(alias.record_id, self._new).append(alias)
+        self._new.append(alias)
 
 
 async def identities_of(store: Store, school_id: str, datasets: Iterable[Dataset]) -> Identities:

@@ -133,7 +133,7 @@ class DatasetIngest:
         await self._store_decisions()
 
     def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
-        if projection.claims or self.relinking.concerns(projection):
+        if projection.claims:
             if self.relinking.waits(row, projection, as_of):
                 return
             projection = self._projector.project(row)
@@ -208,7 +208,6 @@ class DatasetIngest:
         """Wait for the commit under way; what is kept back is dropped."""
         self._creates.clear()
         self._deferred.clear()
-        self.relinking.forget()
         await self._settle()
 
     async def tombstone(self, changes: Sequence[Change]) -> None:

@@ -206,7 +206,6 @@ class Projector:
         if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
             findings.append(_out_of_scope(plan.windowed_by, key))
             outside.append(record_id)
-            claims[:] = [claim for claim in claims if claim.record_id != record_id]  # nobody is here to claim
             return None
         valid_from, valid_to = validity(plan.info, message)
         if len(wire) > LARGEST_RECORD:
