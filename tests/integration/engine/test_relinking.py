@@ -348,6 +348,15 @@ async def test_a_former_number_of_somebody_new_finds_the_record_afterwards(engin
     assert again.seq_after == again.seq_before
 
 
+async def test_a_former_number_counts_beside_a_row_without_it(engine: Engine) -> None:
+    await first_run(engine)
+    engine.mis.rows[STUDENTS] += [student(99, "Newcomer", formerly=[77]), student(99, "Newcomer")]
+    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    found = await engine.store.records.find_by_key(SCHOOL, kinds.KIND_STUDENT, key(77))
+    assert found is not None
+    assert found.id == NEW
+
+
 async def test_a_former_number_merges_two_records_that_were_known(engine: Engine) -> None:
     await first_run(engine)
     rows = engine.mis.rows[STUDENTS]

@@ -105,8 +105,9 @@ class Relinking:
         for row, as_of in rows:
             projection = projector.project(row)
             claims = [claim for claim in projection.claims if claim.holder in claimants]
-            if any(self._diff.is_observed(claim.record_id) for claim in claims):
-                for claim in claims:
+            stored = [claim for claim in claims if claim.holder in holders]
+            if any(self._diff.is_observed(claim.record_id) for claim in stored):
+                for claim in stored:
                     if len(claimants[claim.holder]) == 1:
                         self._merges(claim)
                 yield Settled(row, as_of, None, False)
