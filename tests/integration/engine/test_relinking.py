@@ -351,7 +351,8 @@ async def test_a_former_number_of_somebody_new_finds_the_record_afterwards(engin
 async def test_a_former_number_counts_beside_a_row_without_it(engine: Engine) -> None:
     await first_run(engine)
     engine.mis.rows[STUDENTS] += [student(99, "Newcomer", formerly=[77]), student(99, "Newcomer")]
-    assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
+    for _ in range(2):  # the row that counts may have been read before the key was known
+        assert (await engine.sync(STUDENTS)).state == pb.RUN_STATE_SUCCEEDED
     found = await engine.store.records.find_by_key(SCHOOL, kinds.KIND_STUDENT, key(77))
     assert found is not None
     assert found.id == NEW
