@@ -11,7 +11,7 @@ New kinds of draws move the seeds; ``scripts/mutants.py`` tries most of these ag
 * G04 ``chain_of``, ``World.recreate``: a record that returns is not revived (12); pupils that were merged
   at the MIS only leave (4).
 * G05 ``Model.identify``, ``People``, ``World.run_parts_together``: keys are joined text (0); a
-  row that contradicts one which waits is taken at once (5248).
+  row is another record though its entity is one already (5248).
 * G06 ``moments``: what a run wrote before it was interrupted can be deleted by it (9).
 * G07 ``overtaking``: a resumed run writes older rows over newer ones (1); what others wrote since can be
   absent from it (1).
