@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 
 @contextmanager
@@ -15,7 +14,7 @@ def kept_ports(count: int) -> Generator[Sequence[int]]:
     Nobody listens on them meanwhile, so that connections are refused; but none is given to a socket that
     asks for whichever is free, as it might be while its server is away.
     """
-    with contextlib.ExitStack() as held:
+    with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
