@@ -96,11 +96,11 @@ class Stage:
 
 @asynccontextmanager
 async def served() -> AsyncGenerator[Service]:
-    """Start the service with its MongoDB; stop both at the end."""
+    """Start the service with its MongoDB, whose cache is MongoDB's own choice; stop both at the end."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="schoolgate-bench-")))
         mongod = await stack.enter_async_context(
-            EmbeddedMongod(EmbeddedOptions(folder=folder / "mongod", cache_gb=4.0))
+            EmbeddedMongod(EmbeddedOptions(folder=folder / "mongod", cache_gb=None))
         )
         settings = {
             "SCHOOLGATE_LISTEN__PORT": "0",

@@ -50,7 +50,8 @@ async def embedded(folder: Path) -> AsyncGenerator[Callable[..., EmbeddedMongod]
     made: list[EmbeddedMongod] = []
 
     def make(**options: Any) -> EmbeddedMongod:
-        mongod = EmbeddedMongod(EmbeddedOptions(options.pop("folder", folder), cache_gb=0.25, **options))
+        chosen: dict[str, Any] = {"folder": folder, "cache_gb": 0.25, **options}
+        mongod = EmbeddedMongod(EmbeddedOptions(**chosen))
         made.append(mongod)
         return mongod
 
@@ -101,6 +102,18 @@ async def test_data_outlast_stopping_and_a_change_of_port(embedded: Callable[...
         assert await surnames(store, 1) == {student_id(1): "Ash"}
         await commit(store, await leased(store), student(1, "Bly", 1))
         await store.close()
+
+
+@pytest.mark.parametrize("cache_gb", [0.25, None])
+async def test_the_cache_is_as_large_as_was_asked_for_or_as_mongodb_makes_it(
+    cache_gb: float | None, embedded: Callable[..., EmbeddedMongod]
+) -> None:
+    async with embedded(cache_gb=cache_gb) as mongod, client_of(mongod.uri) as client:
+        status = await client.admin.command("serverStatus")
+        host = await client.admin.command("hostInfo")
+    memory = host["system"]["memLimitMB"] / 1024
+    cache = status["wiredTiger"]["cache"]["maximum bytes configured"] / (1 << 30)
+    assert cache == pytest.approx(max(0.25, (memory - 1) / 2) if cache_gb is None else cache_gb, abs=0.01)
 
 
 async def test_the_port_stays_from_start_to_start_while_it_is_free(

@@ -167,7 +167,9 @@ class Commits:
         """Write all changes; return or raise only when no transaction is on its way any more."""
         most = max(1, TRANSACTION >> attempt.tries)
         attempt.tries += 1
-        waiting = chunks(attempt.commit.changes, _size, most)
+        # In the order of their ids, the changes of a chunk share pages of the indexes that go by ids, and
+        # two chunks hardly want the same one.
+        waiting = chunks(sorted(attempt.commit.changes, key=_record_id), _size, most)
         outcomes = await asyncio.gather(
             *(
                 self._write_through(attempt, pending, slot, session, waiting)
@@ -295,6 +297,10 @@ def _run_documents(commit: Commit, before: Sequence[Document]) -> list[Document]
     totals = [{"dataset": dataset, "counters": dict(counters)} for dataset, counters in commit.totals.items()]
     others = [run for run in before if run["id"] != commit.run_id]
     return [{"id": commit.run_id, "totals": totals}, *others[: KEPT_TOTALS - 1]]
+
+
+def _record_id(change: Change) -> str:
+    return change.record_id
 
 
 def _size(change: Change) -> int:

@@ -32,7 +32,8 @@ class EmbeddedOptions:
         folder: where everything is kept between starts; made where it is missing.
         port: TCP port on loopback; ``None`` takes the last one, or another free one.
         binary: the ``mongod`` to run; ``None`` looks for one.
-        cache_gb: GiB of WiredTiger's cache, at least 0.25; MongoDB's own default is half of the machine.
+        cache_gb: GiB of WiredTiger's cache, at least 0.25; ``None`` leaves it to MongoDB, which takes half of
+            the machine's memory beyond the first GiB.
         start_seconds: how long a start may take, recovery of the data after a crash included.
         stop_seconds: how long each step of stopping may take before the harder one.
         wait_seconds: how long to wait for the server of a killed predecessor to let go of the folder.
@@ -41,7 +42,7 @@ class EmbeddedOptions:
     folder: Path
     port: int | None = None
     binary: Path | None = None
-    cache_gb: float = 0.5
+    cache_gb: float | None = 0.5
     start_seconds: float = 60
     stop_seconds: float = 15
     wait_seconds: float = 5
@@ -147,6 +148,10 @@ class EmbeddedMongod:
                 return
             await asyncio.sleep(_POLL)
 
+    def _cache(self) -> list[str]:
+        size = self._options.cache_gb
+        return [] if size is None else ["--wiredTigerCacheSizeGB", str(size)]
+
     def _arguments(self, port: int) -> list[str]:
         folder = self._folder
         return [
@@ -161,7 +166,7 @@ class EmbeddedMongod:
             *("--networkMessageCompressors", "disabled"),
             *("--replSet", REPLICA_SET),
             *("--oplogSize", "256"),  # MiB; nobody replicates from it
-            *("--wiredTigerCacheSizeGB", str(self._options.cache_gb)),
+            *self._cache(),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             # The log shows slow operations with all their values, pupils' data among them.
             *("--slowms", str(2**31 - 1)),
