@@ -157,6 +157,10 @@ class Projector:
             raise
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
+        if outside and claims:
+            # What lies outside is not taken, so that nothing of it can be the record that has a claimed key.
+            taken = {projected.record_id for projected in records}
+            claims = [claim for claim in claims if claim.record_id in taken]
         return Projection(records, findings, claims=claims, outside=outside)
 
     def _parse(self, row: Row) -> list[Parsed]:

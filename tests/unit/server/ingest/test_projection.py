@@ -188,6 +188,27 @@ def test_the_window_is_half_open(day: str, taken: int) -> None:
     assert len(outside) == 1 - taken
 
 
+@pytest.mark.parametrize(
+    ("day", "claimed"), [("2026-08-31", []), ("2026-09-01", ["mrk_other", "mrk_former"])]
+)
+def test_what_lies_outside_the_window_claims_no_key_of_another_record(day: str, claimed: list[str]) -> None:
+    """It yields no record that could be the one which has the key."""
+    other, former = source_key("scripted/slots", 1), source_key("scripted/marks", 2)
+
+    def parser(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
+        [parsed] = parse_mark(row, settings)
+        return [parsed._replace(other_keys=(other,), former_keys=(former,))]
+
+    spec = KindSpec(kinds.KIND_ATTENDANCE_MARK, "scripted/marks", "date")
+    dataset = Dataset("marks", (spec,), ("Marks",), parser, 1, windowed=True)
+    aliases = [
+        Alias(kinds.KIND_ATTENDANCE_MARK, '["scripted/slots",1]', "mrk_other"),
+        Alias(kinds.KIND_ATTENDANCE_MARK, '["scripted/marks",2]', "mrk_former"),
+    ]
+    result = projector(dataset, aliases).project(mark(1, day))
+    assert [claim.holder for claim in result.claims] == claimed
+
+
 def test_decisions_have_the_same_id_in_every_run_and_are_new_once() -> None:
     finding = Finding(diagnostics.DECISION_REASON_DUPLICATE_ROW, "", "the row came more than once", KEY)
     first = DecisionLog("oak", "students", "run_1", ())
