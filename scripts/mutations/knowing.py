@@ -279,6 +279,15 @@ MUTANTS = (
         "g05",
     ),
     Mutant(
+        "g05",
+        "who has a row under a new key, on a day that is not read, is not there",
+        "server/src/schoolgate_server/ingest/projection.py",
+        "outside += [record_id, *self._others(item)]",
+        "outside += [record_id]",
+        f"{ENGINE}/test_moved_days.py",
+        "g05",
+    ),
+    Mutant(
         "g03",
         "which of several rows counts depends on what a merge changes",
         "server/src/schoolgate_server/ingest/projection.py",

@@ -63,8 +63,8 @@ class Projection(NamedTuple):
 
     ``findings`` says what was not taken over as it came. ``rejected`` means that the row yields nothing, and
     then ``protects`` holds the record ids that it may have been; without any the row is unidentified.
-    ``claims`` names keys of the row that other records have, and ``outside`` the records that it is about but
-    which lie outside the dates that were asked for.
+    ``claims`` names keys of ``records`` that others have. ``outside`` are the records that the row is about,
+    be it by a further or former key, on a day that lies outside the dates that were asked for.
     """
 
     records: Sequence[Projected] = ()
@@ -157,10 +157,6 @@ class Projector:
             raise
         except Exception as error:  # noqa: BLE001 - a stranger's parser may raise anything; the row becomes a finding
             return self._defective(row, f"the parser failed: {place_of(error)}")
-        if outside and claims:
-            # What lies outside is not taken, so that nothing of it can be the record that has a claimed key.
-            taken = {projected.record_id for projected in records}
-            claims = [claim for claim in claims if claim.record_id in taken]
         return Projection(records, findings, claims=claims, outside=outside)
 
     def _parse(self, row: Row) -> list[Parsed]:
@@ -201,16 +197,16 @@ class Projector:
         if refs:
             self._resolve(item, findings)
             wire = message.SerializeToString(deterministic=True)
+        if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
+            findings.append(_out_of_scope(plan.windowed_by, key))
+            outside += [record_id, *self._others(item)]
+            return None
         keys: tuple[str, ...] = (encoded,)
         if other_keys:
             keys += self._learn(item, record_id, findings, claims)
         if former_keys:
             claims += self._former(item, record_id)
         keys = self._identities.keys(record_id, keys)
-        if plan.windowed_by is not None and not self._in_window(plan.windowed_by, message):
-            findings.append(_out_of_scope(plan.windowed_by, key))
-            outside.append(record_id)
-            return None
         valid_from, valid_to = validity(plan.info, message)
         if len(wire) > LARGEST_RECORD:
             detail = f"the record has more than {LARGEST_RECORD:,} bytes"
@@ -255,6 +251,11 @@ class Projector:
         former = [_encode(key) for key in item.former_keys]
         holders = [(self._identities.own(item.kind, key), key) for key in former]
         return [Claim(record_id, holder, key, certain=True) for holder, key in holders if holder != record_id]
+
+    def _others(self, item: Parsed) -> list[str]:
+        """Return the records that the further and former keys stand for, none of which ``item`` gets."""
+        keys = (*item.other_keys, *item.former_keys)
+        return [self._identities.own(item.kind, _encode(key)) for key in keys]
 
     def _in_window(self, field: str, message: Message) -> bool:
         day: str = getattr(message, field)

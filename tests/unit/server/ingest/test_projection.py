@@ -10,6 +10,7 @@ import pytest
 
 from schoolgate.v1 import diagnostics_service_pb2 as diagnostics
 from schoolgate.v1 import kind_pb2 as kinds
+from schoolgate.v1.attendance_pb2 import AttendanceMark
 from schoolgate.v1.groups_pb2 import Group
 from schoolgate.v1.people_pb2 import Student
 from schoolgate_sdk import (
@@ -47,14 +48,13 @@ def project(row: Row, parse: Callable[[Row], Iterable[Parsed]], aliases: Any = N
         return parse(row)
 
     dataset = Dataset("students", (KindSpec(kinds.KIND_STUDENT, "acme/student"),), ("Students",), parser, 1)
-    return projector(dataset, aliases).project(row)
+    return projector(dataset, Identities(Minter("oak"), [dataset], aliases or [])).project(row)
 
 
-def projector(dataset: Dataset, aliases: Any = None) -> Projector:
+def projector(dataset: Dataset, identities: Identities | None = None) -> Projector:
     scope = Scope(dataset.name, "2026/27", date(2026, 9, 1), date(2027, 9, 1))
-    identities = Identities(Minter("oak"), [dataset], aliases or [])
     shaper = Shaper(resolve_meanings({}), dropped_fields(CORE_PROFILE))
-    return Projector(dataset, scope, {}, shaper, identities)
+    return Projector(dataset, scope, {}, shaper, identities or Identities(Minter("oak"), [dataset], []))
 
 
 def nested(depth: int) -> list[Any]:
@@ -188,25 +188,30 @@ def test_the_window_is_half_open(day: str, taken: int) -> None:
     assert len(outside) == 1 - taken
 
 
-@pytest.mark.parametrize(
-    ("day", "claimed"), [("2026-08-31", []), ("2026-09-01", ["mrk_other", "mrk_former"])]
-)
-def test_what_lies_outside_the_window_claims_no_key_of_another_record(day: str, claimed: list[str]) -> None:
-    """It yields no record that could be the one which has the key."""
-    other, former = source_key("scripted/slots", 1), source_key("scripted/marks", 2)
+def test_of_what_lies_outside_the_window_no_key_is_taken_and_its_holders_lie_outside_too() -> None:
+    """Of a row with an item on either side of the edge, each with a further and a former key of another."""
+    kind, marks = kinds.KIND_ATTENDANCE_MARK, "scripted/marks"
 
     def parser(row: Row, settings: Mapping[str, str]) -> Iterable[Parsed]:
-        [parsed] = parse_mark(row, settings)
-        return [parsed._replace(other_keys=(other,), former_keys=(former,))]
+        for number, day in enumerate(("2026-08-31", "2026-09-01"), 1):
+            others = (source_key("scripted/slots", number), source_key("scripted/tags", number))
+            former = (source_key(marks, 10 + number),)
+            message = AttendanceMark(date=day, code="/", period_name="AM")
+            yield Parsed(kind, source_key(marks, number), message, other_keys=others, former_keys=former)
 
-    spec = KindSpec(kinds.KIND_ATTENDANCE_MARK, "scripted/marks", "date")
-    dataset = Dataset("marks", (spec,), ("Marks",), parser, 1, windowed=True)
-    aliases = [
-        Alias(kinds.KIND_ATTENDANCE_MARK, '["scripted/slots",1]', "mrk_other"),
-        Alias(kinds.KIND_ATTENDANCE_MARK, '["scripted/marks",2]', "mrk_former"),
-    ]
-    result = projector(dataset, aliases).project(mark(1, day))
-    assert [claim.holder for claim in result.claims] == claimed
+    dataset = Dataset("marks", (KindSpec(kind, marks, "date"),), ("Marks",), parser, 1, windowed=True)
+    slots = [Alias(kind, f'["scripted/slots",{number}]', f"mrk_slot_{number}") for number in (1, 2)]
+    identities = Identities(Minter("oak"), [dataset], slots)
+    own, former = (
+        [identities.minter.mint(kind, f'["{marks}",{number}]') for number in numbers]
+        for numbers in ((1, 2), (11, 12))
+    )
+    result = projector(dataset, identities).project({"id": 1})
+    assert [projected.record_id for projected in result.records] == [own[1]]
+    assert [claim.holder for claim in result.claims] == ["mrk_slot_2", former[1]]
+    assert {*result.outside} >= {own[0], "mrk_slot_1", former[0]}
+    assert not {*result.outside} & {own[1], "mrk_slot_2", former[1]}
+    assert [alias.key for alias in identities.take_new()] == ['["scripted/tags",2]']
 
 
 def test_decisions_have_the_same_id_in_every_run_and_are_new_once() -> None:
