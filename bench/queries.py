@@ -24,7 +24,10 @@ Document = dict[str, Any]
 
 
 def measure_streams(stage: Stage, school: str, runs: int) -> results.Figure:
-    """Return how fast all marks of ``school`` arrive in this process, through gRPC and from a cursor."""
+    """Return how fast all marks of ``school`` arrive in this process, through gRPC and from a cursor.
+
+    Both come in the same order, which one index has.
+    """
     question = {"school": school, "kind": "attendance_mark"}
     with MongoClient[Document](stage.mongo_uri) as client:
         records = client[DATABASE]["records"]
@@ -40,7 +43,7 @@ def measure_streams(stage: Stage, school: str, runs: int) -> results.Figure:
             streamed = _stream(stage, school)
             ours.append(len(wires) / (time.perf_counter() - began))
             began = time.perf_counter()
-            found = sum(1 for _ in records.find(question).sort("_id"))
+            found = sum(1 for _ in records.find(question).sort([("from", 1), ("_id", 1)]))
             reference.append(len(wires) / (time.perf_counter() - began))
             assert streamed == found == len(wires)
     return results.ratio(
@@ -58,11 +61,11 @@ def _stream(stage: Stage, school: str) -> int:
 
 
 def _check_stream(stage: Stage, school: str, wires: dict[str, bytes]) -> None:
-    seen: list[str] = []
+    seen: list[tuple[str, str]] = []
     for page in stage.client.stream(stage.client.query.QueryRecords, _request(school)):
         for record in page.records:
             assert _canonical(record) == wires[record.id]
-            seen.append(record.id)
+            seen.append((record.attendance_mark.date, record.id))
     assert len(seen) == len(wires), "records are missing"
     assert seen == sorted(set(seen)), "records are doubled or out of order"
 

@@ -5,17 +5,36 @@ from __future__ import annotations
 from scripts.mutations.base import SIMULATION, Mutant
 
 READING = "server/src/schoolgate_server/store/reading.py"
+PLACES = "server/src/schoolgate_server/store/places.py"
 INSTANTS = "server/src/schoolgate_server/store/instants.py"
 
 MUTANTS = (
     Mutant(
         "g12",
         "later pages of an order by day ask for days",
-        READING,
+        PLACES,
         'else {"$not": {"$gt": day}}',
         'else {"$lte": day}',
         "tests/contract/store/test_ordering.py",
         "without_a_day",
+    ),
+    Mutant(
+        "g12",
+        "those without a day are not looked for among what was superseded",
+        PLACES,
+        'if low is None and high is not None and "from" in high:',
+        "if low is not None and high is None:",
+        "tests/contract/store/test_ordering.py",
+        "ever_grows",
+    ),
+    Mutant(
+        "g12",
+        "a page in descending order is cut short as one in ascending order",
+        PLACES,
+        "low, high = (after, last) if ascending else (last, after)",
+        "low, high = after, last",
+        "tests/contract/store/test_ordering.py",
+        "ever_grows",
     ),
     Mutant(
         "g12",

@@ -16,9 +16,14 @@ from tests.simulation.base import Version
 from tests.simulation.meaning import KIND_OF, Key
 from tests.simulation.model import Model
 from tests.simulation.server import SCHOOL
+from tests.support.scripted import MARKS, MEMBERSHIPS
 
 Moment: TypeAlias = int | datetime
 """A seq, or a point in time, with all that was committed by then."""
+
+
+GROWING = {MEMBERSHIPS, MARKS}
+"""Datasets with ever more records."""
 
 
 class State(NamedTuple):
@@ -67,13 +72,17 @@ class Answers:
         return found
 
     def believed(self, moment: Moment, dataset: str, day: str, *, tombstones: bool) -> list[Record]:
-        """Return what was believed at ``moment`` of ``day``, "" for whatever day, in order of the ids."""
+        """Return what was believed at ``moment`` of ``day``, "" for whatever day, in the API's order.
+
+        That is the order of the ids; kinds with ever more records stand in that of their days before.
+        """
         states = [
             state
             for state in self.states(moment, (dataset,))
             if (state.version.live or tombstones) and (not day or _is_valid(state.version.body, day))
         ]
-        return [self.record(state) for state in sorted(states)]
+        states.sort(key=lambda state: (_first_day(state) if dataset in GROWING else "", state.record_id))
+        return [self.record(state) for state in states]
 
     def record(self, state: State) -> Record:
         """Return a record as everybody has to see it."""
@@ -113,6 +122,11 @@ def _known(life: Sequence[Version], moment: Moment) -> int:
     if isinstance(moment, int):
         return sum(version.seq <= moment for version in life)
     return sum(version.at <= moment for version in life)
+
+
+def _first_day(state: State) -> str:
+    body = state.version.body
+    return str(body.get("date", body.get("valid_from", "")))
 
 
 def _is_valid(body: dict[str, Any], day: str) -> bool:

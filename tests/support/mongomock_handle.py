@@ -163,7 +163,8 @@ class MockDatabase:
             self._ledger.kill([session["id"] for session in sessions])
             return {"ok": 1.0}
         # There is one copy of everything, so a majority has it.
-        return {"ok": 1.0, "setName": "mongomock"} if command == "hello" else self.database.command(command)
+        hello = {"ok": 1.0, "setName": "mongomock", "maxWireVersion": 17}
+        return hello if command == "hello" else self.database.command(command)
 
 
 class MockHandle:

@@ -28,19 +28,26 @@ async def test_every_write_asks_for_a_majority(store: Store, driver: Driver) -> 
 
 
 @pytest.mark.parametrize(
-    ("answer", "fine"), [({}, False), ({"setName": "x"}, True), ({"msg": "isdbgrid"}, True)]
+    ("answer", "wrong"),
+    [
+        ({"maxWireVersion": 21}, "replSet"),
+        ({"setName": "x", "maxWireVersion": 17}, ""),
+        ({"msg": "isdbgrid", "maxWireVersion": 21}, ""),
+        ({"setName": "x", "maxWireVersion": 16}, r"older than 6\.0"),
+        ({"setName": "x"}, r"older than 6\.0"),
+    ],
 )
-async def test_a_standalone_server_is_refused(
-    store: Store, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], fine: bool
+async def test_a_standalone_or_old_server_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], wrong: str
 ) -> None:
     async def hello(command: str) -> dict[str, Any]:
         return answer
 
     monkeypatch.setattr(store.database, "command", hello)
-    if fine:
+    if not wrong:
         await store.prepare()
     else:
-        with pytest.raises(StoreMisconfigured, match="replSet"):
+        with pytest.raises(StoreMisconfigured, match=wrong):
             await store.prepare()
 
 

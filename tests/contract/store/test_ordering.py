@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import replace
 from functools import cmp_to_key
 from itertools import combinations
 from typing import Any
@@ -61,11 +63,13 @@ def expected(records: list[Record], order: tuple[Ordering, ...]) -> list[str]:
     return [record.id for record in sorted(records, key=cmp_to_key(compare))]
 
 
-async def listed(store: Store, question: Question, seq: int, page: int) -> list[str]:
+async def listed(
+    store: Store, question: Question, seq: int, page: int, kind: kinds.Kind.ValueType = kinds.KIND_STUDENT
+) -> list[str]:
     found: list[str] = []
     while True:
         after = found[-1] if found else ""
-        records = await store.records.query("oak", kinds.KIND_STUDENT, question, seq, after, page)
+        records = await store.records.query("oak", kind, question, seq, after, page)
         found += [record.id for record in records]
         if len(records) < page:
             return found
@@ -104,23 +108,64 @@ async def test_days_are_ordered_by_the_day(store: Store) -> None:
         assert len(places) == 10
 
 
+@pytest.mark.parametrize("of_pupils", [False, True], ids=["all", "of some pupils"])
 @pytest.mark.parametrize("descending", [False, True])
-async def test_records_without_a_day_have_their_place_among_days(store: Store, descending: bool) -> None:
+async def test_records_without_a_day_have_their_place_among_days(
+    store: Store, descending: bool, of_pupils: bool
+) -> None:
     """Before the others, or after them, on whichever page. Seen to fail where a later page asks for days."""
     lease = await leased(store)
     days = [None, "2026-09-03", "2026-09-01", None, "2026-09-03", None]
     last = await commit(store, lease, *(membership(number, day, None) for number, day in enumerate(days)))
     expected = sorted(range(len(days)), key=lambda number: (days[number] or "", number), reverse=descending)
-    question = Question(order=(Ordering("valid_from", descending),))
+    pupils = tuple(student_id(number) for number in range(len(days)))
+    conditions = (Condition("student_id", q.FILTER_OPERATOR_IN, pupils),) if of_pupils else ()
+    question = Question(conditions, order=(Ordering("valid_from", descending),))
     for size in (1, 2, 3):
-        found: list[str] = []
-        while True:
-            after = found[-1] if found else ""
-            page = await store.records.query("oak", MEMBERSHIP, question, last, after, size)
-            found += [record.id for record in page]
-            if len(page) < size:
-                break
+        found = await listed(store, question, last, size, MEMBERSHIP)
         assert [int(record_id.removeprefix("mem_"), 16) for record_id in found] == expected
+
+
+@pytest.mark.parametrize("question", [Question(), EVERYTHING], ids=["live", "everything"])
+@pytest.mark.parametrize("descending", [None, False, True], ids=["as they stand", "ascending", "descending"])
+async def test_what_ever_grows_stands_in_order_of_its_day_as_of_every_seq(
+    store: Store, question: Question, descending: bool | None
+) -> None:
+    """Days change, come and go with every commit. Seen to fail where history is cut short at another day."""
+    lease = await leased(store)
+    chance = random.Random(7)
+    days = [None, "2026-09-01", "2026-09-02", "2026-09-03", "2026-09-04"]
+    states: list[dict[int, tuple[str | None, int, bool]]] = [{}]
+    for _ in range(8):
+        state = dict(states[-1])
+        for number in chance.sample(range(24), 9):
+            version = state[number][1] if number in state else 0
+            state[number] = (chance.choice(days), version + 1, chance.random() < 0.8)
+        changed = {number: new for number, new in state.items() if states[-1].get(number) != new}
+        await commit(
+            store,
+            lease,
+            *(
+                membership(number, day, None)._replace(
+                    expected_version=version - 1, tombstone=None if lives else LEFT
+                )
+                for number, (day, version, lives) in changed.items()
+            ),
+        )
+        states.append(state)
+    order = () if descending is None else (Ordering("valid_from", descending),)
+    asked = replace(question, order=order)
+    for seq, state in enumerate(states):
+        wanted = sorted(
+            (day or "", number)
+            for number, (day, _, lives) in state.items()
+            if lives or question.include_tombstones
+        )
+        expected = [number for _, number in sorted(wanted, reverse=bool(descending))]
+        for size in (1, 3, 7, 100):
+            found = await listed(store, asked, seq, size, MEMBERSHIP)
+            assert [int(record_id.removeprefix("mem_"), 16) for record_id in found] == expected
+        assert await store.records.count("oak", MEMBERSHIP, asked, seq) == len(expected)
 
 
 async def test_only_the_records_named_are_meant(store: Store) -> None:

@@ -327,7 +327,13 @@ async def test_nothing_that_a_write_is_checked_against_does(oak: Oak) -> None:
 
 @pytest.mark.parametrize(
     ("collection", "index"),
-    [("records", "days"), ("records", "of_student"), ("records", "pages"), ("history", "ends")],
+    [
+        ("records", "by_day"),
+        ("records", "of_student"),
+        ("records", "of_kind"),
+        ("history", "ends"),
+        ("history", "by_day"),
+    ],
 )
 async def test_an_index_taken_out_is_missed(oak: Oak, collection: str, index: str) -> None:
     """Which is to say that the tests above fail without: here for some indexes, each one by itself.
@@ -338,15 +344,17 @@ async def test_an_index_taken_out_is_missed(oak: Oak, collection: str, index: st
     await oak.store.database.driver[collection].drop_index(index)
     try:
         with pytest.raises(AssertionError, match=r"a defect of schoolgate|sorts what it reads of"):
-            await marks_are_read_well(oak, sample)
+            await records_are_read_well(oak, sample)
     finally:
         await oak.store.prepare()
 
 
-async def marks_are_read_well(oak: Oak, sample: Any) -> None:
-    for filters in bounds_of(KINDS[MARK], sample):
+async def records_are_read_well(oak: Oak, mark: Any) -> None:
+    for filters in bounds_of(KINDS[MARK], mark):
         await oak.select("marks", MARK, filters=filters)
     await oak.select("marks", MARK)
+    await oak.select("students", k.KIND_STUDENT)
+    await oak.select("marks by keys", MARK, source_keys=(await oak.sample(MARK)).source_keys[:1])
     assert await oak.wrong() == ""
 
 

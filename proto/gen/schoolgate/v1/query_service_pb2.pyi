@@ -426,8 +426,8 @@ class QueryRecordsRequest(_message.Message):
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
         """How records stand, at most 4 fields; those that it leaves alike stand in order of their id (descending where the last field is).
         Of kinds with ever more records (marks, results, behaviour events, memberships) only the day orders, by whole days and with filters
-        that bound it, unless filters leave one day, pupils or groups. Without it: in order of the id; where filters bound the days of
-        such a kind, of the day and then the id.
+        that bound it, unless filters leave one day, pupils or groups. Without it: in order of the id; records of such a kind that are
+        not picked by pupil, group, id or key in order of the day, those without one before, and then of the id.
         """
 
     @_builtins.property

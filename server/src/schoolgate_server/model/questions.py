@@ -41,7 +41,8 @@ class Question:
 
     A record without any dates is valid on every day. ``effective_on`` is an ISO date. ``ids`` are the only
     records meant, ``None`` means any. Records stand in the ``order``; those that it leaves alike in
-    that of their ids, descending where the last ordering is.
+    that of their ids, descending where the last ordering is. Without an order they stand in that of their
+    ids, and :data:`GROWING` kinds, unless picked by id, key, pupil or group, in that of their day first.
     """
 
     conditions: tuple[Condition, ...] = ()

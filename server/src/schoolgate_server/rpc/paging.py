@@ -16,7 +16,7 @@ MOST_BYTES = 3 * 1024 * 1024
 """Bytes of records in one response: clients refuse messages above 4 MiB unless told otherwise."""
 
 Fetch: TypeAlias = Callable[[str, int], Awaitable[Sequence[SerialisedRecord]]]
-"""``fetch(after_id, limit)`` returns the next records in order of their id."""
+"""``fetch(after_id, limit)`` returns the next records, those behind ``after_id``."""
 
 
 @dataclass(frozen=True, slots=True)

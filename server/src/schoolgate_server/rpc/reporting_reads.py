@@ -35,7 +35,7 @@ class Reads:
     async def every(
         self, kind: k.Kind.ValueType, *conditions: Condition, effective_on: str | None = None
     ) -> list[Record]:
-        """Return all records of a kind that meet the conditions, in order of their ids."""
+        """Return all records of a kind that meet the conditions."""
         question = Question(conditions, include_tombstones=True, effective_on=effective_on)
         found: list[Record] = []
         while True:

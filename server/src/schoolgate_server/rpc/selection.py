@@ -199,9 +199,6 @@ def _order(
     violations: Violations,
 ) -> tuple[Ordering, ...]:
     day = day_field(info)
-    if not asked:
-        # An index has these in no other order.
-        return (Ordering(str(day)),) if not bounded and _bounds_day(info, conditions) else ()
     if len(asked) > MOST_FIELDS:
         violations.add("order_by", f"must be at most {MOST_FIELDS} fields")
     offered = [

@@ -22,6 +22,8 @@ _First = TypeVar("_First", str, int)
 _Second = TypeVar("_Second", str, int)
 
 _DIGEST_BYTES = 16
+_PERSON = b"schoolgate-page2"
+"""Raised whenever an order changes, so that a token of before is refused, and not taken for another place."""
 _LONGEST = 1024
 _GREATEST = (1 << 63) - 1
 """Integer that the store can compare with. The checksum is no secret: anybody can make a token."""
@@ -38,7 +40,7 @@ def question_of(request: Message) -> bytes:
 
 
 def _checksum(question: bytes, position: bytes) -> bytes:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=b"schoolgate-page")
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=_PERSON)
     digest.update(len(question).to_bytes(8, "big"))
     digest.update(question)
     digest.update(position)

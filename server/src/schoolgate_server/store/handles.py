@@ -47,6 +47,9 @@ COMMIT_TRIES = 3
 CHUNK_BYTES = 8 * 1024 * 1024
 """Bytes of records per operation: an open transaction stands in MongoDB's memory, several times as large."""
 
+_WIRE_6_0 = 17
+"""MongoDB's wire version that came with 6.0, the first that can have an index of some kinds only."""
+
 MAJORITY = WriteConcern(w="majority")
 READ_MAJORITY = ReadConcern("majority")
 LINEARIZABLE = ReadConcern("linearizable")
@@ -343,7 +346,7 @@ class Database:
         """Assert that the deployment confirms writes by majority and can be read that way.
 
         Raises:
-            StoreMisconfigured: it is a standalone, or a handle dropped the concerns that it was given.
+            StoreMisconfigured: it is a standalone or too old, or a handle drops the concerns it is given.
         """
         hello = await self.command("hello")
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
@@ -351,6 +354,8 @@ class Database:
                 "this MongoDB is a standalone server; schoolgate needs a replica set (one member is enough) "
                 "or a sharded cluster: start mongod with --replSet and run rs.initiate() once"
             )
+        if hello.get("maxWireVersion", 0) < _WIRE_6_0:
+            raise StoreMisconfigured("this MongoDB is older than 6.0, which schoolgate's indexes need")
         concerns = self.driver.write_concern.document, self.driver.read_concern.document
         if concerns != (MAJORITY.document, READ_MAJORITY.document):
             raise StoreMisconfigured(

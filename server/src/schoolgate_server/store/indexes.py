@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from schoolgate_sdk.kinds import KINDS
+from schoolgate_server.model.questions import GROWING
 
 STATES = "states"
 """Name of the index that alone answers ``states()``."""
@@ -15,20 +21,34 @@ were written by one commit, and then looks for every id under each seq that the 
 """
 
 
-def _index(name: str, *fields: str, unique: bool = False, only: str | None = None) -> IndexModel:
-    """Return an index over ``fields`` ("-": descending), of documents that have the field ``only``."""
+BY_DAY = "by_day"
+"""Name of the index that has the records of a kind in order of their first day, those without one before."""
+
+OF_KIND = "of_kind"
+"""Name of the index that has the records of a kind in order of their ids, of :data:`SMALL_KINDS` only."""
+
+SMALL_KINDS = sorted(info.name for kind, info in KINDS.items() if kind not in GROWING)
+"""Kinds of which a school has some thousands of records. Another list needs another name for the index."""
+
+
+def _index(
+    name: str, *fields: str, unique: bool = False, only: str | None = None, kinds: Sequence[str] = ()
+) -> IndexModel:
+    """Return an index over ``fields`` ("-": descending); of what is of ``kinds``, or has ``only``."""
     keys = [(field.lstrip("-"), DESCENDING if field.startswith("-") else ASCENDING) for field in fields]
-    if only is None:
-        return IndexModel(keys, name=name, unique=unique)
-    return IndexModel(keys, name=name, unique=unique, partialFilterExpression={only: {"$exists": True}})
+    of: dict[str, Any] = {} if only is None else {only: {"$exists": True}}
+    if kinds:
+        of["kind"] = {"$in": list(kinds)}
+    return IndexModel(keys, name=name, unique=unique, **({"partialFilterExpression": of} if of else {}))
 
 
 INDEXES: dict[str, list[IndexModel]] = {
     "records": [
         _index(STATES, "school", "dataset", "from", "_id", "hash", "version", "live"),
-        _index("pages", "school", "kind", "_id"),
-        # "This day's marks" must not read a year of them.
-        _index("days", "school", "kind", "from", "_id", only="from"),
+        # Page by page. What ever grows goes by its days, in which it comes and is asked for: two indexes of
+        # millions of ids, each written to all over, were what made a first load of a large school slow.
+        _index(BY_DAY, "school", "kind", "from", "_id"),
+        _index(OF_KIND, "school", "kind", "_id", kinds=SMALL_KINDS),
         # A pupil's marks, a group's members: a part of the records of a kind that ever grows.
         _index("of_student", "school", "kind", "body.student_id", "_id", only="body.student_id"),
         _index("of_group", "school", "kind", "body.group_id", "_id", only="body.group_id"),
@@ -40,10 +60,11 @@ INDEXES: dict[str, list[IndexModel]] = {
     "history": [
         # As of the latest seq: nothing is newer, so this one ends at once.
         _index("superseded", "school", "kind", "until", "id"),
-        # As of an older seq, page by page: in order of the id, so that what was superseded since need not be
-        # sorted, and with the end, so that other versions need not be fetched. One record's versions.
+        # As of an older seq, page by page: in order of the id or the day, so that what was superseded since
+        # need not be sorted, and with the end, so that other versions need not be fetched. One record's
+        # versions.
         _index("ends", "school", "id", "version", "until"),
-        _index("days", "school", "kind", "from", "id", only="from"),
+        _index(BY_DAY, "school", "kind", "from", "id", "until"),
         _index("of_student", "school", "kind", "body.student_id", "id", only="body.student_id"),
         _index("of_group", "school", "kind", "body.group_id", "id", only="body.group_id"),
     ],

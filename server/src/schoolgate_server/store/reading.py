@@ -25,6 +25,8 @@ from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import GROWING, INDEXED_REFERENCES, Condition, Question, day_field
 from schoolgate_server.store import together
 from schoolgate_server.store.handles import Collection, Document, Query
+from schoolgate_server.store.indexes import BY_DAY, OF_KIND
+from schoolgate_server.store.places import between, id_of, later, place_at, value_at
 
 _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
     q.FILTER_OPERATOR_EQUAL: "$eq",
@@ -32,7 +34,6 @@ _OPERATORS: Mapping[q.FilterOperator.ValueType, str] = {
     q.FILTER_OPERATOR_LESS: "$lt",
 }
 _SCAN = 10_000
-_BEYOND = {ASCENDING: "$gt", DESCENDING: "$lt"}
 _DAY = len("2026-09-01")
 _AFTER_PREFIX = chr(ord("_") + 1)
 _SELECTIVE = {"keys", "of_student", "of_group"}
@@ -117,7 +118,8 @@ class AsOf:
     """``records`` and ``history`` of one school as of one seq, under one filter.
 
     ``ids`` are the only records meant, unless ``None``. ``order`` is of paths with MongoDB's direction; the
-    id decides between records that it leaves alike.
+    id decides between records that it leaves alike. Without one, records stand in order of their ids, and in
+    that of their first day where they are of a kind with ever more and not picked by id, key, pupil or group.
     """
 
     def __init__(
@@ -136,8 +138,11 @@ class AsOf:
         self._first, self._end = f"{prefix}_", f"{prefix}{_AFTER_PREFIX}"
         self._seq = seq
         self._ids = None if ids is None else sorted(set(ids))
-        self._order = order
         self._index = _index_of(matching) if ids is None else None
+        if not order and self._index == BY_DAY and matching["kind"] in _GROWING:
+            order = [("from", ASCENDING)]
+        self._order = order
+        self._goes_by_day = self._index == BY_DAY and bool(order) and order[0][0] == "from"
         self._current: Query = {**matching, "seq": {"$lte": seq}}
         self._past: Query = {**matching, "seq": {"$lte": seq}, "until": {"$gt": seq}}
 
@@ -184,23 +189,12 @@ class AsOf:
 
     async def _ordered_page(self, after_id: str, limit: int, projection: Mapping[str, Any]) -> list[Document]:
         wanted = {**projection, **{path: 1 for path, _ in self._order}}
-        after: Document | None = None
-        if after_id:
-            after = await self._document(after_id, wanted)
-        found: list[list[Document]] = []
+        after = await self._document(after_id, wanted) if after_id else None
         # Days are in order where an index has them; whatever else is ordered by is few enough to be sorted.
-        by_day = self._order[0][0] == "from"
-        for collection, matching, name, index in (
-            (self._records, self._current, "_id", self._index),
-            (self._history, self._past, "id", "superseded" if self._index == "pages" else None),
-        ):
-            query: Document = {**self._named(matching, name)}
-            if after is not None:
-                query.update(self._later(after, name, after_id))
-            sort = [*self._order, (name, self._order[-1][1])]
-            hint = None if by_day else index
-            found.append(await collection.find(query, wanted, sort=sort, limit=limit, hint=hint))
-        current, past = found
+        hint = self._index if self._goes_by_day or self._order[0][0] != "from" else None
+        query, sort = self._behind(after, self._current, "_id"), self._in_order("_id")
+        current = await self._records.find(query, wanted, sort=sort, limit=limit, hint=hint)
+        past = await self._past_in_order(after, current, limit, wanted)
         if not past:
             return current
         merged = _merged(current, past)
@@ -209,8 +203,24 @@ class AsOf:
             merged[record_id] for record_id in sorted(merged, reverse=self._order[-1][1] == DESCENDING)
         ]
         for path, direction in reversed(self._order):
-            documents.sort(key=partial(_place, path), reverse=direction == DESCENDING)
+            documents.sort(key=partial(place_at, path), reverse=direction == DESCENDING)
         return documents[:limit]
+
+    async def _past_in_order(
+        self, after: Document | None, current: Sequence[Document], limit: int, wanted: Mapping[str, Any]
+    ) -> list[Document]:
+        """Return the superseded documents of the page behind ``after`` whose ``current`` ones were read."""
+        last: Document | None = None
+        hint = "superseded" if self._index == OF_KIND and self._order[0][0] != "from" else None
+        if self._goes_by_day:
+            # All that was ever superseded of a kind is not looked through for nothing, nor beyond the page.
+            newer = {name: self._past[name] for name in ("school", "kind", "until")}
+            if not await self._history.find(newer, {"_id": 1}, limit=1, hint="superseded"):
+                return []
+            hint = BY_DAY
+            last = current[-1] if len(current) == limit else None
+        query, sort = self._behind(after, self._past, "id", last), self._in_order("id")
+        return await self._history.find(query, wanted, sort=sort, limit=limit, hint=hint)
 
     async def _document(self, record_id: str, projection: Mapping[str, Any]) -> Document:
         """Return a record as of the seq, whether the filter takes it or not: where a page ended."""
@@ -223,33 +233,21 @@ class AsOf:
             raise ServiceError(reasons.ERROR_REASON_PAGE_TOKEN_INVALID, "")
         return found
 
-    def _later(self, after: Document, name: str, after_id: str) -> Document:
-        """Return the condition of standing behind ``after``."""
-        alike: Document = {}
-        later: list[Document] = []
-        for path, direction in self._order:
-            value = _value(path, after)
-            if value is None:
-                if direction == ASCENDING:
-                    later.append({**alike, path: {"$exists": True}})
-                alike[path] = {"$exists": False}
-                continue
-            later.append({**alike, path: {_BEYOND[direction]: value}})
-            if direction == DESCENDING:
-                later.append({**alike, path: {"$exists": False}})
-            alike[path] = {"$eq": value}
-        later.append({**alike, name: {_BEYOND[self._order[-1][1]]: after_id}})
-        path, direction = self._order[0]
-        if path != "from" or path not in after:
-            return {"$or": later}
-        # Implied by the above: an index begins to be read here, and not where the first page began.
-        day = after[path]
-        begins: Document = {"$gte": day} if direction == ASCENDING else {"$not": {"$gt": day}}
-        if len(self._order) > 1:
-            return {"$or": later, path: begins}
-        # The same without alternatives, which MongoDB might read each by an index of its own, and then sort.
-        passed = "$lte" if direction == ASCENDING else "$gte"
-        return {path: begins, "$nor": [{path: {"$eq": day}, name: {passed: after_id}}]}
+    def _in_order(self, name: str) -> list[tuple[str, int]]:
+        """Return the whole order of a collection in which records have their ids under ``name``."""
+        return [*self._order, (name, self._order[-1][1])]
+
+    def _behind(
+        self, after: Document | None, matching: Query, name: str, last: Document | None = None
+    ) -> Query:
+        """Return ``matching``, of such a collection, less what does not stand behind ``after``.
+
+        What stands behind ``last`` may be left out.
+        """
+        query = self._named(matching, name)
+        if self._goes_by_day and len(self._order) == 1:
+            return {**query, **between(self._order[0][1], after, last, name)}
+        return query if after is None else {**query, **later(self._order, after, name)}
 
     async def some(self, limit: int, projection: Mapping[str, Any]) -> list[Document]:
         """Return up to ``limit`` documents in no order, which spares MongoDB to sort them."""
@@ -314,25 +312,22 @@ class AsOf:
                 yield page
             if len(page) < size:
                 return
-            last = page[-1]
-            after_id = last.get("id") or last["_id"]
+            after_id = id_of(page[-1])
 
 
-def _index_of(matching: Query) -> str | None:
-    """Return the index of ``records`` that a page is to be read by, ``None`` where MongoDB had better choose.
+def _index_of(matching: Query) -> str:
+    """Return the index of ``records`` that a page is to be read by.
 
-    Left alone, it would for the pages of an old seq sort what has not changed since, or for a pupil's marks
-    until some day those of everybody. A span of days is better read in order of its days where it is short,
-    and in order of the ids where it is long, which MongoDB finds out.
+    Left alone, MongoDB would for the pages of an old seq sort what has not changed since, or for a pupil's
+    marks until some day those of everybody.
     """
     if "keys" in matching:
         return "keys"
     clauses = [item for clause in matching.get("$and", ()) for item in clause.items()]
-    for field, index in (("body.student_id", "of_student"), ("body.group_id", "of_group"), ("from", "days")):
+    for field, index in (("body.student_id", "of_student"), ("body.group_id", "of_group"), ("from", BY_DAY)):
         if any(name == field and condition.keys() & {"$eq", "$in"} for name, condition in clauses):
             return index
-    grows = matching["kind"] in _GROWING
-    return None if grows and any(name == "from" for name, _ in clauses) else "pages"
+    return BY_DAY if matching["kind"] in _GROWING else OF_KIND
 
 
 def _merged(current: list[Document], past: list[Document]) -> dict[str, Document]:
@@ -343,15 +338,5 @@ def _merged(current: list[Document], past: list[Document]) -> dict[str, Document
     return merged
 
 
-def _value(path: str, document: Document) -> Any:  # noqa: ANN401 -- whatever stands there
-    head, _, field = path.partition(".")
-    return document.get(head, {}).get(field) if field else document.get(head)
-
-
-def _place(path: str, document: Document) -> tuple[bool, Any]:
-    value = _value(path, document)
-    return value is not None, value
-
-
 def _values(paths: Sequence[str], document: Document) -> tuple[Any, ...]:
-    return tuple(_value(path, document) for path in paths)
+    return tuple(value_at(path, document) for path in paths)
