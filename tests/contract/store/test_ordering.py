@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
-from functools import cmp_to_key
-from itertools import combinations
+from functools import cmp_to_key, partial
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -19,7 +20,18 @@ from schoolgate_sdk.keys import encode_key, source_key
 from schoolgate_server.model.groups import Grouping, Values, summed
 from schoolgate_server.model.questions import Condition, Ordering, Question
 from schoolgate_server.store.store import Store
-from tests.support.store_samples import EVERYTHING, commit, leased, mark, membership, student, student_id
+from tests.contract.store.conftest import OpenStore
+from tests.support.faults import ProcessDied, Step, dies_at
+from tests.support.store_samples import (
+    EVERYTHING,
+    commit,
+    leased,
+    mark,
+    membership,
+    states,
+    student,
+    student_id,
+)
 
 MEMBERSHIP = kinds.KIND_GROUP_MEMBERSHIP
 LEFT = record_pb2.TOMBSTONE_REASON_LEFT
@@ -166,6 +178,43 @@ async def test_what_ever_grows_stands_in_order_of_its_day_as_of_every_seq(
             found = await listed(store, asked, seq, size, MEMBERSHIP)
             assert [int(record_id.removeprefix("mem_"), 16) for record_id in found] == expected
         assert await store.records.count("oak", MEMBERSHIP, asked, seq) == len(expected)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_g12_a_page_by_day_is_of_its_seq_whatever_is_committed_or_undone_between_its_reads(
+    store: Store, opened: OpenStore, descending: bool
+) -> None:
+    """Seen to fail where the history is asked whether there is any before the records are read."""
+    lease = await leased(store)
+    chance = random.Random(11)
+    days = [None, "2026-09-01", "2026-09-02", "2026-09-03"]
+    await commit(store, lease, *(membership(number, chance.choice(days), None) for number in range(10)))
+    question = Question(order=(Ordering("valid_from", descending),))
+    steps = interfered = 0
+
+    async def interfere(begin: int, step: Step) -> None:
+        nonlocal steps, interfered
+        steps += 1
+        if not begin <= steps < begin + 3:
+            return
+        interfered += 1
+        await store.commits.recover(lease)  # of what was cut short at the step before
+        versions = {state.record_id: state.version for state in await states(store, "group_memberships")}
+        changes = [membership(number, chance.choice(days), None) for number in chance.sample(range(10), 4)]
+        writer = opened(dies_at(chance.choice((1, 2, 3, 4)), "after")) if chance.random() < 0.5 else store
+        with suppress(ProcessDied):
+            await commit(
+                writer, lease, *(each._replace(expected_version=versions[each.record_id]) for each in changes)
+            )
+
+    for size, begin in product((2, 3, 100), range(1, 14)):
+        await store.commits.recover(lease)
+        seq = (await store.leases.head("oak")).published
+        expected = await listed(store, question, seq, 100, MEMBERSHIP)
+        steps = 0
+        reader = opened(partial(interfere, begin))
+        assert await listed(reader, question, seq, size, MEMBERSHIP) == expected
+    assert interfered > 50
 
 
 async def test_only_the_records_named_are_meant(store: Store) -> None:

@@ -61,7 +61,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "PAGE_SIZE_INVALID", "domain": "schoolgate", "metadata": {"maximum": "5000"}}
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 7
-    """A page token is malformed, or belongs to another school or to a different question.
+    """A page token is malformed, belongs to another school or to a different question, or comes from an earlier version.
     INVALID_ARGUMENT. Next: start again without a token.
 
         {"reason": "PAGE_TOKEN_INVALID", "domain": "schoolgate"}
@@ -346,7 +346,7 @@ INVALID_ARGUMENT. Metadata: maximum.
     {"reason": "PAGE_SIZE_INVALID", "domain": "schoolgate", "metadata": {"maximum": "5000"}}
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 7
-"""A page token is malformed, or belongs to another school or to a different question.
+"""A page token is malformed, belongs to another school or to a different question, or comes from an earlier version.
 INVALID_ARGUMENT. Next: start again without a token.
 
     {"reason": "PAGE_TOKEN_INVALID", "domain": "schoolgate"}

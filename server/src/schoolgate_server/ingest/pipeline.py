@@ -135,6 +135,7 @@ class DatasetIngest:
     def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
         if projection.claims:
             if self.relinking.waits(row, projection, as_of):
+                self._note_outside(projection)
                 return
             projection = self._projector.project(row)
         self._take_row(projection, as_of)
@@ -232,7 +233,7 @@ class DatasetIngest:
             return
         for finding in projection.findings:
             self._log.record(finding, self._context.clock())
-        self.outside.update(each for each in projection.outside if self._diff.known(each) is not None)
+        self._note_outside(projection)
         if Outcome.CONFLICT_WON in outcomes:
             self.rejected_rows += 1  # the row that came before it
         if not all(outcome in _WITHOUT_EFFECT for outcome in outcomes):
@@ -245,6 +246,9 @@ class DatasetIngest:
                 self.unidentified_rows += 1
         elif outcomes and all(outcome is Outcome.DUPLICATE for outcome in outcomes):
             self._log.record(same_again(projection.records[0]), self._context.clock())
+
+    def _note_outside(self, projection: Projection) -> None:
+        self.outside.update(each for each in projection.outside if self._diff.known(each) is not None)
 
     def _observe(self, projected: Projected, as_of: int) -> Outcome:
         """Compare one record, and queue what is to be written of it."""

@@ -23,7 +23,10 @@ _Second = TypeVar("_Second", str, int)
 
 _DIGEST_BYTES = 16
 _PERSON = b"schoolgate-page2"
-"""Raised whenever an order changes, so that a token of before is refused, and not taken for another place."""
+"""Raised whenever an order changes, so that a token of before is refused, and not taken for another place.
+
+BLAKE2b takes 16 bytes.
+"""
 _LONGEST = 1024
 _GREATEST = (1 << 63) - 1
 """Integer that the store can compare with. The checksum is no secret: anybody can make a token."""

@@ -138,7 +138,7 @@ class AsOf:
         self._first, self._end = f"{prefix}_", f"{prefix}{_AFTER_PREFIX}"
         self._seq = seq
         self._ids = None if ids is None else sorted(set(ids))
-        self._index = _index_of(matching) if ids is None else None
+        self._index = _index_of(matching, order) if ids is None else None
         if not order and self._index == BY_DAY and matching["kind"] in _GROWING:
             order = [("from", ASCENDING)]
         self._order = order
@@ -191,9 +191,8 @@ class AsOf:
         wanted = {**projection, **{path: 1 for path, _ in self._order}}
         after = await self._document(after_id, wanted) if after_id else None
         # Days are in order where an index has them; whatever else is ordered by is few enough to be sorted.
-        hint = self._index if self._goes_by_day or self._order[0][0] != "from" else None
         query, sort = self._behind(after, self._current, "_id"), self._in_order("_id")
-        current = await self._records.find(query, wanted, sort=sort, limit=limit, hint=hint)
+        current = await self._records.find(query, wanted, sort=sort, limit=limit, hint=self._index)
         past = await self._past_in_order(after, current, limit, wanted)
         if not past:
             return current
@@ -211,7 +210,7 @@ class AsOf:
     ) -> list[Document]:
         """Return the superseded documents of the page behind ``after`` whose ``current`` ones were read."""
         last: Document | None = None
-        hint = "superseded" if self._index == OF_KIND and self._order[0][0] != "from" else None
+        hint = "superseded" if self._index == OF_KIND else None
         if self._goes_by_day:
             # All that was ever superseded of a kind is not looked through for nothing, nor beyond the page.
             newer = {name: self._past[name] for name in ("school", "kind", "until")}
@@ -315,8 +314,8 @@ class AsOf:
             after_id = id_of(page[-1])
 
 
-def _index_of(matching: Query) -> str:
-    """Return the index of ``records`` that a page is to be read by.
+def _index_of(matching: Query, order: Sequence[tuple[str, int]]) -> str:
+    """Return the index of ``records`` that a page in this order is to be read by.
 
     Left alone, MongoDB would for the pages of an old seq sort what has not changed since, or for a pupil's
     marks until some day those of everybody.
@@ -327,7 +326,8 @@ def _index_of(matching: Query) -> str:
     for field, index in (("body.student_id", "of_student"), ("body.group_id", "of_group"), ("from", BY_DAY)):
         if any(name == field and condition.keys() & {"$eq", "$in"} for name, condition in clauses):
             return index
-    return BY_DAY if matching["kind"] in _GROWING else OF_KIND
+    goes_by_day = matching["kind"] in _GROWING or (order and order[0][0] == "from")
+    return BY_DAY if goes_by_day else OF_KIND
 
 
 def _merged(current: list[Document], past: list[Document]) -> dict[str, Document]:

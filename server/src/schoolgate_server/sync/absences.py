@@ -166,7 +166,7 @@ class Absences:
             record
             for record in await self._store.records.many(self._context.ingest.school_id, absent)
             if not self._refers_to_protected(record)
-            and not (self._is_window and record.id in self._outside)  # it has another day now
+            and not (self._is_window and record.id in self._outside)  # it, or whoever has its key
         ]
         self._left.update(record.id for record in records if self._is_of_this_run(record))
         return [record for record in records if record.id not in self._left]

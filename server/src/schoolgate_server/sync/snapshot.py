@@ -105,7 +105,7 @@ class SnapshotSync:
             raise
         except Exception:
             # What was read is true, whether or not the rest is; what looks wrong waits for a whole read.
-            await ingest.settle_identities(complete=False, present=())
+            await ingest.settle_identities(complete=False, present=ingest.outside)
             with suppress(Incomplete):  # the first error counts
                 await ingest.finish(self._withheld(parts).withheld)
             show_counts(self._state, ingest)
@@ -140,12 +140,15 @@ class SnapshotSync:
         return outcome
 
     async def _present_holders(self, parts: DatasetParts, end: EndOfSnapshot | None) -> frozenset[str]:
-        """Return the records that rows under new keys claim to be, and that the MIS still has when asked."""
+        """Return the records that rows under new keys claim to be, and that are there all the same.
+
+        That is, on a day that was not asked for, or for the MIS when asked.
+        """
         holders = parts.ingest.relinking.absent_holders()
         if holders and self._is_complete(end) and isinstance(self._context.session, ReadBack):
             absences = Absences(self._context, self._dataset, self._scope, parts)
             return await absences.still_there(holders)
-        return frozenset()
+        return frozenset(parts.ingest.outside)
 
     def _is_complete(self, end: EndOfSnapshot | None) -> bool:
         return incompleteness(self._state.evidence) is None and (end is None or end.contradiction is None)

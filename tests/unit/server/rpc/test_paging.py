@@ -9,6 +9,7 @@ from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.errors import ServiceError
 from schoolgate_server.model.questions import SerialisedRecord
+from schoolgate_server.rpc import tokens
 from schoolgate_server.rpc.paging import MOST_BYTES, Pages, add_related, responses, with_token
 from schoolgate_server.rpc.tokens import make_token, question_of, read_token
 
@@ -161,6 +162,14 @@ def test_a_token_of_another_question_is_refused(other: dict[str, object]) -> Non
 
 def test_a_token_of_another_method_is_refused() -> None:
     token = make_token(question_of(q.ListVersionsRequest(school_id="oak")), 42, "stu_1")
+    with pytest.raises(ServiceError):
+        read_token(QUESTION, token, int, str)
+
+
+def test_a_token_from_before_an_order_changed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(tokens, "_PERSON", b"schoolgate-page")
+        token = make_token(QUESTION, 42, "stu_1")
     with pytest.raises(ServiceError):
         read_token(QUESTION, token, int, str)
 
