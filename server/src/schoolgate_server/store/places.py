@@ -33,28 +33,29 @@ def place_at(path: str, document: Document) -> tuple[bool, Any]:
     return value is not None, value
 
 
-def between(direction: int, after: Document | None, last: Document | None, name: str) -> Document:
-    """Return the condition of standing, in order of the days, behind ``after`` and not behind ``last``.
+def between(direction: int, after: Document | None, last: Document | None, name: str) -> list[Document]:
+    """Return the conditions, in order of the days, that tell what stands behind ``after``, up to ``last``.
 
-    Without either there is none. Each of its alternatives is one range of an index that goes by day and id;
-    days are told by their text, for what exists might be ``null`` to MongoDB, where those without one are.
+    Each is one range of an index that goes by day and id. Days are told by their text, for what exists might
+    be ``null`` to MongoDB, where those without one are.
     """
     ascending = direction == ASCENDING
     low, high = (after, last) if ascending else (last, after)
     above, below = ("$gt", "$lte") if ascending else ("$gte", "$lt")
-    days: Document = {}
+    if low is not None and high is not None and low.get("from") == high.get("from"):
+        return [{**_of_the_day_of(low), name: {above: id_of(low), below: id_of(high)}}]
     ranges: list[Document] = []
     if low is not None:
         ranges.append({**_of_the_day_of(low), name: {above: id_of(low)}})
-        days["$gt"] = low.get("from", "")
+        until = {} if high is None else {"$lt": high["from"]}
+        ranges.append({"from": {"$gt": low.get("from", ""), **until}})
+    elif high is None:
+        ranges.append({})
+    elif "from" in high:
+        ranges.append({"from": {"$not": {"$gte": high["from"]}}})
     if high is not None:
         ranges.append({**_of_the_day_of(high), name: {below: id_of(high)}})
-        days["$lt"] = high.get("from", "")
-    if low is not None and high is not None and low.get("from") == high.get("from"):
-        return {**_of_the_day_of(low), name: {above: id_of(low), below: id_of(high)}}
-    if low is None and high is not None and "from" in high:
-        ranges.append({"from": {"$exists": False}})
-    return {"$or": [*ranges, {"from": days}]} if ranges else {}
+    return ranges if ascending else ranges[::-1]
 
 
 def later(order: Sequence[tuple[str, int]], after: Document, name: str) -> Document:

@@ -120,6 +120,7 @@ class AsOf:
     ``ids`` are the only records meant, unless ``None``. ``order`` is of paths with MongoDB's direction; the
     id decides between records that it leaves alike. Without one, records stand in order of their ids, and in
     that of their first day where they are of a kind with ever more and not picked by id, key, pupil or group.
+    ``known`` is the record that the page comes after, with its day, where the order ``goes_by_day``.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class AsOf:
         seq: int,
         ids: Sequence[str] | None = None,
         order: Sequence[tuple[str, int]] = (),
+        known: Document | None = None,
     ) -> None:
         self._records = records
         self._history = history
@@ -142,7 +144,8 @@ class AsOf:
         if not order and self._index == BY_DAY and matching["kind"] in _GROWING:
             order = [("from", ASCENDING)]
         self._order = order
-        self._goes_by_day = self._index == BY_DAY and bool(order) and order[0][0] == "from"
+        self.goes_by_day = self._index == BY_DAY and [path for path, _ in order] == ["from"]
+        self._known = known
         self._current: Query = {**matching, "seq": {"$lte": seq}}
         self._past: Query = {**matching, "seq": {"$lte": seq}, "until": {"$gt": seq}}
 
@@ -189,11 +192,20 @@ class AsOf:
 
     async def _ordered_page(self, after_id: str, limit: int, projection: Mapping[str, Any]) -> list[Document]:
         wanted = {**projection, **{path: 1 for path, _ in self._order}}
-        after = await self._document(after_id, wanted) if after_id else None
-        # Days are in order where an index has them; whatever else is ordered by is few enough to be sorted.
-        query, sort = self._behind(after, self._current, "_id"), self._in_order("_id")
-        current = await self._records.find(query, wanted, sort=sort, limit=limit, hint=self._index)
-        past = await self._past_in_order(after, current, limit, wanted)
+        after = self._known if self.goes_by_day and after_id else None
+        if after is None and after_id:
+            after = await self._document(after_id, wanted)
+        if self.goes_by_day:
+            ranges = between(self._order[0][1], after, None, "_id")
+            current = await self._in_ranges(self._records, self._current, "_id", ranges, limit, wanted)
+            past = await self._past_by_day(after, current, limit, wanted)
+        else:
+            # Whatever is ordered by is few enough to be sorted.
+            query, sort = self._behind(after, self._current, "_id"), self._in_order("_id")
+            current = await self._records.find(query, wanted, sort=sort, limit=limit, hint=self._index)
+            hint = "superseded" if self._index == OF_KIND else None
+            query, sort = self._behind(after, self._past, "id"), self._in_order("id")
+            past = await self._history.find(query, wanted, sort=sort, limit=limit, hint=hint)
         if not past:
             return current
         merged = _merged(current, past)
@@ -205,21 +217,41 @@ class AsOf:
             documents.sort(key=partial(place_at, path), reverse=direction == DESCENDING)
         return documents[:limit]
 
-    async def _past_in_order(
+    async def _past_by_day(
         self, after: Document | None, current: Sequence[Document], limit: int, wanted: Mapping[str, Any]
     ) -> list[Document]:
-        """Return the superseded documents of the page behind ``after`` whose ``current`` ones were read."""
-        last: Document | None = None
-        hint = "superseded" if self._index == OF_KIND else None
-        if self._goes_by_day:
-            # All that was ever superseded of a kind is not looked through for nothing, nor beyond the page.
-            newer = {name: self._past[name] for name in ("school", "kind", "until")}
-            if not await self._history.find(newer, {"_id": 1}, limit=1, hint="superseded"):
-                return []
-            hint = BY_DAY
-            last = current[-1] if len(current) == limit else None
-        query, sort = self._behind(after, self._past, "id", last), self._in_order("id")
-        return await self._history.find(query, wanted, sort=sort, limit=limit, hint=hint)
+        """Return the superseded documents of the page behind ``after`` whose ``current`` ones were read.
+
+        All that was ever superseded of a kind is not looked through for nothing, nor beyond the page.
+        """
+        newer = {name: self._past[name] for name in ("school", "kind", "until")}
+        if not await self._history.find(newer, {"_id": 1}, limit=1, hint="superseded"):
+            return []
+        last = current[-1] if len(current) == limit else None
+        ranges = between(self._order[0][1], after, last, "id")
+        return await self._in_ranges(self._history, self._past, "id", ranges, limit, wanted)
+
+    async def _in_ranges(
+        self,
+        collection: Collection,
+        matching: Query,
+        name: str,
+        ranges: Sequence[Query],
+        limit: int,
+        wanted: Mapping[str, Any],
+    ) -> list[Document]:
+        """Return the first documents of one range after the other, which in one read MongoDB would merge."""
+        found: list[Document] = []
+        for each in ranges:
+            if len(found) < limit:
+                found += await collection.find(
+                    {**matching, **each},
+                    wanted,
+                    sort=self._in_order(name),
+                    limit=limit - len(found),
+                    hint=BY_DAY,
+                )
+        return found
 
     async def _document(self, record_id: str, projection: Mapping[str, Any]) -> Document:
         """Return a record as of the seq, whether the filter takes it or not: where a page ended."""
@@ -236,16 +268,9 @@ class AsOf:
         """Return the whole order of a collection in which records have their ids under ``name``."""
         return [*self._order, (name, self._order[-1][1])]
 
-    def _behind(
-        self, after: Document | None, matching: Query, name: str, last: Document | None = None
-    ) -> Query:
-        """Return ``matching``, of such a collection, less what does not stand behind ``after``.
-
-        What stands behind ``last`` may be left out.
-        """
+    def _behind(self, after: Document | None, matching: Query, name: str) -> Query:
+        """Return ``matching``, of such a collection, less what does not stand behind ``after``."""
         query = self._named(matching, name)
-        if self._goes_by_day and len(self._order) == 1:
-            return {**query, **between(self._order[0][1], after, last, name)}
         return query if after is None else {**query, **later(self._order, after, name)}
 
     async def some(self, limit: int, projection: Mapping[str, Any]) -> list[Document]:

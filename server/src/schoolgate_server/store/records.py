@@ -14,9 +14,11 @@ from schoolgate.v1.record_pb2 import Record
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.changes import RecordStates
 from schoolgate_server.model.questions import Question, SerialisedRecord
+from schoolgate_server.model.recent import Recent
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document, chunks
 from schoolgate_server.store.indexes import BY_ID
+from schoolgate_server.store.places import id_of
 from schoolgate_server.store.reading import AsOf, filter_of, order_of
 from schoolgate_server.store.together import together
 
@@ -24,6 +26,9 @@ STATE_FIELDS = {"_id": 1, "hash": 1, "version": 1, "live": 1}
 """Projection that the ``states`` index covers."""
 
 _STATE_COLUMNS = list(map(itemgetter, STATE_FIELDS))
+
+_ENDS = 1_000
+"""Ends of pages that are kept, with their days, so that the next pages need not look for them."""
 
 _RANKED = {**READ_FIELDS, "tombstone": 1, "keys": 1, "seq": 1}
 _VERSIONS = {**READ_FIELDS, "version": 1, "until": 1, "until_at": 1}
@@ -36,6 +41,7 @@ class Records:
         self._heads = heads
         self._records = records
         self._history = history
+        self._ends = Recent[tuple[str, int, str], Document](_ENDS)
 
     async def states(
         self, school_id: str, dataset: str, date_from: str | None = None, date_to: str | None = None
@@ -193,8 +199,12 @@ class Records:
             seq,
             question.ids,
             order_of(kind, question),
+            self._ends.get((school_id, seq, after_id)),
         )
         page = await as_of.page(after_id, limit, READ_FIELDS)
+        if page and as_of.goes_by_day:
+            end: Document = {name: page[-1][name] for name in ("_id", "id", "from") if name in page[-1]}
+            self._ends.keep((school_id, seq, id_of(end)), end)
         return [
             SerialisedRecord(document.get("id") or document["_id"], document["wire"]) for document in page
         ]

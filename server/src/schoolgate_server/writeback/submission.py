@@ -15,6 +15,7 @@ from schoolgate.v1.school_service_pb2 import School
 from schoolgate_sdk import Connector, WriteOperation
 from schoolgate_server.model.checks import FoundViolations
 from schoolgate_server.model.quiet import zone_of
+from schoolgate_server.model.recent import Recent
 from schoolgate_server.model.write_policies import LETS_THROUGH, OperationRule
 from schoolgate_server.model.writes import (
     WriteEntry,
@@ -30,7 +31,6 @@ from schoolgate_server.store.together import together
 from schoolgate_server.writeback.backing import Backing
 from schoolgate_server.writeback.errors import key_reused, policy_forbids, quota_exceeded, write_unsupported
 from schoolgate_server.writeback.reach import operation_of
-from schoolgate_server.writeback.recent import Recent
 from schoolgate_server.writeback.validation import Checked, Question, checked
 from schoolgate_server.writeback.validation.facts import Tables
 from schoolgate_server.writeback.validation.shape import Today, text_problem

@@ -12,10 +12,10 @@ from schoolgate.v1 import query_service_pb2 as q
 from schoolgate.v1 import reporting_service_pb2 as pb
 from schoolgate.v1.record_pb2 import Record
 from schoolgate_server.model.questions import Condition, Question
+from schoolgate_server.model.recent import Recent
 from schoolgate_server.reporting import timetable
 from schoolgate_server.reporting.standing import Unresolved, standing, valid_on
 from schoolgate_server.store.store import Store
-from schoolgate_server.writeback.recent import Recent
 from schoolgate_server.writeback.validation.rules import Lessons, lessons_of, period_name, teachers_in
 
 _PER_PAGE = 5000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schoolgate_server.writeback.recent import Recent
+from schoolgate_server.model.recent import Recent
 
 
 def test_what_was_used_last_is_kept() -> None:
