@@ -217,6 +217,29 @@ async def test_g12_a_page_by_day_is_of_its_seq_whatever_is_committed_or_undone_b
     assert interfered > 50
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_another_server_goes_on_with_a_page_by_day(
+    store: Store, opened: OpenStore, descending: bool
+) -> None:
+    """From the record alone that the page before ended with, be it superseded by then."""
+    lease = await leased(store)
+    days = [None, "2026-09-01", "2026-09-02", "2026-09-02", None, "2026-09-01", "2026-09-03"]
+    first = await commit(store, lease, *(membership(number, day, None) for number, day in enumerate(days)))
+    await commit(
+        store,
+        lease,
+        *(membership(number, "2026-09-09", None)._replace(expected_version=1) for number in range(0, 7, 2)),
+    )
+    expected = sorted(range(7), key=lambda number: (days[number] or "", number), reverse=descending)
+    question = Question(order=(Ordering("valid_from", descending),))
+    found: list[str] = []
+    while len(found) < len(days):
+        after = found[-1] if found else ""
+        [record, *_] = await opened().records.query("oak", MEMBERSHIP, question, first, after, 2)
+        found.append(record.id)
+    assert [int(record_id.removeprefix("mem_"), 16) for record_id in found] == expected
+
+
 async def test_only_the_records_named_are_meant(store: Store) -> None:
     last = await pupils(store)
     named = (student_id(3), student_id(4), student_id(20), student_id(99))
