@@ -67,6 +67,13 @@ def connector_of(mis: ChangingMis, session: Any = NumberedMarks) -> Connector:
     return replace(plain, datasets=tuple(datasets))
 
 
+def tagged() -> ChangingMis:
+    """Return a MIS with a mark a day, each of which has a further key."""
+    mis = ChangingMis()
+    mis.rows[MARKS] = [{"n": n, "date": day, "code": "/", "tag": n} for n, day in enumerate(DAYS)]
+    return mis
+
+
 async def begin_window(engine: Engine) -> str:
     accepted = await engine.supervisor.start_sync(
         SCHOOL,
@@ -109,8 +116,7 @@ async def test_g05_a_mark_that_moved_out_of_a_window_is_not_the_one_that_came_wi
     store: Store,
 ) -> None:
     """Seen to fail where only rows within the window count as still there: two marks became one."""
-    mis = ChangingMis()
-    mis.rows[MARKS] = [{"n": n, "date": day, "code": "/", "tag": n} for n, day in enumerate(DAYS)]
+    mis = tagged()
     async with engine_over(store, mis, connector=connector_of(mis)) as engine:
         await engine.sync(MARKS)
         mis.rows[MARKS][41]["date"] = DAYS[10]
@@ -131,8 +137,7 @@ async def test_g05_a_mark_that_moved_out_of_a_window_under_a_new_key_lives(
     store: Store, brought: str, session: Any
 ) -> None:
     """Seen to fail where only the row's own record counts as outside: the window tombstoned mark 41."""
-    mis = ChangingMis()
-    mis.rows[MARKS] = [{"n": n, "date": day, "code": "/", "tag": n} for n, day in enumerate(DAYS)]
+    mis = tagged()
     async with engine_over(store, mis, connector=connector_of(mis, session)) as engine:
         await engine.sync(MARKS)
         mis.rows[MARKS][41] = {"n": 700, "date": DAYS[10], "code": "/", brought: 41}
@@ -151,8 +156,7 @@ async def test_g05_of_two_new_marks_with_a_key_one_outside_the_window_counts(
     store: Store, brought: str, session: Any, lacking: str
 ) -> None:
     """Seen to fail where keys of what lies outside do not count: the window took mark 701 for mark 41."""
-    mis = ChangingMis()
-    mis.rows[MARKS] = [{"n": n, "date": day, "code": "/", "tag": n} for n, day in enumerate(DAYS)]
+    mis = tagged()
     async with engine_over(store, mis, connector=connector_of(mis, session)) as engine:
         await engine.sync(MARKS)
         mis.rows[MARKS][41] = {"n": 700, "date": DAYS[10], "code": "/", brought: 41}
