@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import grpc
 from pymongo import MongoClient
@@ -27,6 +27,7 @@ from schoolgate.v1.query_service_pb2_grpc import QueryServiceStub
 from schoolgate.v1.record_pb2 import KeyPart, Record, SourceKey
 from schoolgate.v1.school_service_pb2_grpc import SchoolServiceStub
 from schoolgate.v1.sync_service_pb2_grpc import SyncServiceStub
+from tests.support.documents import Documents
 from tests.support.served import Failure, failure_of, new_request_id
 from tests.support.simulator import Simulator
 
@@ -53,9 +54,6 @@ READ_KINDS = (
 
 CLOSED_YEAR = schools.AcademicYearSpan(name="2024/25", valid_from="2024-09-01", valid_to="2025-09-01")
 """A year that is over whenever the tests run: the ends of its spans have passed by the system's clock."""
-
-Documents: TypeAlias = dict[str, dict[str, dict[str, Any]]]
-"""Documents by collection and id."""
 
 
 class Live:
