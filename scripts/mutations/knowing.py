@@ -57,7 +57,7 @@ MUTANTS = (
         "g03",
         "updates are not kept back until the end",
         PIPELINE,
-        "            await asyncio.sleep(0)\n        await self._store_decisions()\n",
+        "            await give_way()\n        await self._store_decisions()\n",
         "            await self.finish()\n        await self._store_decisions()\n",
         ENGINE,
         "g03",

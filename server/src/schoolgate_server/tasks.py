@@ -1,4 +1,4 @@
-"""Ends tasks for certain, and waits no longer than is good."""
+"""Ends tasks for certain, waits no longer than is good, and lets others have their turn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from typing import Any
 
 AGAIN_SECONDS = 0.5
 """Between two cancellations of a task that goes on; long enough for what it must still do to end well."""
+
+_TURNS = 10
+"""As many turns of the event loop as an operation on MongoDB takes until the next one leaves, or more: in the
+driver, tasks, timeouts and futures wait for each other."""
+
+
+async def give_way() -> None:
+    """Let operations under way come as far as they can, in the middle of long work.
+
+    With one turn of the loop for each slice of work, an operation that takes ten turns waits for ten slices.
+    """
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:

@@ -22,13 +22,14 @@ from schoolgate_server.model.aliases import Alias
 from schoolgate_server.model.batches import batched
 from schoolgate_server.model.changes import Change, Commit
 from schoolgate_server.reconcile.diff import NOTHING, Known, Outcome, SnapshotDiff, Withheld
+from schoolgate_server.tasks import give_way
 
 CHUNK_ROWS = 2_000
 """Rows of which what is known is looked up at once."""
 
-SLICE_ROWS = 100
-"""Rows projected between two looks at the event loop, some 4 ms, unless they are looked up: a commit under
-way waits for dozens of looks, and the next one for that commit."""
+SLICE_ROWS = 50
+"""Rows projected before others have their turns, some 2 ms: a commit under way is dozens of operations, and
+the next one waits for it."""
 
 MAX_DEFERRED = 30_000
 """Changes kept in memory until the snapshot's end; more are projected again from the retained rows."""
@@ -126,10 +127,10 @@ class DatasetIngest:
                     memo.note(place, projection)
                 self._take_or_wait(rows[place - offset], projection, as_of)
                 if number % SLICE_ROWS == 0:
-                    await asyncio.sleep(0)
+                    await give_way()
             while len(self._creates) >= self._context.commit_batch:
                 await self._commit_creates()
-            await asyncio.sleep(0)
+            await give_way()
         await self._store_decisions()
 
     def _take_or_wait(self, row: Row, projection: Projection, as_of: int) -> None:
@@ -148,13 +149,17 @@ class DatasetIngest:
         """Make known what is stored of records that seem new."""
         # Not of holders of claimed keys: one stored under another day may have its row there, and must not be
         # taken for gone; a whole snapshot tells.
-        read = list(read)
-        records = (each for _, projection in read for each in projection.records)
+        taken: list[tuple[int, Projection]] = []
+        for each in read:
+            taken.append(each)
+            if len(taken) % SLICE_ROWS == 0:
+                await give_way()
+        records = (each for _, projection in taken for each in projection.records)
         unknown = [each.record_id for each in records if self._diff.known(each.record_id) is None]
         async for states in self._context.store.records.states_of(self._context.school_id, unknown):
             self._diff.add(states)
         self._diff.protect_newer()  # of those that were found just now, too (G07)
-        return read
+        return taken
 
     async def settle_identities(self, *, complete: bool, present: Container[str]) -> None:
         """Take the rows that came under a new key with the key of another record.
@@ -326,7 +331,7 @@ class DatasetIngest:
                         await self._commit_changes(list(waiting.values()))
                         waiting.clear()
                         await shown()
-                    await asyncio.sleep(0)
+                    await give_way()
                 del rows  # or they stay while the next ones are read
         if waiting:
             await self._commit_changes(list(waiting.values()))

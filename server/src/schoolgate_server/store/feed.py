@@ -22,6 +22,7 @@ from schoolgate_server.model.feed import Changed, FeedPage, Position
 from schoolgate_server.store.documents import READ_FIELDS, record_of
 from schoolgate_server.store.handles import Collection, Document
 from schoolgate_server.store.leases import Lease, Leases, lost
+from schoolgate_server.store.places import id_of
 from schoolgate_server.store.publications import News, Publications
 
 _HEAD_FIELDS = {"published": 1, "published_at": 1, "oldest": 1}
@@ -96,10 +97,7 @@ class Feed:
             found = await self._states(school_id, kinds, position, published, limit + 1)
         told = found[:limit]
         known = await self._known(school_id, position.base, told)
-        changes = [
-            Changed(record_of(document), known.get(document.get("id") or document["_id"]))
-            for document in told
-        ]
+        changes = [Changed(record_of(document), known.get(id_of(document))) for document in told]
         is_last = len(found) <= limit
         reached = (
             Position.complete(published, at_ms)
@@ -168,7 +166,7 @@ class Feed:
 
     async def _known(self, school_id: str, base: int, told: Sequence[Document]) -> dict[str, Any]:
         """Return the records of ``told`` as they were as of ``base``, by id."""
-        ids = [document.get("id") or document["_id"] for document in told if document["version"] > 1]
+        ids = [id_of(document) for document in told if document["version"] > 1]
         if not base or not ids:
             return {}
         before = await self._history.find(
@@ -202,7 +200,7 @@ def _ranges(name: str, position: Position, published: int) -> list[Document]:
 
 
 def _order(document: Document) -> tuple[int, str]:
-    return document["seq"], document.get("id") or document["_id"]
+    return document["seq"], id_of(document)
 
 
 def _check(school_id: str, position: Position, head: Document) -> None:

@@ -163,7 +163,7 @@ class Records:
         matching: Document = {"school": school_id, "kind": KINDS[kind].name, "keys": {"$in": list(keys)}}
         found: set[str] = set()
         async for page in AsOf(self._records, self._history, matching, seq).pages(1000, {"_id": 1, "id": 1}):
-            found.update(document.get("id") or document["_id"] for document in page)
+            found.update(id_of(document) for document in page)
         return found
 
     async def query(
@@ -205,9 +205,7 @@ class Records:
         if page and as_of.goes_by_day:
             end: Document = {name: page[-1][name] for name in ("_id", "id", "from") if name in page[-1]}
             self._ends.keep((school_id, seq, id_of(end)), end)
-        return [
-            SerialisedRecord(document.get("id") or document["_id"], document["wire"]) for document in page
-        ]
+        return [SerialisedRecord(id_of(document), document["wire"]) for document in page]
 
     async def some(
         self, school_id: str, kind: Kind.ValueType, question: Question, seq: int, limit: int

@@ -8,6 +8,7 @@ from schoolgate.v1.record_pb2 import TOMBSTONE_REASON_MERGED, Record
 from schoolgate_sdk.kinds import KINDS
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.store.handles import Collection, Document, Query
+from schoolgate_server.store.places import id_of
 from schoolgate_server.store.records import Records
 
 LONGEST_CHAIN = 1000
@@ -75,6 +76,6 @@ class Redirects:
     async def _look(self, collection: Collection, query: Query) -> set[str]:
         found: set[str] = set()
         for document in await collection.find(query, {"_id": 1, "id": 1, "tombstone.merged_into": 1}):
-            found.add(document.get("id") or document["_id"])
+            found.add(id_of(document))
             found.add(document["tombstone"]["merged_into"])
         return found

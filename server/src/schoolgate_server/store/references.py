@@ -13,6 +13,7 @@ from schoolgate_sdk.kinds import KINDS, KINDS_BY_NAME
 from schoolgate_server.model.ids import kind_of
 from schoolgate_server.store.documents import body_wire
 from schoolgate_server.store.handles import Collection, Document
+from schoolgate_server.store.places import id_of
 
 STORED_FIELDS: dict[str, int] = dict.fromkeys(
     ("kind", "dataset", "keys", "version", "wire", "hash", "tombstone"), 1
@@ -110,7 +111,7 @@ class References:
         ids = list(record_ids)
         past = await self._history.find({**first, "id": {"$in": ids}}, {"id": 1, "seq": 1})
         present = await self._records.find({**first, "_id": {"$in": ids}}, {"seq": 1})
-        return {document.get("id") or document["_id"]: document["seq"] for document in (*past, *present)}
+        return {id_of(document): document["seq"] for document in (*past, *present)}
 
 
 def _seq(document: Document) -> int:

@@ -19,6 +19,7 @@ from schoolgate_server.ingest.projection import Projector
 from schoolgate_server.model.runs import Segment
 from schoolgate_server.sync.context import RunContext
 from schoolgate_server.sync.json_rows import JsonRows
+from schoolgate_server.tasks import give_way
 
 MOST_ROWS = 200_000
 """Rows of a segment that gets a memo, 11 MB: MongoDB allows 16. Segments have a tenth of them, unless pages
@@ -90,7 +91,7 @@ class SegmentMemos:
                 await self._doubt()
                 return None
             if number % SLICE_ROWS == 0:
-                await asyncio.sleep(0)
+                await give_way()
         self._are_used |= memo.knows_any
         return memo
 
@@ -132,7 +133,7 @@ class SegmentMemos:
         digests: list[bytes] = []
         for start in range(0, len(as_json), _CHUNK_ROWS):
             digests += as_json.row_digests(start, start + _CHUNK_ROWS)
-            await asyncio.sleep(0)
+            await give_way()
         return Memo.of_rows(digests, self._at_hand)
 
     def _binding(self) -> bytes | None:
