@@ -23,8 +23,8 @@ async def documents(store: Store) -> Documents:
 def take_retained(everything: Documents) -> Documents:
     """Take what is retained out of ``everything``; return the rows that the latest run names and their memos.
 
-    Nobody will read others. An owner that stalled and wakes up may yet add some, or prune what it had decided
-    to, rows first and then memos.
+    Where that run has read every dataset as a whole, and no other is unfinished, nobody will read others. An
+    owner that stalled and wakes up may yet add some, or prune what it had decided to: rows first, then memos.
     """
     latest = max(everything["runs"].values(), key=lambda run: run["created_at"])
     named = {segment["digest"] for part in latest["manifest"] for segment in part["segments"]}
