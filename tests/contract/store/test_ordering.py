@@ -82,7 +82,9 @@ async def listed(
     while True:
         after = found[-1] if found else ""
         records = await store.records.query("oak", kind, question, seq, after, page)
-        found += [record.id for record in records]
+        ids = [record.id for record in records]
+        assert not set(ids) & set(found), "a record stands on two pages: there would be no end of them"
+        found += ids
         if len(records) < page:
             return found
 

@@ -73,10 +73,11 @@ async def changes(client: Client, **asked: Any) -> tuple[list[q.Change], str]:
 
 
 async def sent_away(call: Any) -> Failure:
-    """Return why a stream that was being followed ended."""
+    """Return why a stream that was being followed ended; one that goes on is no answer either."""
     try:
-        while await call.read() is not grpc.aio.EOF:
-            pass
+        async with asyncio.timeout(30):
+            while await call.read() is not grpc.aio.EOF:
+                pass
     except grpc.aio.AioRpcError as error:
         return failure_of(error)
     raise AssertionError("the stream came to an end")
