@@ -159,6 +159,24 @@ class ReplicaSet:
         self.wait_for_primary()
         self._wait_for_all()
 
+    @contextlib.contextmanager
+    def patient(self, seconds: int) -> Generator[None]:
+        """Let a primary that has lost the others go on for ``seconds`` before it steps down."""
+        self._reconfigure({"electionTimeoutMillis": seconds * 1000, "heartbeatTimeoutSecs": seconds})
+        try:
+            yield
+        finally:
+            self.heal()
+            self._reconfigure(_SETTINGS)
+
+    def _reconfigure(self, settings: Document) -> None:
+        client: pymongo.MongoClient[Document] = pymongo.MongoClient(self.uri)
+        with client:
+            config = client.admin.command("replSetGetConfig")["config"]
+            config["settings"] |= settings
+            config["version"] += 1
+            client.admin.command("replSetReconfig", config)
+
     def _launch(self, node: Node) -> None:
         arguments = ["--replSet", NAME, "--port", str(node.port), "--dbpath", str(node.folder)]
         arguments += ["--logpath", f"{node.folder}.log", "--logappend", *_SMALL]
