@@ -4,9 +4,10 @@
     .venv/bin/python -m scripts.mutants g02 g05    # those of some guarantees
 
 A test that passes without the mechanism that it is about shows nothing. Each mutant is a copy of the sources
-with one replacement; the named tests run against the copy and at least one must fail. Exit status 1 where a
-mutant survives, or where a replacement no longer finds its text; what pytest printed stands with it, and the
-last lines name every survivor. As many are tried at once as there are cores.
+with one replacement; the named tests run against the copy and at least one must fail, by what it says itself:
+neither while it is set up nor by pytest's limit of time. Exit status 1 where a mutant survives, or where a
+replacement no longer finds its text; what pytest printed stands with it, and the last lines name every
+survivor. As many are tried at once as there are cores.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from scripts.mutations.base import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("server/src", "client/src", "plugins/src", "connectors/bromcom/src", "connectors/wonde/src")
+
+_LONGEST_S = 300
+"""Seconds after which a run of tests is given up: one may swallow pytest's alarm, which strikes only once."""
 
 
 class Outcome(NamedTuple):
@@ -52,25 +56,44 @@ def outcome_of(mutant: Mutant) -> Outcome:
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1", "--timeout", "60"]
         command += ["-p", "no:cacheprovider", "--no-header"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(copy / source) for source in SOURCES)}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        return Outcome(_verdict(report, done.returncode), done.stdout + done.stderr)
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_LONGEST_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(f"pytest did not end within {_LONGEST_S} s")
+        reported = report.read_text(encoding="utf-8") if report.exists() else ""
+        return Outcome(verdict_of(reported, done.returncode), done.stdout + done.stderr)
 
 
-def _verdict(report: Path, exit_status: int) -> str:
-    """Return why the run of tests that ``report`` is of catches nothing, or nothing.
+def verdict_of(report: str, exit_status: int) -> str:
+    """Return why a run of tests does not catch its mutant, "" where it does.
 
-    A test must have failed. One that could not be set up says nothing of the mechanism, and neither does how
-    the process ends after it has reported: a failed test may leave threads behind that break its exit. To run
-    out of time is no such failure: a slow machine does it too, and it may break pytest itself.
+    ``report`` is pytest's, in XML, "" where it left none. Pytest's own limit of time catches nothing: a slow
+    machine runs into it as well, and its alarm can break pytest itself. A limit that a test sets to what it
+    waits for is its verdict. How the process ends after a failure was reported does not count: a failed test
+    may leave threads behind that break its exit.
     """
-    if not report.exists():
-        return f"pytest ended with {exit_status} and no report"
-    suite = ElementTree.parse(report).getroot()  # noqa: S314 - our own pytest's
-    if (failure := suite.find(".//testcase/failure")) is not None:
-        return "its tests run out of time" if "from pytest-timeout" in failure.get("message", "") else ""
-    if suite.find(".//testcase/error") is not None:
-        return "its tests cannot be set up"
-    return "its tests pass" if suite.find(".//testcase") is not None else "it has no tests"
+    try:
+        root = ElementTree.fromstring(report)  # noqa: S314 - our own pytest's
+    except ElementTree.ParseError:
+        return f"pytest ended with {exit_status} and left no report"
+    if (failure := root.find(".//testcase/failure")) is not None:
+        said = failure.get("message", "") + (failure.text or "")
+        return "its test runs out of time" if "from pytest-timeout" in said else ""
+    if (error := root.find(".//testcase/error")) is not None:
+        return f"none failed by itself: {error.get('message', '').partition(chr(10))[0]}"
+    if exit_status != 0:
+        return f"pytest ended with {exit_status}"
+    tests, skipped = root.findall(".//testcase"), root.findall(".//testcase/skipped")
+    return "its tests are skipped" if len(skipped) == len(tests) else "its tests pass"
 
 
 def main(wanted: list[str]) -> int:
@@ -83,9 +106,10 @@ def main(wanted: list[str]) -> int:
             line = f"{mutant.guarantee}  {verdict:9} {mutant.what}"
             print(line, flush=True)
             if outcome.why:
-                print(outcome.printed, flush=True)
-                survivors.append(f"{line}\n     pytest {mutant.tests} -k '{mutant.expression}'")
-    # The survivors once more, where also a log that was cut short has them.
+                survivors.append(f"{line}\n     its tests: {mutant.tests} -k '{mutant.expression}'")
+                if outcome.printed:
+                    print(outcome.printed, flush=True)
+    # Once more, at the end: a log that is cut short keeps its last lines.
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants caught", *survivors, sep="\n")
     return 1 if survivors else 0
 

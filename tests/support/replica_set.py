@@ -162,8 +162,8 @@ class ReplicaSet:
     @contextlib.contextmanager
     def patient(self, seconds: int) -> Generator[None]:
         """Let a primary that has lost the others go on for ``seconds`` before it steps down."""
-        self._reconfigure({"electionTimeoutMillis": seconds * 1000, "heartbeatTimeoutSecs": seconds})
         try:
+            self._reconfigure({"electionTimeoutMillis": seconds * 1000, "heartbeatTimeoutSecs": seconds})
             yield
         finally:
             self.heal()

@@ -183,7 +183,8 @@ async def test_who_watches_a_run_and_whose_token_is_revoked_is_sent_away(
             assert (await watched.read()).run.run_id == run.run_id
             write("b")
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await watched.read()
+                async with asyncio.timeout(10):
+                    await watched.read()
             assert failure_of(raised.value).reason == "TOKEN_INVALID"
     finally:
         reading.cancel()
