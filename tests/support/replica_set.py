@@ -161,7 +161,7 @@ class ReplicaSet:
 
     @contextlib.contextmanager
     def patient(self, seconds: int) -> Generator[None]:
-        """Let a primary that has lost the others go on for ``seconds`` before it steps down."""
+        """Let a primary that has lost the others go on for ``seconds``; every member is back after it."""
         try:
             self._reconfigure({"electionTimeoutMillis": seconds * 1000, "heartbeatTimeoutSecs": seconds})
             yield
